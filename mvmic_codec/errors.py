@@ -1,0 +1,33 @@
+"""Every error the package raises on purpose, as one tree under :class:`MvmError`.
+
+``MvmError`` is an ``OSError`` because that is what Pillow and its users catch around
+``Image.open`` and ``Image.load``.
+"""
+
+
+class MvmError(OSError):
+    """Base of all errors of this package."""
+
+
+class InputError(MvmError, ValueError):
+    """An image, array or option given by the caller cannot be used."""
+
+
+class FormatError(MvmError):
+    """The data is damaged, or is not an ``.mvm`` file at all."""
+
+
+class TruncatedError(FormatError):
+    """The data ends before the file is complete."""
+
+
+class ChecksumError(FormatError):
+    """The data is complete but a checksum does not match: it was altered after it was written."""
+
+
+class VersionError(FormatError):
+    """The file uses a newer container version than this reader knows."""
+
+
+class ModelError(MvmError):
+    """The file was written by a model that this installation does not have."""
