@@ -1,3 +1,57 @@
-"""A learned medical-image codec that behaves like any other Pillow format."""
+"""A learned medical-image codec that behaves like any other Pillow format.
+
+    import mvmic_codec                      # Pillow now reads and writes .mvm
+    image = Image.open("scan.mvm")
+    image.save("out.mvm", quality=3)
+    data = mvmic_codec.encode(image_or_array, quality=3)
+    image = mvmic_codec.decode(data)
+
+Importing the package imports neither torch nor numpy: they come with the first pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mvmic_codec.container import Header
+from mvmic_codec.errors import (
+    ChecksumError,
+    FormatError,
+    InputError,
+    ModelError,
+    MvmError,
+    TruncatedError,
+    VersionError,
+)
+from mvmic_codec.plugin import register_mvm_opener
+
+if TYPE_CHECKING:
+    from mvmic_codec.api import decode, encode, read_header
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ChecksumError",
+    "FormatError",
+    "Header",
+    "InputError",
+    "ModelError",
+    "MvmError",
+    "TruncatedError",
+    "VersionError",
+    "__version__",
+    "decode",
+    "encode",
+    "read_header",
+    "register_mvm_opener",
+]
+
+register_mvm_opener()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("decode", "encode", "read_header"):
+        from mvmic_codec import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,229 @@
+"""encode, decode, read_header: the one place where container, samples and codec meet.
+
+numpy and torch are imported when pixels are asked for, not before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from PIL import Image
+
+from mvmic_codec import container, metadata, rate
+from mvmic_codec.container import Header
+from mvmic_codec.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mvmic_codec.samples import Samples
+
+Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
+
+
+def encode(
+    image: Image.Image | NDArray[Any],
+    quality: float | None = None,
+    *,
+    rate_index: int | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
+    max_bytes: float | None = None,
+    exif: bytes | Image.Exif | None = None,
+    icc_profile: bytes | None = None,
+    xmp: bytes | str | None = None,
+    dpi: tuple[float, float] | None = None,
+    text: Mapping[str, str] | None = None,
+    device: str | None = None,
+) -> bytes:
+    """An image as the bytes of an `.mvm` file.
+
+    image        Pillow image or array; `mvmic_codec.samples` says which modes, types and shapes
+
+    At most one of these says how much to keep; without any it is quality 3:
+
+    quality      1 (smallest file) to 8 (best), fractions allowed
+    rate_index   the same ladder as an integer, 0 to 63
+    bpp          best quality at no more than this many bits per pixel (metadata not counted)
+    psnr         smallest file with at least this many dB; the peak is the range of values
+    max_bytes    best quality with no more than this many bytes in all
+
+    exif, icc_profile, xmp, dpi, text are taken over from the image where not given; an empty
+    value leaves one out. device: "cpu", "cuda", ...; CUDA where there is one if None.
+
+    Raises InputError for an image, option or target that cannot be met.
+    """
+    from mvmic_codec import samples as sampling
+    from mvmic_codec.codec import decode_planes, encode_planes
+    from mvmic_codec.nets.identity import model_identity
+
+    index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
+    given = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
+    chunks = metadata.to_chunks(given, image if isinstance(image, Image.Image) else None)
+    samples = sampling.from_input(image)
+    model, fingerprint = model_identity()
+
+    def file_at(index: int) -> bytes:
+        payload = encode_planes(samples.planes, index, device=device)
+        return container.write(_header(samples, index, model, fingerprint), [payload], chunks)
+
+    def psnr_of(file: bytes) -> float:
+        whole = container.read(file)
+        planes = decode_planes(whole.payloads[0], whole.header, device=device)
+        return sampling.psnr(samples, planes)
+
+    if index is not None:
+        return file_at(index)
+    if psnr is not None:
+        return _smallest_with_psnr(psnr, file_at, psnr_of)
+    pixels = samples.planes.shape[1] * samples.planes.shape[2]
+    if bpp is not None:
+        # Metadata is not part of what is compressed, so a large profile must not starve the image.
+        uncounted = sum(len(payload) + container.CHUNK_OVERHEAD for payload in chunks.values())
+        return _best_within(
+            bpp * pixels / 8 + uncounted,
+            file_at,
+            lambda size: (
+                f"{bpp:g} bpp cannot be met: the smallest file of this image takes "
+                f"{(size - uncounted) * 8 / pixels:.4g}"
+            ),
+        )
+    assert max_bytes is not None
+    return _best_within(
+        max_bytes,
+        file_at,
+        lambda size: f"{max_bytes:g} bytes cannot be met: the smallest file takes {size}",
+    )
+
+
+def decode(data: Data, *, device: str | None = None) -> Image.Image:
+    """The image in an `.mvm` file, given as bytes, path or binary file object.
+
+    Mode L, RGB, I;16 (more than 8 bits) or I (signed samples); `info` as for `Image.open`.
+    Raises FormatError or one of its kinds for anything but a sound file, ModelError for an
+    unknown model. Files above Pillow's limit, twice `PIL.Image.MAX_IMAGE_PIXELS`, are refused.
+    """
+    with _open(data) as file:
+        whole = container.read(file)
+    header = whole.header
+    info = metadata.to_info(header, whole.metadata)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and header.width * header.height > 2 * limit:
+        raise FormatError(
+            f"the file claims {header.width}x{header.height} pixels, above Pillow's limit of "
+            f"{2 * limit}; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+        )
+    from mvmic_codec import samples as sampling
+    from mvmic_codec.codec import decode_planes
+
+    planes = decode_planes(whole.payloads[0], header, device=device)
+    image = sampling.to_image(
+        sampling.Samples(planes, header.bits, header.signed, header.lo, header.hi)
+    )
+    image.info = info
+    return image
+
+
+def read_header(data: Data) -> Header:
+    """The header of an `.mvm` file, given as bytes, path or binary file object.
+
+    Reads the first 62 bytes only and needs neither numpy nor torch. Errors as `decode`.
+    """
+    with _open(data) as file:
+        return container.read_header(file)
+
+
+def _fixed_index(
+    quality: float | None, rate_index: int | None, **targets: float | None
+) -> int | None:
+    """The rate index that the options name, or None where one has to be searched for."""
+    options = {"quality": quality, "rate_index": rate_index, **targets}
+    asked = [name for name, value in options.items() if value is not None]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} contradict each other; give one of them")
+    if rate_index is not None:
+        return rate.checked_index(rate_index)
+    for name, value in targets.items():
+        if value is not None:
+            rate.checked_target(name, value)
+            return None
+    return rate.index_of(rate.DEFAULT_QUALITY if quality is None else quality)
+
+
+def _header(samples: Samples, index: int, model: str, fingerprint: bytes) -> Header:
+    channels, height, width = samples.planes.shape
+    return Header(
+        rate_index=index,
+        channels=channels,
+        bits=samples.bits,
+        signed=samples.signed,
+        photometric=container.RGB if channels == 3 else container.MIN_IS_BLACK,
+        width=width,
+        height=height,
+        lo=samples.lo,
+        hi=samples.hi,
+        model=model,
+        fingerprint=fingerprint,
+    )
+
+
+def _best_within(
+    limit: float, file_at: Callable[[int], bytes], too_small: Callable[[int], str]
+) -> bytes:
+    """File of the largest index with at most `limit` bytes."""
+    best = smallest = b""
+
+    def fits(index: int) -> bool:
+        nonlocal best, smallest
+        file = file_at(index)
+        if len(file) <= limit:
+            best = file  # indices that fit are tried in rising order
+            return True
+        smallest = file  # and those that do not in falling order
+        return False
+
+    if rate.last_index(fits) is None:
+        raise InputError(too_small(len(smallest)))
+    return best
+
+
+def _smallest_with_psnr(
+    target: float, file_at: Callable[[int], bytes], psnr_of: Callable[[bytes], float]
+) -> bytes:
+    """File of the smallest index with at least `target` dB."""
+    best = b""
+    reached = 0.0
+
+    def suffices(index: int) -> bool:
+        nonlocal best, reached
+        file = file_at(index)
+        decibels = psnr_of(file)
+        if decibels >= target:
+            best = file  # indices that suffice are tried in falling order
+            return True
+        reached = decibels
+        return False
+
+    if rate.first_index(suffices) is None:
+        raise InputError(f"{target:g} dB cannot be met: the best quality reaches {reached:.2f} dB")
+    return best
+
+
+@contextmanager
+def _open(data: object) -> Iterator[IO[bytes]]:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(data)
+    elif isinstance(data, (str, os.PathLike)):
+        with open(data, "rb") as file:
+            yield file
+    elif isinstance(data, io.TextIOBase) or not hasattr(data, "read"):
+        raise InputError(
+            f"an mvm file is needed as bytes, path or binary file object, "
+            f"got {type(data).__name__}; open files with mode 'rb'"
+        )
+    else:
+        yield cast(IO[bytes], data)

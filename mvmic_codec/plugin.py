@@ -1,0 +1,106 @@
+"""The Pillow contract and nothing else: format "MVM", extension .mvm.
+
+Opening reads header and metadata. Pixels, and with them numpy and torch, come with load().
+Pillow's own size check runs between the two.
+"""
+
+from __future__ import annotations
+
+from typing import IO
+
+from PIL import Image, ImageFile
+
+from mvmic_codec import container, metadata
+from mvmic_codec.errors import FormatError
+
+FORMAT = "MVM"
+
+_OPTIONS = (
+    "quality",
+    "rate_index",
+    "bpp",
+    "psnr",
+    "max_bytes",
+    "exif",
+    "icc_profile",
+    "xmp",
+    "dpi",
+    "text",
+)
+
+# Image.open passes no options on to a format, so the device for loading has to be kept here.
+_device: str | None = None
+
+
+class MvmImageFile(ImageFile.ImageFile):
+    """An opened `.mvm` file.
+
+    `info` has model, rate_index, quality, and of exif, icc_profile, xmp, dpi, text what there is.
+    Damage is reported by FormatError, an OSError; ImageFile.LOAD_TRUNCATED_IMAGES changes nothing
+    about that, since part of an entropy-coded image is no image.
+    """
+
+    format = FORMAT
+    format_description = "MVM learned medical image"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        if not _accept(self.fp.read(len(container.MAGIC))):
+            raise SyntaxError("not an MVM file")
+        self.fp.seek(0)
+        header, chunks = container.read_info(self.fp)
+        self._size = (header.width, header.height)
+        self._mode = header.mode
+        self.info = metadata.to_info(header, chunks)
+        # A plain tuple: Pillow before 11 has no class for it, Pillow since then takes both.
+        self.tile = [("mvm", (0, 0, *self._size), 0, ())]  # type: ignore[list-item]
+
+    def verify(self) -> None:
+        """Check every checksum of the file, and close it. Raises FormatError."""
+        if self.fp is None:
+            raise RuntimeError("verify must be called directly after open")
+        self.fp.seek(0)
+        container.read(self.fp)
+        super().verify()
+
+
+class _MvmDecoder(ImageFile.PyDecoder):
+    _pulls_fd = True
+
+    def decode(self, buffer: object) -> tuple[int, int]:
+        from mvmic_codec import api
+
+        assert self.fd is not None
+        image = api.decode(self.fd, device=_device)
+        if image.mode != self.mode or image.size != (self.state.xsize, self.state.ysize):
+            raise FormatError("the file was replaced by another one after it was opened")
+        self.set_as_raw(image.tobytes())
+        return -1, 0
+
+
+def register_mvm_opener(*, device: str | None = None) -> None:
+    """Make Pillow read and write `.mvm`; importing mvmic_codec does this by itself.
+
+    device: where images opened and saved through Pillow are decoded and encoded from now on,
+    "cpu", "cuda", "cuda:1", ...; None (the default) means CUDA where there is one, else the CPU.
+    """
+    global _device
+    _device = device
+    Image.register_open(FORMAT, MvmImageFile, _accept)
+    Image.register_decoder("mvm", _MvmDecoder)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, ".mvm")
+    Image.register_mime(FORMAT, "image/x-mvm")
+
+
+def _accept(prefix: bytes) -> bool:
+    # Half the magic says that it is ours; the container says if the other half is damaged.
+    return prefix.startswith(container.MAGIC[:4])
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    from mvmic_codec import api
+
+    given = {name: image.encoderinfo[name] for name in _OPTIONS if name in image.encoderinfo}
+    # All bytes first and then one write: a failure leaves nothing half-written.
+    fp.write(api.encode(image, **given, device=image.encoderinfo.get("device", _device)))

@@ -1,0 +1,87 @@
+"""Rate index, quality and lambda, and the search for the index that meets a target.
+
+The rate index runs from 0 (smallest file) to 63; quality is the same ladder from 1 to 8 in
+steps of 1/9, for people.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Real
+
+from mvmic_codec.errors import InputError
+
+RATES = 64
+DEFAULT_QUALITY = 3.0
+
+# Weight of the distortion (mean squared error on the 0 to 255 scale) in the training loss
+# R + lambda D at index 0; it doubles every nine indices, that is with every step of quality.
+LAMBDA_MIN = 0.0007
+
+
+def lambda_of(index: float) -> float:
+    """Lagrange multiplier of a rate index; fractional indices are allowed."""
+    return LAMBDA_MIN * 2 ** (index / 9)
+
+
+def index_of(quality: float) -> int:
+    """Nearest rate index of a quality from 1 to 8. Raises InputError outside that range."""
+    value = _number("quality", quality)
+    if not 1 <= value <= 8:
+        raise InputError(f"quality runs from 1 (smallest file) to 8 (best), got {value:g}")
+    return round(9 * (value - 1))
+
+
+def quality_of(index: int) -> float:
+    """Quality of a rate index; `index_of` undoes it."""
+    return 1 + checked_index(index) / 9
+
+
+def checked_index(index: int) -> int:
+    """The index itself as an int, or InputError if it is not an integer from 0 to 63."""
+    value = _number("the rate index", index)
+    if not (0 <= value < RATES and value.is_integer()):
+        raise InputError(f"the rate index is an integer from 0 to {RATES - 1}, got {value:g}")
+    return int(value)
+
+
+def checked_target(name: str, target: float) -> float:
+    """A target for the search as a float, or InputError if it is not positive and finite."""
+    value = _number(name, target)
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"{name} must be a positive finite number, got {value:g}")
+    return value
+
+
+def last_index(holds: Callable[[int], bool]) -> int | None:
+    """Largest index at which `holds` is true, for a test that turns false somewhere on the way up.
+
+    Takes at most 7 calls. The index returned was itself tried and the one above it too, so the
+    answer keeps the promise even where the test is not quite monotone. None: false at index 0.
+    """
+    low, high = -1, RATES
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle
+    return low if low >= 0 else None
+
+
+def first_index(holds: Callable[[int], bool]) -> int | None:
+    """Smallest index at which `holds` is true, for a test that turns true somewhere on the way up.
+
+    As `last_index` the other way round. None: false at index 63.
+    """
+    last_false = last_index(lambda index: not holds(index))
+    first = 0 if last_false is None else last_false + 1
+    return first if first < RATES else None
+
+
+def _number(name: str, value: object) -> float:
+    # Real takes in numpy's numbers; bool is one by inheritance only.
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} must be a number, got {value!r}")
+    return float(value)
