@@ -1,0 +1,132 @@
+/*
+ * rans.h: static-table rANS for int16 symbols, in lanes that any 64/32/24 rANS can read.
+ *
+ * Read this first; four things surprise people.
+ *
+ * 1. It is a stack. What is put last is got first, so the encoder walks the symbols from the last
+ *    to the first and the decoder returns them from the first to the last. The decoder therefore
+ *    reads a lane's words from its end towards its start.
+ *
+ * 2. The initial state is 0, not the lower bound of the normalised interval. A lane that holds
+ *    nothing is zero words long, and the first symbols cost no renormalisation. The price is that a
+ *    lane has no end mark: with no words left and state 0, a decoder can go on for ever and gets
+ *    the first entry of every table it asks for. Whether a lane was read to its end is known only
+ *    when the caller stops asking: then no word may be left and the state must be 0 again.
+ *
+ * 3. Frequencies look coarse (12 bits) but are used at 24 bits. All are multiples of 2^12, so the
+ *    top 12 bits of the quantile pick the entry by one lookup, while the coded words are those of a
+ *    24-bit coder. It follows that the low 12 bits of a state survive every step until a word is
+ *    moved in or out. As coding starts at 0, they are 0 in the first word of every sound lane:
+ *    damage there is certain before one symbol is decoded.
+ *
+ * 4. Nothing here allocates, and nothing here trusts its input. The caller owns all memory; every
+ *    function that reads foreign data says what it refuses. A decoder may return wrong symbols for
+ *    damaged words, but never reads or writes outside of what it was given, and always returns.
+ *
+ * formats/ans.md describes the same format without code.
+ */
+#ifndef MVMIC_RANS_H
+#define MVMIC_RANS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Each probability is freq / 2^24. 24 bits and a 64-bit state leave 2^(64 - 24 - 32) = 2^8 between
+ * the lower bound of the state and the coarsest step, so the rounding loss is far under 0.01%. */
+#define RANS_PRECISION 24
+
+/* Tables are stored with 12 bits: 4096 slots are an 8 KiB lookup, and a least frequency of 2^-12
+ * costs a symbol at most 12 bits before an escape would be cheaper. */
+#define RANS_TABLE_BITS 12
+#define RANS_SLOTS (1u << RANS_TABLE_BITS)
+
+/* What lies between a table's unit and the coder's: 2^12 quantiles a slot. */
+#define RANS_SLOT_SHIFT (RANS_PRECISION - RANS_TABLE_BITS)
+
+/* Largest magnitude with an entry of its own: 2 * 1023 + 2 entries still fit into 4096 slots, half
+ * of which are then left to be shared out by probability. */
+#define RANS_HALF_MAX 1023
+
+/* There are 1, 2, 4 or 8 lanes, decoded interleaved; eight independent chains of dependent steps
+ * are more than a core overlaps. */
+#define RANS_LANES_MAX 8
+
+/* An escaped symbol is three steps: the escape entry, then two bytes of equal probability. */
+#define RANS_ESCAPE_STEPS 2
+
+/* A lane's state is written as at most two words behind the others. */
+#define RANS_STATE_WORDS 2
+
+typedef enum {
+    RANS_OK = 0,
+    RANS_TABLE_OUT_OF_RANGE, /* a table index at or over the number of tables */
+    RANS_SKIP_NOT_ZERO,      /* a symbol other than 0 where table 0 says that it is not coded */
+    RANS_LANE_NOT_CANONICAL  /* last word 0, or low 12 bits of the first word not 0 */
+} RansStatus;
+
+/* One entry of one table, in slots. 1 <= freq < 4096: with two entries or more, none has all. */
+typedef struct {
+    uint16_t start;
+    uint16_t freq;
+} RansEntry;
+
+/* `count` tables of at most `width` entries; table 0 is never looked at. The arrays are the
+ * caller's and must outlive the struct. */
+typedef struct {
+    const uint16_t *half;   /* [count]: entries are -half..half, then the escape */
+    RansEntry *entries;     /* [count * width] */
+    uint16_t *slots;        /* [count * RANS_SLOTS]: slot -> entry */
+    uint64_t *reciprocals;  /* [RANS_SLOTS]: freq -> ceil(2^64 / freq) for freq >= 2 */
+    uint32_t count;
+    uint32_t width;
+} RansTables;
+
+/* A lane while it is written: words[0] is the first word of the lane. The caller gives room for
+ * one word per step (a step never puts out two) and RANS_STATE_WORDS. */
+typedef struct {
+    uint64_t state;
+    uint32_t *words;
+    size_t count;
+} RansEncoderLane;
+
+/* A lane while it is read. words[0] is padding that may be loaded but is never used; the lane's own
+ * words are words[1..left], and words[left] is the next one to use. */
+typedef struct {
+    uint64_t state;
+    const uint32_t *words;
+    size_t left;
+} RansDecoderLane;
+
+/* Fills entries, slots and reciprocals from cdf[count][width], in slots: cdf[t][0] = 0, increasing,
+ * cdf[t][2 * half[t] + 2] = 4096. The caller has checked that this holds for every t >= 1. */
+void rans_tables_build(RansTables *tables, const uint16_t *cdf);
+
+/* Copies the symbols that are coded (table index not 0) and their table indices to coded_symbols
+ * and coded_indices, which have room for n each, and adds to *coded and *escapes how many there
+ * were and how many of them need an escape. The encoder runs on this private copy, so a caller's
+ * array that changes meanwhile can spoil the result but not the memory.
+ * RANS_TABLE_OUT_OF_RANGE or RANS_SKIP_NOT_ZERO where that is found. */
+RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
+                               const uint8_t *indices, size_t n, int16_t *coded_symbols,
+                               uint8_t *coded_indices, size_t *coded, size_t *escapes);
+
+/* Encodes n gathered symbols, number i on lane i % lane_count, and ends each lane with its state.
+ * All lanes start as {0, words, 0}. */
+void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t lane_count,
+                       const int16_t *symbols, const uint8_t *indices, size_t n);
+
+/* Takes a lane's count little-endian words from bytes into words (room for count + 1) and sets up
+ * the lane. RANS_LANE_NOT_CANONICAL if no encoder can have written it. */
+RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
+                          size_t count);
+
+/* Decodes the symbols of n table indices; those of index 0 are 0 and take nothing from a lane.
+ * *turn (under lane_count) is the lane of the next coded symbol and carries on between calls.
+ * RANS_TABLE_OUT_OF_RANGE leaves the lanes somewhere before the bad index. */
+RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
+                             size_t *turn, const uint8_t *indices, int16_t *symbols, size_t n);
+
+/* Writes count words as little-endian bytes. */
+void rans_words_store(uint8_t *bytes, const uint32_t *words, size_t count);
+
+#endif
