@@ -1,0 +1,1 @@
+"""Rate and distortion of this codec and of its peers, measured on folders of images."""

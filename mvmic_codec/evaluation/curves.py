@@ -1,0 +1,151 @@
+"""Rate-distortion curves and the Bjontegaard difference of their rates (BD-rate).
+
+BD-rate is the mean difference of log rate at equal PSNR over the range of PSNR that both curves
+reach, interpolated by PCHIP, as a percentage of the anchor's rate: -30 means 30% fewer bits. The
+`bjontegaard` package computes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mvmic_codec.evaluation.rows import Row
+
+Curve = Sequence[tuple[float, float]]  # (bits per pixel, PSNR in dB)
+
+# Over a shorter common range the figure says more about the settings than about the codecs.
+LEAST_OVERLAP_DB = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A codec against an anchor on one set of images.
+
+    bd_rates   percentage for each image whose curves overlap
+    apart      images of both whose curves have less than LEAST_OVERLAP_DB dB in common
+    unmatched  images that only one of the two has rows for
+    of_means   percentage on the curves of mean bpp and mean PSNR over all images of both, or None
+               where these curves do not overlap
+    common     mean lower and upper end of the common range in dB, over the images in bd_rates
+    """
+
+    set: str
+    anchor: str
+    bd_rates: dict[str, float]
+    apart: list[str]
+    unmatched: list[str]
+    of_means: float | None
+    common: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of bd_rates over the images, None if there are none."""
+        return sum(self.bd_rates.values()) / len(self.bd_rates) if self.bd_rates else None
+
+
+def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points by rising rate, without those that give no better PSNR than a cheaper one.
+
+    A codec's user would not choose those, and the interpolation needs a rising curve. Exact
+    copies (infinite PSNR) have no place on a curve either.
+    """
+    kept: list[tuple[float, float]] = []
+    for rate, quality in sorted(points, key=lambda point: (point[0], -point[1])):
+        if math.isfinite(quality) and (not kept or quality > kept[-1][1]):
+            kept.append((rate, quality))
+    return kept
+
+
+def common_range(one: Curve, other: Curve) -> tuple[float, float] | None:
+    """PSNR range that two curves share, or None if it is shorter than LEAST_OVERLAP_DB."""
+    one, other = frontier(one), frontier(other)
+    if len(one) < 2 or len(other) < 2:
+        return None
+    lo = max(one[0][1], other[0][1])
+    hi = min(one[-1][1], other[-1][1])
+    return (lo, hi) if hi - lo >= LEAST_OVERLAP_DB else None
+
+
+def bd_rate(anchor: Curve, test: Curve) -> float | None:
+    """Percentage of bits that `test` takes more than `anchor`; None without a common range."""
+    if common_range(anchor, test) is None:
+        return None
+    import bjontegaard
+
+    anchor_rates, anchor_qualities = zip(*frontier(anchor), strict=True)
+    test_rates, test_qualities = zip(*frontier(test), strict=True)
+    return float(
+        bjontegaard.bd_rate(
+            list(anchor_rates),
+            list(anchor_qualities),
+            list(test_rates),
+            list(test_qualities),
+            method="pchip",
+            require_matching_points=False,
+            min_overlap=0,
+        )
+    )
+
+
+def compare(rows: Iterable[Row], test: str) -> list[Comparison]:
+    """Codec `test` against every other codec in the rows, by set and then by anchor."""
+    images: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        images[row.set, row.codec][row.image].append(row)
+    return [
+        _compare(name, codec, images[name, codec], images[name, test])
+        for name, codec in sorted(images)
+        if codec != test and (name, test) in images
+    ]
+
+
+def _compare(
+    name: str, anchor: str, anchors: dict[str, list[Row]], tests: dict[str, list[Row]]
+) -> Comparison:
+    shared = sorted(anchors.keys() & tests.keys())
+    bd_rates, apart, ranges = {}, [], []
+    for image in shared:
+        one, other = _curve(anchors[image]), _curve(tests[image])
+        value, common = bd_rate(one, other), common_range(one, other)
+        if value is None or common is None:
+            apart.append(image)
+        else:
+            bd_rates[image] = value
+            ranges.append(common)
+    return Comparison(
+        set=name,
+        anchor=anchor,
+        bd_rates=bd_rates,
+        apart=apart,
+        unmatched=sorted(anchors.keys() ^ tests.keys()),
+        of_means=bd_rate(
+            _mean_curve([anchors[image] for image in shared]),
+            _mean_curve([tests[image] for image in shared]),
+        ),
+        common=(
+            sum(lo for lo, _ in ranges) / len(ranges),
+            sum(hi for _, hi in ranges) / len(ranges),
+        )
+        if ranges
+        else None,
+    )
+
+
+def _curve(rows: Iterable[Row]) -> Curve:
+    return [(row.bpp, row.psnr) for row in rows]
+
+
+def _mean_curve(images: Sequence[Sequence[Row]]) -> Curve:
+    """Mean bpp and PSNR at every setting that all images have, whatever the variant kept."""
+    settings: dict[str, list[Row]] = defaultdict(list)
+    for rows in images:
+        for row in rows:
+            settings[row.setting.partition("/")[0]].append(row)
+    return [
+        (sum(row.bpp for row in rows) / len(rows), sum(row.psnr for row in rows) / len(rows))
+        for rows in settings.values()
+        if len(rows) == len(images)
+    ]

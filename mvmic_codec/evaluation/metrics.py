@@ -1,0 +1,80 @@
+"""Distortion between two images of integers: PSNR, MS-SSIM, largest error.
+
+Images are uint8 or uint16 arrays, [H, W] for gray and [H, W, 3] for RGB; colour counts all
+three channels alike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mvmic_codec.errors import InputError
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+# Five scales with an 11 pixel window need more than 160 pixels on the shorter side.
+_MS_SSIM_SIDE = 161
+
+
+def peak_of(reference: Pixels) -> int:
+    """Peak value for PSNR and MS-SSIM: 255 at 8 bits, the image's own range (at least 1) above.
+
+    A 12-bit scan in 16-bit samples would gain 24 dB from a peak of 65535 and say nothing.
+    """
+    if reference.dtype == np.uint8:
+        return 255
+    return max(int(reference.max()) - int(reference.min()), 1)
+
+
+def psnr(reference: Pixels, decoded: Pixels) -> float:
+    """10 log10(peak^2 / mean squared error) in dB; infinite if the images are equal."""
+    _check(reference, decoded)
+    difference = reference.astype(np.float64) - decoded
+    error = float(np.mean(difference * difference))
+    return math.inf if error == 0 else 10 * math.log10(peak_of(reference) ** 2 / error)
+
+
+def max_error(reference: Pixels, decoded: Pixels) -> int:
+    """Largest absolute difference of a sample."""
+    _check(reference, decoded)
+    return int(np.abs(reference.astype(np.int32) - decoded.astype(np.int32)).max())
+
+
+def ms_ssim(reference: Pixels, decoded: Pixels) -> float:
+    """MS-SSIM (Wang, Simoncelli, Bovik 2003) with its five scales, from torchmetrics.
+
+    Colour is the mean over the channels. An image with a side under 161 pixels is first continued
+    by its mirror image, both images alike, to 161 pixels on that side: five scales need as many.
+    """
+    _check(reference, decoded)
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure as measure,
+    )
+
+    peak = peak_of(reference)
+    lo = int(reference.min()) if reference.dtype == np.uint16 else 0
+    return float(
+        measure(_tensor(decoded, lo, peak), _tensor(reference, lo, peak), data_range=1.0).item()
+    )
+
+
+def _tensor(pixels: Pixels, lo: int, peak: int) -> Any:
+    import torch
+
+    planes = pixels if pixels.ndim == 3 else pixels[:, :, None]
+    missing = [max(_MS_SSIM_SIDE - side, 0) for side in planes.shape[:2]]
+    scaled = (planes.astype(np.float32) - lo) / peak
+    scaled = np.pad(scaled, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
+
+
+def _check(reference: Pixels, decoded: Pixels) -> None:
+    if reference.shape != decoded.shape or reference.dtype != decoded.dtype:
+        raise InputError(
+            f"images of {reference.shape} {reference.dtype} and {decoded.shape} {decoded.dtype} "
+            "cannot be compared"
+        )
