@@ -72,4 +72,3 @@ def estimate_bits(
 
     Raises InputError as :func:`encode` does.
     """
-
