@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from mvmic_codec.errors import MvmError
-from mvmic_codec.evaluation.curves import bd_rate
+from mvmic_codec.evaluation.curves import Curve, bd_rate
 from mvmic_codec.evaluation.images import load, to_8_bits
 from mvmic_codec.evaluation.metrics import Pixels, max_error, ms_ssim, psnr
 from mvmic_codec.evaluation.peers import Codec, Setting
@@ -25,12 +26,13 @@ def evaluate(path: Path, codec: Codec) -> list[Row]:
     """
     rows: list[Row] = []
     for name, pixels in _forms(path, codec):
-        kept: list[Row] = []
+        kept: list[tuple[Row, Pixels]] = []
         for settings in codec.curves(pixels.ndim == 2):
             curve = [_measure(path, name, pixels, codec, setting) for setting in settings]
             if not kept or _is_better(curve, kept):
                 kept = curve
-        rows += kept
+        # MS-SSIM takes longer than most of the codecs: only for what is kept.
+        rows += [replace(row, ms_ssim=ms_ssim(pixels, result)) for row, result in kept]
     return rows
 
 
@@ -56,7 +58,9 @@ def _forms(path: Path, codec: Codec) -> Iterator[tuple[str, Pixels]]:
     yield rendered, to_8_bits(pixels)
 
 
-def _measure(path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setting) -> Row:
+def _measure(
+    path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setting
+) -> tuple[Row, Pixels]:
     image = Image.fromarray(pixels)
     start = time.perf_counter()
     data = setting.encode(image)
@@ -71,7 +75,7 @@ def _measure(path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setti
             f"{codec.name} gave back a {decoded.width}x{decoded.height} {decoded.mode} image for "
             f"a {image.width}x{image.height} {image.mode} one"
         )
-    return Row(
+    row = Row(
         set=name,
         image=path.name,
         codec=codec.name,
@@ -82,13 +86,18 @@ def _measure(path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setti
         bytes=len(data),
         bpp=8 * len(data) / (image.width * image.height),
         psnr=psnr(pixels, result),
-        ms_ssim=ms_ssim(pixels, result),
+        ms_ssim=None,
         max_error=max_error(pixels, result),
         enc_s=encoded - start,
         dec_s=end - encoded,
     )
+    return row, result
 
 
-def _is_better(one: list[Row], other: list[Row]) -> bool:
-    value = bd_rate([(row.bpp, row.psnr) for row in other], [(row.bpp, row.psnr) for row in one])
+def _is_better(one: list[tuple[Row, Pixels]], other: list[tuple[Row, Pixels]]) -> bool:
+    value = bd_rate(_points(other), _points(one))
     return value is not None and value < 0
+
+
+def _points(curve: list[tuple[Row, Pixels]]) -> Curve:
+    return [(row.bpp, row.psnr) for row, _ in curve]

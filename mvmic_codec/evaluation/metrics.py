@@ -69,7 +69,8 @@ def _tensor(pixels: Pixels, lo: int, peak: int) -> Any:
     missing = [max(_MS_SSIM_SIDE - side, 0) for side in planes.shape[:2]]
     scaled = (planes.astype(np.float32) - lo) / peak
     scaled = np.pad(scaled, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
+    # A view with the channels last in memory, where torch's convolutions are twice as fast.
+    return torch.from_numpy(scaled).permute(2, 0, 1)[None]
 
 
 def _check(reference: Pixels, decoded: Pixels) -> None:

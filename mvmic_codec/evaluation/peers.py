@@ -42,10 +42,10 @@ class Codec:
 
 
 # Qualities and sizes of the classic codecs that span about 28 to 46 dB on scans and photographs.
-_JPEG_QUALITIES = (2, 5, 10, 25, 50, 75, 90, 96)
-_JPEG2000_BPP = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
+_JPEG_QUALITIES = (3, 8, 20, 45, 75, 90, 96)
+_JPEG2000_BPP = (0.01, 0.025, 0.06, 0.15, 0.35, 0.8, 1.8)
 _WEBP_QUALITIES = (0, 10, 30, 50, 70, 85, 95)
-_AVIF_QUALITIES = (0, 10, 25, 42, 60, 75, 88)
+_AVIF_QUALITIES = (0, 14, 32, 52, 70, 86)
 
 PEERS = ("jpeg", "jpeg2000", "webp", "avif")
 _FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
