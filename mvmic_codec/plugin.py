@@ -55,6 +55,11 @@ class MvmImageFile(ImageFile.ImageFile):
         # A plain tuple: Pillow before 11 has no class for it, Pillow since then takes both.
         self.tile = [("mvm", (0, 0, *self._size), 0, ())]  # type: ignore[list-item]
 
+    def load_seek(self, pos: int) -> None:
+        # Its presence alone tells ImageFile.Parser to wait for the whole file before decoding.
+        assert self.fp is not None
+        self.fp.seek(pos)
+
     def verify(self) -> None:
         """Check every checksum of the file, and close it. Raises FormatError."""
         if self.fp is None:

@@ -1,0 +1,58 @@
+import sys
+import types
+import zlib
+
+import numpy as np
+import pytest
+
+from mvmic_codec.container import Header
+from mvmic_codec.errors import ModelError
+
+FAKE_MODEL = ("fake", b"\x01\x02\x03\x04\x05\x06\x07\x08")
+
+
+def _encode_planes(planes, rate_index, *, device=None):
+    assert planes.dtype == np.float32 and planes.ndim == 3
+    assert planes.min() >= 0 and planes.max() <= 1
+    levels = 2 ** (2 + 14 * rate_index / 63)
+    return zlib.compress(np.rint(planes * (levels - 1)).astype("<u2").tobytes())
+
+
+def _decode_planes(payload, header, *, device=None):
+    if header.fingerprint != FAKE_MODEL[1]:
+        raise ModelError(f"model {header.model} ({header.fingerprint.hex()}) is not installed")
+    levels = 2 ** (2 + 14 * header.rate_index / 63)
+    values = np.frombuffer(zlib.decompress(payload), "<u2").astype(np.float32)
+    planes = values / np.float32(levels - 1)
+    return planes.reshape(header.channels, header.height, header.width)
+
+
+@pytest.fixture
+def fake_codec(monkeypatch):
+    """A codec without a model, for tests of what surrounds it: quantised planes under zlib."""
+    codec = types.ModuleType("mvmic_codec.codec")
+    codec.encode_planes = _encode_planes
+    codec.decode_planes = _decode_planes
+    identity = types.ModuleType("mvmic_codec.nets.identity")
+    identity.model_identity = lambda: FAKE_MODEL
+    monkeypatch.setitem(sys.modules, codec.__name__, codec)
+    monkeypatch.setitem(sys.modules, identity.__name__, identity)
+    return codec
+
+
+@pytest.fixture
+def header():
+    """A sound header, to be varied with dataclasses.replace."""
+    return Header(
+        rate_index=18,
+        channels=1,
+        bits=8,
+        signed=False,
+        photometric=0,
+        width=5,
+        height=3,
+        lo=0,
+        hi=255,
+        model=FAKE_MODEL[0],
+        fingerprint=FAKE_MODEL[1],
+    )

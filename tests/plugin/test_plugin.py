@@ -1,0 +1,365 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+import mvmic_codec
+from mvmic_codec import container, plugin
+from mvmic_codec.errors import (
+    ChecksumError,
+    FormatError,
+    InputError,
+    ModelError,
+    MvmError,
+    TruncatedError,
+    VersionError,
+)
+
+pytestmark = pytest.mark.usefixtures("fake_codec")
+
+PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (11, 17, 3), dtype=np.uint8))
+
+
+def saved(image=PHOTO, **options):
+    file = io.BytesIO()
+    image.save(file, "MVM", **options)
+    return file.getvalue()
+
+
+def altered(data, **fields):
+    whole = container.read(data)
+    header = container.Header(**{**vars(whole.header), **fields})
+    return container.write(header, whole.payloads, whole.metadata)
+
+
+def test_registered():
+    assert Image.registered_extensions()[".mvm"] == "MVM"
+    assert Image.MIME["MVM"] == "image/x-mvm"
+
+
+def test_open_is_lazy_and_complete(fake_codec):
+    fake_codec.decode_planes = None
+    with Image.open(io.BytesIO(saved(quality=4))) as image:
+        assert isinstance(image, plugin.MvmImageFile)
+        assert (image.format, image.mode, image.size) == ("MVM", "RGB", (17, 11))
+        assert image.get_format_mimetype() == "image/x-mvm"
+        assert image.info == {"model": "fake", "rate_index": 27, "quality": 4.0}
+
+
+def test_open_reads_no_image_data():
+    data = saved()
+    head = data[: 62 + 8]  # as far as the start of the DATA chunk
+    assert Image.open(io.BytesIO(head)).size == (17, 11)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16", "I"])
+def test_modes(mode):
+    ramp = np.arange(300).reshape(12, 25)
+    arrays = {
+        "L": ramp.astype(np.uint8),
+        "RGB": np.stack([ramp.astype(np.uint8)] * 3, -1),
+        "I;16": (ramp * 13).astype(np.uint16),
+        "I": (ramp * 13 - 1024).astype(np.int32),
+    }
+    source = Image.fromarray(arrays[mode])
+    assert source.mode == mode
+    with Image.open(io.BytesIO(saved(source, rate_index=63))) as image:
+        assert (image.mode, image.size) == (mode, (25, 12))
+        assert np.array_equal(np.asarray(image), arrays[mode])
+        assert image.getpixel((24, 11)) == source.getpixel((24, 11))
+        assert np.array_equal(np.asarray(image.copy()), arrays[mode])
+
+
+def test_path_file_object_and_name(tmp_path):
+    path = tmp_path / "scan.mvm"
+    PHOTO.save(path, quality=8)
+    PHOTO.save(str(tmp_path / "upper.MVM"), quality=8)
+    with open(tmp_path / "file.bin", "w+b") as file:
+        PHOTO.save(file, "MVM", quality=8)
+    files = [path, tmp_path / "upper.MVM", tmp_path / "file.bin"]
+    assert {file.read_bytes() for file in files} == {saved(quality=8)}
+    for file in files:
+        with Image.open(file) as image:
+            image.load()
+            assert image.size == PHOTO.size
+    with open(path, "rb") as file, Image.open(file) as image:
+        image.load()
+
+
+def test_file_is_closed_after_loading(tmp_path):
+    path = tmp_path / "scan.mvm"
+    PHOTO.save(path)
+    image = Image.open(path)
+    file = image.fp
+    image.load()
+    assert file.closed
+    image.load()
+    image.close()
+
+
+def test_file_of_the_caller_stays_open():
+    file = io.BytesIO(saved())
+    with Image.open(file) as image:
+        image.load()
+    assert not file.closed
+
+
+def test_save_options():
+    assert saved() == saved(quality=3) == saved(rate_index=18)
+    size = len(saved(rate_index=20))
+    assert len(saved(max_bytes=size)) <= size
+    assert container.read_header(saved(psnr=30)).rate_index > 0
+    assert len(saved(bpp=20)) * 8 <= 20 * 17 * 11
+    assert saved(optimize=True) == saved()  # Pillow's rule: unknown options are ignored
+
+
+def test_save_over_itself(tmp_path):
+    path = tmp_path / "scan.mvm"
+    PHOTO.save(path, rate_index=63)
+    with Image.open(path) as image:
+        image.save(path, rate_index=63)
+    with Image.open(path) as image:
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(PHOTO)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (PHOTO, {"quality": 95}),
+        (PHOTO, {"quality": 3, "bpp": 1}),
+        (PHOTO, {"max_bytes": 10}),
+        (Image.new("RGBA", (4, 4)), {}),
+        (Image.new("LAB", (4, 4)), {}),
+        (Image.new("L", (0, 4)), {}),
+    ],
+)
+def test_failed_save_leaves_nothing(tmp_path, image, options):
+    path = tmp_path / "scan.mvm"
+    with pytest.raises(InputError):
+        image.save(path, **options)
+    assert not path.exists()
+    file = io.BytesIO()
+    with pytest.raises(InputError):
+        image.save(file, "MVM", **options)
+    assert file.getvalue() == b""
+
+
+def test_unwritable_target(tmp_path):
+    with pytest.raises(OSError):
+        PHOTO.save(tmp_path / "no such folder" / "scan.mvm")
+
+
+def test_metadata():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "chest"
+    data = saved(
+        exif=exif,
+        icc_profile=b"profile",
+        xmp=b"<x/>",
+        dpi=(96, 300),
+        text={"Comment": "slice"},
+    )
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.info["icc_profile"] == b"profile"
+        assert image.info["xmp"] == b"<x/>"
+        assert image.info["dpi"] == (96.0, 300.0)
+        assert image.info["text"] == {"Comment": "slice"}
+        assert dict(image.getexif()) == {0x0112: 6, 0x010E: "chest"}
+        again = saved(image)
+        converted = io.BytesIO()
+        image.save(converted, "JPEG", exif=image.info["exif"])
+    assert container.read(again).metadata == container.read(data).metadata
+    with Image.open(converted) as image:
+        assert image.getexif()[0x0112] == 6
+
+
+def test_metadata_from_jpeg():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    jpeg = io.BytesIO()
+    PHOTO.save(jpeg, "JPEG", exif=exif, dpi=(72, 72), icc_profile=b"profile")
+    with Image.open(jpeg) as image, Image.open(io.BytesIO(saved(image))) as ours:
+        assert ours.getexif()[0x0112] == 3
+        assert ours.info["dpi"] == (72.0, 72.0)
+        assert ours.info["icc_profile"] == b"profile"
+
+
+def test_orientation_is_applied_exactly_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(saved(exif=exif, rate_index=63))) as image:
+        assert image.size == PHOTO.size
+        upright = ImageOps.exif_transpose(image)
+    assert upright.size == PHOTO.size[::-1]
+    with Image.open(io.BytesIO(saved(upright))) as again:
+        assert again.size == upright.size
+        assert ImageOps.exif_transpose(again).size == upright.size
+
+
+def test_not_ours_is_left_to_other_formats():
+    for data in (b"", b"MVM", b"not an image at all", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(UnidentifiedImageError):
+            Image.open(io.BytesIO(data))
+        with pytest.raises(SyntaxError):
+            plugin.MvmImageFile(io.BytesIO(data))
+    png = io.BytesIO()
+    PHOTO.save(png, "PNG")
+    with Image.open(png) as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda data: data[:30], TruncatedError),
+        (lambda data: data[:6], TruncatedError),
+        (lambda data: data.replace(b"\r\n", b"\n"), FormatError),
+        (lambda data: data[:20] + b"!" + data[21:], ChecksumError),
+        (
+            lambda data: data[:16] + b"\x02" + data[17:58] + newer_crc(data) + data[62:],
+            VersionError,
+        ),
+    ],
+)
+def test_damaged_header_is_named_on_opening(tmp_path, damage, error):
+    path = tmp_path / "scan.mvm"
+    path.write_bytes(damage(saved()))
+    with pytest.raises(error) as caught:
+        Image.open(path)
+    assert not isinstance(caught.value, UnidentifiedImageError)
+
+
+def newer_crc(data):
+    return struct.pack("<I", zlib.crc32(b"HEAD\x02" + data[17:58]))
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_damaged_image_data_is_named_on_loading(monkeypatch, tolerant):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
+    data = saved()
+    cases = [
+        (data[:-1], TruncatedError),
+        (data[:80], TruncatedError),
+        (data + b"\0", FormatError),
+        (data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], ChecksumError),
+    ]
+    for damaged, error in cases:
+        with Image.open(io.BytesIO(damaged)) as image:
+            for _ in range(2):  # and again, never pixels
+                with pytest.raises(error):
+                    image.load()
+
+
+def test_truncated_at_every_byte():
+    data = saved(Image.new("L", (3, 3)), text={"a": "b"})
+    for end in range(4, len(data)):
+        with pytest.raises(TruncatedError), Image.open(io.BytesIO(data[:end])) as image:
+            image.load()
+
+
+def test_every_flipped_byte_is_an_error():
+    data = saved(Image.new("L", (3, 3)), text={"a": "b"})
+    for at in range(len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x20
+        error = UnidentifiedImageError if at < 4 else MvmError
+        with pytest.raises(error), Image.open(io.BytesIO(damaged)) as image:
+            image.load()
+
+
+def test_unknown_model_still_opens():
+    data = altered(saved(), model="other", fingerprint=b"12345678")
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == PHOTO.size
+        assert image.info["model"] == "other"
+        with pytest.raises(ModelError, match=b"12345678".hex()):
+            image.load()
+
+
+def test_pillow_checks_for_decompression_bombs(fake_codec):
+    fake_codec.decode_planes = None
+    limit = Image.MAX_IMAGE_PIXELS
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(altered(saved(), width=limit + 1, height=1)))
+    for width, height in ((2 * limit + 1, 1), (2**31 - 1, 2**31 - 1)):
+        with pytest.raises(Image.DecompressionBombError):
+            Image.open(io.BytesIO(altered(saved(), width=width, height=height)))
+
+
+def test_file_replaced_between_open_and_load(tmp_path):
+    first, second = saved(), saved(Image.new("L", (300, 200)))
+    file = io.BytesIO(first)
+    with Image.open(file) as image:
+        file.seek(0)
+        file.write(second)
+        file.truncate(len(second))
+        with pytest.raises(FormatError, match="replaced"):
+            image.load()
+
+
+def test_verify():
+    data = saved()
+    image = Image.open(io.BytesIO(data))
+    image.verify()
+    for damaged in (data[:-1], data[:-6] + b"!" + data[-5:]):
+        image = Image.open(io.BytesIO(damaged))
+        with pytest.raises(FormatError):
+            image.verify()
+
+
+def test_incremental_parser():
+    data = saved()
+    parser = ImageFile.Parser()
+    for at in range(len(data)):
+        parser.feed(data[at : at + 1])
+    image = parser.close()
+    assert (image.format, image.size) == ("MVM", PHOTO.size)
+
+
+def test_stream_without_seek():
+    class Pipe:
+        def __init__(self, data):
+            self.read = io.BytesIO(data).read
+
+    with Image.open(Pipe(saved())) as image:
+        image.load()
+        assert image.size == PHOTO.size
+
+
+def test_pickle_and_convert():
+    import pickle
+
+    with Image.open(io.BytesIO(saved())) as image:
+        copy = pickle.loads(pickle.dumps(image))
+        assert np.array_equal(np.asarray(copy), np.asarray(image))
+        assert image.convert("L").info["model"] == "fake"
+        assert image.resize((4, 4)).size == (4, 4)
+
+
+def test_device_reaches_the_codec(fake_codec, monkeypatch):
+    seen = []
+    encode, decode = fake_codec.encode_planes, fake_codec.decode_planes
+
+    def encode_planes(planes, index, *, device):
+        seen.append(device)
+        return encode(planes, index)
+
+    def decode_planes(payload, header, *, device):
+        seen.append(device)
+        return decode(payload, header)
+
+    monkeypatch.setattr(fake_codec, "encode_planes", encode_planes)
+    monkeypatch.setattr(fake_codec, "decode_planes", decode_planes)
+    try:
+        mvmic_codec.register_mvm_opener(device="cuda:1")
+        with Image.open(io.BytesIO(saved(device="cpu"))) as image:
+            image.load()
+        saved()
+    finally:
+        mvmic_codec.register_mvm_opener()
+    saved()
+    assert seen == ["cpu", "cuda:1", "cuda:1", None]
