@@ -1,0 +1,108 @@
+"""`mvmic info`: what a file says about itself, without decoding it; and the model that ships."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mvmic_codec import container, rate
+from mvmic_codec.cli import batch
+
+_PHOTOMETRIC = {
+    container.MIN_IS_BLACK: "smallest value is black",
+    container.MIN_IS_WHITE: "smallest value is white",
+    container.RGB: "RGB",
+}
+_MODEL_FIELDS = (
+    "name",
+    "fingerprint",
+    "rates",
+    "parameters",
+    "decode_kmac_per_pixel",
+    "encode_kmac_per_pixel",
+)
+
+
+@click.command("info")
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--model", "show_models", is_flag=True, help="Describe the models that ship.")
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
+def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
+    """Say what .mvm files hold: size, depth, rate, model, metadata. No pixels are decoded."""
+    if show_models == bool(inputs):
+        raise click.UsageError("give either .mvm files or --model")
+    if show_models:
+        try:
+            described = [_model(path) for path in _weights()]
+        except batch.KNOWN_ERRORS as error:
+            raise batch.stop(error) from error
+        failures: list[tuple[Path, str]] = []
+    else:
+        described, failures = batch.run(inputs, _file, lambda path: path, label="info", quiet=False)
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+    else:
+        click.echo("\n\n".join(_as_text(fields) for fields in described))
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        header, metadata = container.read_info(file)
+    size = path.stat().st_size
+    return {
+        "file": str(path),
+        "bytes": size,
+        "bpp": round(8 * size / (header.width * header.height), 5),
+        "width": header.width,
+        "height": header.height,
+        "mode": header.mode,
+        "channels": header.channels,
+        "bits": header.bits,
+        "signed": header.signed,
+        "photometric": _PHOTOMETRIC[header.photometric],
+        "range": [header.lo, header.hi],
+        "frames": header.frames,
+        "rate_index": header.rate_index,
+        "quality": round(rate.quality_of(header.rate_index), 2),
+        "model": header.model,
+        "fingerprint": header.fingerprint.hex(),
+        "container_version": header.version,
+        "metadata": {kind.decode("ascii"): len(payload) for kind, payload in metadata.items()},
+    }
+
+
+def _weights() -> list[Path]:
+    folder = resources.files("mvmic_codec") / "nets" / "weights"
+    with resources.as_file(folder) as path:
+        return sorted(path.glob("*.safetensors"))
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    return {name: metadata.get(name, "not stated") for name in _MODEL_FIELDS}
+
+
+def _as_text(fields: dict[str, Any]) -> str:
+    width = max(len(name) for name in fields)
+    return "\n".join(
+        f"{name.replace('_', ' '):{width}}  {_value(value)}" for name, value in fields.items()
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} ({size} bytes)" for name, size in value.items()) or "none"
+    if isinstance(value, list):
+        return " to ".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

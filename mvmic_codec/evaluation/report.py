@@ -1,0 +1,97 @@
+"""BD-rate comparisons as Markdown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from mvmic_codec.errors import InputError
+from mvmic_codec.evaluation.curves import LEAST_OVERLAP_DB, Comparison, compare
+from mvmic_codec.evaluation.rows import Row
+
+_RULE = (
+    "BD-rate of {test} against each codec: bits at equal PSNR, so that -30% is 30% fewer. PCHIP "
+    "interpolation of log rate over the range of PSNR that both codecs reach on an image, points "
+    "that a cheaper one equals or beats left out; whole files are counted. The first figure is "
+    "the mean over images, the second is taken on the curves of mean bpp and mean PSNR. An image "
+    "where the two share less than {least:g} dB is not in the mean and is named below the table."
+)
+
+
+def markdown(rows: Sequence[Row], test: str) -> str:
+    """A page with the BD-rates of `test` and its mean rate and distortion at each setting.
+
+    Raises InputError if there are no rows of `test`.
+    """
+    if not any(row.codec == test for row in rows):
+        raise InputError(f"the tables hold no rows of {test}")
+    comparisons = compare(rows, test)
+    lines = [_RULE.format(test=test, least=LEAST_OVERLAP_DB), ""]
+    lines += [
+        "| set | against | mean over images | on curve of means | images | common range, dB |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    lines += [_comparison(comparison) for comparison in comparisons]
+    notes = [note for comparison in comparisons for note in _notes(comparison, test)]
+    if notes:
+        lines += ["", *notes]
+    lines += ["", f"Means of {test} over the images of each set:", ""]
+    lines += [
+        "| set | setting | images | bpp | PSNR, dB | MS-SSIM |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    lines += _means([row for row in rows if row.codec == test])
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(comparison: Comparison) -> str:
+    images = len(comparison.bd_rates)
+    count = f"{images}" if not comparison.apart else f"{images} of {images + len(comparison.apart)}"
+    common = comparison.common
+    cells = (
+        comparison.set,
+        comparison.anchor,
+        _percent(comparison.mean),
+        _percent(comparison.of_means),
+        count,
+        "-" if common is None else f"{common[0]:.1f} to {common[1]:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _notes(comparison: Comparison, test: str) -> list[str]:
+    notes = []
+    if comparison.apart:
+        notes.append(
+            f"- {comparison.set}, {comparison.anchor}: no common range on "
+            f"{len(comparison.apart)} image(s): {', '.join(comparison.apart)}"
+        )
+    if comparison.unmatched:
+        notes.append(
+            f"- {comparison.set}, {comparison.anchor}: {len(comparison.unmatched)} image(s) have "
+            f"rows of only one of {test} and {comparison.anchor}"
+        )
+    return notes
+
+
+def _means(rows: Sequence[Row]) -> list[str]:
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.set, row.setting.partition("/")[0]].append(row)
+    lines = []
+    for (name, setting), group in groups.items():
+        known = [row.ms_ssim for row in group if row.ms_ssim is not None]
+        cells = (
+            name,
+            setting,
+            str(len(group)),
+            f"{sum(row.bpp for row in group) / len(group):.4f}",
+            f"{sum(row.psnr for row in group) / len(group):.2f}",
+            f"{sum(known) / len(known):.4f}" if known else "-",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}%"
