@@ -56,7 +56,7 @@ class MvmImageFile(ImageFile.ImageFile):
         self.tile = [("mvm", (0, 0, *self._size), 0, ())]  # type: ignore[list-item]
 
     def load_seek(self, pos: int) -> None:
-        # Its presence alone tells ImageFile.Parser to wait for the whole file before decoding.
+        """Seek in the file. That this exists tells ImageFile.Parser to wait for the whole file."""
         assert self.fp is not None
         self.fp.seek(pos)
 
