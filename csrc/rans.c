@@ -111,7 +111,8 @@ RANS_INLINE void rans_symbol_put(const RansTables *tables, RansEncoderLane *lane
     int half = tables->half[index];
     const RansEntry *entries = tables->entries + (size_t)index * tables->width;
     int entry = symbol + half;
-    if ((unsigned)entry > 2u * (unsigned)half) {
+    int lost_on_empty_lane = entry == 0 && lane->state == 0;
+    if ((unsigned)entry > 2u * (unsigned)half || lost_on_empty_lane) {
         /* Put in the reverse of the order in which they are read. */
         unsigned bits = (uint16_t)symbol;
         rans_lane_put(tables, lane, (bits & 0xFFu) * RANS_BYTE_FREQ, RANS_BYTE_FREQ);
@@ -201,20 +202,25 @@ RANS_INLINE int rans_symbol_get(const RansTables *tables, RansDecoderLane *lane,
 }
 
 /* Decodes the block's coded symbols in whole rounds of `lane_count` lanes. lane_count is a constant
- * at each call below, so the inner loop unrolls and the states live in registers. */
-RANS_INLINE void rans_rounds_decode(const RansTables *tables, RansDecoderLane *lanes,
+ * at each call below, so the inner loop unrolls and the states live in registers. Returns whether a
+ * lane was already at its end; this is only collected here, as state 0 does no harm. */
+RANS_INLINE int rans_rounds_decode(const RansTables *tables, RansDecoderLane *lanes,
                                     size_t lane_count, const uint8_t *indices,
                                     const uint16_t *places, int16_t *symbols, size_t rounds)
 {
     RansDecoderLane local[RANS_LANES_MAX];
+    int exhausted = 0;
     for (size_t lane = 0; lane < lane_count; lane++)
         local[lane] = lanes[lane];
     for (; rounds > 0; rounds--, places += lane_count)
-        for (size_t lane = 0; lane < lane_count; lane++)
+        for (size_t lane = 0; lane < lane_count; lane++) {
+            exhausted |= local[lane].state == 0;
             symbols[places[lane]] =
                 (int16_t)rans_symbol_get(tables, &local[lane], indices[places[lane]]);
+        }
     for (size_t lane = 0; lane < lane_count; lane++)
         lanes[lane] = local[lane];
+    return exhausted;
 }
 
 /* Places of the coded symbols among n <= RANS_BLOCK table indices, found without a branch; returns
@@ -235,6 +241,21 @@ static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *ind
     return greatest < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
 }
 
+/* Decodes coded symbols one by one from lane *turn on: what does not fill a round. */
+static int rans_remainder_decode(const RansTables *tables, RansDecoderLane *lanes,
+                                 size_t lane_count, size_t *turn, const uint8_t *indices,
+                                 const uint16_t *places, int16_t *symbols, size_t n)
+{
+    int exhausted = 0;
+    for (size_t i = 0; i < n; i++) {
+        RansDecoderLane *lane = &lanes[*turn];
+        exhausted |= lane->state == 0;
+        symbols[places[i]] = (int16_t)rans_symbol_get(tables, lane, indices[places[i]]);
+        *turn = (*turn + 1) % lane_count;
+    }
+    return exhausted;
+}
+
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
                              size_t *turn, const uint8_t *indices, int16_t *symbols, size_t n)
 {
@@ -244,30 +265,30 @@ RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, s
         size_t size = n - done < RANS_BLOCK ? n - done : RANS_BLOCK;
         size_t coded;
         int16_t *out = symbols + done;
-        RansStatus status =
-            rans_block_gather(tables, indices + done, size, kept, places, &coded);
+        RansStatus status = rans_block_gather(tables, indices + done, size, kept, places, &coded);
         if (status != RANS_OK)
             return status;
         for (size_t i = 0; i < size; i++)
             out[i] = 0;
 
-        size_t i = 0;
-        for (; i < coded && *turn != 0; i++) { /* up to the start of a round */
-            out[places[i]] = (int16_t)rans_symbol_get(tables, &lanes[*turn], kept[places[i]]);
-            *turn = (*turn + 1) % lane_count;
-        }
-        size_t rounds = (coded - i) / lane_count;
-        const uint16_t *from = places + i;
+        size_t head = (lane_count - *turn) % lane_count; /* up to the start of a round */
+        if (head > coded)
+            head = coded;
+        int exhausted =
+            rans_remainder_decode(tables, lanes, lane_count, turn, kept, places, out, head);
+        size_t rounds = (coded - head) / lane_count;
+        const uint16_t *from = places + head;
         switch (lane_count) {
-        case 1: rans_rounds_decode(tables, lanes, 1, kept, from, out, rounds); break;
-        case 2: rans_rounds_decode(tables, lanes, 2, kept, from, out, rounds); break;
-        case 4: rans_rounds_decode(tables, lanes, 4, kept, from, out, rounds); break;
-        default: rans_rounds_decode(tables, lanes, 8, kept, from, out, rounds); break;
+        case 1: exhausted |= rans_rounds_decode(tables, lanes, 1, kept, from, out, rounds); break;
+        case 2: exhausted |= rans_rounds_decode(tables, lanes, 2, kept, from, out, rounds); break;
+        case 4: exhausted |= rans_rounds_decode(tables, lanes, 4, kept, from, out, rounds); break;
+        default: exhausted |= rans_rounds_decode(tables, lanes, 8, kept, from, out, rounds); break;
         }
-        for (i += rounds * lane_count; i < coded; i++) {
-            out[places[i]] = (int16_t)rans_symbol_get(tables, &lanes[*turn], kept[places[i]]);
-            *turn = (*turn + 1) % lane_count;
-        }
+        size_t rest = head + rounds * lane_count;
+        exhausted |= rans_remainder_decode(tables, lanes, lane_count, turn, kept, places + rest,
+                                           out, coded - rest);
+        if (exhausted)
+            return RANS_LANE_EXHAUSTED;
     }
     return RANS_OK;
 }

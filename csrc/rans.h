@@ -8,10 +8,11 @@
  *    reads a lane's words from its end towards its start.
  *
  * 2. The initial state is 0, not the lower bound of the normalised interval. A lane that holds
- *    nothing is zero words long, and the first symbols cost no renormalisation. The price is that a
- *    lane has no end mark: with no words left and state 0, a decoder can go on for ever and gets
- *    the first entry of every table it asks for. Whether a lane was read to its end is known only
- *    when the caller stops asking: then no word may be left and the state must be 0 again.
+ *    nothing is zero words long, and the first symbols cost no renormalisation. But 0 is a trap: a
+ *    table's first entry, put on state 0, leaves state 0, so a lane could hold any number of those
+ *    in no words at all, and a decoder that runs out of words would go on for ever undisturbed.
+ *    Hence one rule for encoders: the first entry is never put on state 0; the symbol is escaped
+ *    instead. Then a decoder that is asked for a symbol at state 0 knows that words are missing.
  *
  * 3. Frequencies look coarse (12 bits) but are used at 24 bits. All are multiples of 2^12, so the
  *    top 12 bits of the quantile pick the entry by one lookup, while the coded words are those of a
@@ -61,7 +62,8 @@ typedef enum {
     RANS_OK = 0,
     RANS_TABLE_OUT_OF_RANGE, /* a table index at or over the number of tables */
     RANS_SKIP_NOT_ZERO,      /* a symbol other than 0 where table 0 says that it is not coded */
-    RANS_LANE_NOT_CANONICAL  /* last word 0, or low 12 bits of the first word not 0 */
+    RANS_LANE_NOT_CANONICAL, /* last word 0, or low 12 bits of the first word not 0 */
+    RANS_LANE_EXHAUSTED      /* a symbol was asked of a lane that is at its end */
 } RansStatus;
 
 /* One entry of one table, in slots. 1 <= freq < 4096: with two entries or more, none has all. */
@@ -82,7 +84,8 @@ typedef struct {
 } RansTables;
 
 /* A lane while it is written: words[0] is the first word of the lane. The caller gives room for
- * one word per step (a step never puts out two) and RANS_STATE_WORDS. */
+ * one word per step (a step never puts out two), for one escape more than rans_symbols_gather
+ * counted (surprise 2) and for RANS_STATE_WORDS. */
 typedef struct {
     uint64_t state;
     uint32_t *words;
@@ -122,7 +125,8 @@ RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t 
 
 /* Decodes the symbols of n table indices; those of index 0 are 0 and take nothing from a lane.
  * *turn (under lane_count) is the lane of the next coded symbol and carries on between calls.
- * RANS_TABLE_OUT_OF_RANGE leaves the lanes somewhere before the bad index. */
+ * After RANS_TABLE_OUT_OF_RANGE or RANS_LANE_EXHAUSTED, which both may be noticed late, the symbols
+ * of this call are of no use. */
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
                              size_t *turn, const uint8_t *indices, int16_t *symbols, size_t n);
 

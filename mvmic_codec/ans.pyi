@@ -52,17 +52,15 @@ class Decoder:
     def decode(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
         """Symbols int16 [N] of the next N table indices, going on where the last call ended.
 
-        A lane that has run out goes on giving symbols, as the format defines them; only
-        :meth:`finish` can tell, since later symbols might still bring the lane to its end.
-
-        Raises InputError for an index >= tables.count (nothing more can be decoded then) or an
-        array of another type.
+        Raises TruncatedError when a lane has run out, InputError for an index >= tables.count or
+        an array of another type. Nothing more can be decoded after the first two.
         """
 
     def finish(self) -> None:
         """Check that every lane is exactly used up.
 
-        Raises FormatError if words are left, TruncatedError if a lane ran out too early.
+        Raises FormatError if words are left, TruncatedError if a lane's state is not what an
+        encoder starts with, which means that words are missing or damaged.
         """
 
 def estimate_bits(

@@ -29,6 +29,7 @@ cdef extern from "rans.h" nogil:
         RANS_TABLE_OUT_OF_RANGE
         RANS_SKIP_NOT_ZERO
         RANS_LANE_NOT_CANONICAL
+        RANS_LANE_EXHAUSTED
 
     ctypedef struct RansEntry:
         uint16_t start
@@ -112,6 +113,8 @@ cdef _raise_status(RansStatus status):
         raise InputError("a table index is at or over the number of tables")
     if status == RANS_SKIP_NOT_ZERO:
         raise InputError("a symbol at a skipped place (table index 0) is not 0")
+    if status == RANS_LANE_EXHAUSTED:
+        raise TruncatedError("an ANS lane ran out before its last symbol: it was cut or damaged")
 
 
 cdef class Tables:
@@ -179,9 +182,9 @@ def encode(passes, Tables tables not None, int lanes):
         if status != RANS_OK:
             _raise_status(status)
 
-    # All escapes may fall on one lane.
+    # All escapes may fall on one lane, and its last symbol may need one to tell it from an end.
     cdef size_t share = (coded + lanes - 1) // lanes
-    cdef size_t room = share + RANS_ESCAPE_STEPS * min(share, escapes) + RANS_STATE_WORDS
+    cdef size_t room = share + RANS_ESCAPE_STEPS * min(share, escapes + 1) + RANS_STATE_WORDS
     cdef uint32_t[::1] words = np.empty(room * lanes, np.uint32)
     cdef RansEncoderLane state[RANS_LANES_MAX]
     cdef int lane
@@ -266,7 +269,7 @@ cdef class Decoder:
         for lane in range(self._lane_count):
             if self._lanes[<int> lane].state:
                 raise TruncatedError(
-                    f"ANS lane {lane} ran out before its last symbol: it was cut or damaged"
+                    f"ANS lane {lane} does not end where it should: it was cut or damaged"
                 )
 
 
