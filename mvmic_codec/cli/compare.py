@@ -30,10 +30,12 @@ def command(
     force: bool,
 ) -> None:
     """Compare codecs by BD-rate over the rows of CSV TABLES, and print Markdown."""
+    from mvmic_codec.evaluation import require
     from mvmic_codec.evaluation.report import markdown
     from mvmic_codec.evaluation.rows import read_rows
 
     try:
+        require("bjontegaard")
         if output is not None and output.exists() and not force:
             raise InputError(f"{output} exists; use --force to overwrite it")
         paths = [*tables]

@@ -71,12 +71,13 @@ def command(
     setting: size of the whole file, PSNR, MS-SSIM, largest error, seconds. Gray images of more
     than 8 bits are compared in a rendering to 8 bits (set NAME_8bit).
     """
-    from mvmic_codec.evaluation import evaluate, images, peers, rows
+    from mvmic_codec.evaluation import evaluate, images, peers, require, rows
 
     if resume and table is None:
         raise click.UsageError("--resume needs --csv")
     per_folder = _limits(limits)
     try:
+        require("torchmetrics", "bjontegaard")
         measured = _earlier_rows(table, resume, force)
         codecs = [
             peers.mvm(sorted(set(indices)), device) if name == "mvm" else peers.peer(name)

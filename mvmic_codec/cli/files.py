@@ -55,8 +55,13 @@ def plan(
 
 
 def check_target(job: Job, force: bool) -> None:
-    """Raise InputError if the target must not be written."""
+    """Raise InputError if the target must not or cannot be written, before any work is done."""
     if not job.target.exists():
+        folder = next(path for path in job.target.absolute().parents if path.exists())
+        if not folder.is_dir():
+            raise InputError(f"{job.target} cannot be written: {folder} is not a folder")
+        if not os.access(folder, os.W_OK):
+            raise InputError(f"{job.target} cannot be written: {folder} is read-only")
         return
     if job.source.exists() and job.target.samefile(job.source):
         raise InputError("the output would replace the input; give another name with -o")

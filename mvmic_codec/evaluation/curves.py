@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.rows import Row
 
 Curve = Sequence[tuple[float, float]]  # (bits per pixel, PSNR in dB)
@@ -91,9 +92,17 @@ def bd_rate(anchor: Curve, test: Curve) -> float | None:
 
 
 def compare(rows: Iterable[Row], test: str) -> list[Comparison]:
-    """Codec `test` against every other codec in the rows, by set and then by anchor."""
+    """Codec `test` against every other codec in the rows, by set and then by anchor.
+
+    Raises InputError if a row is there twice, as a mean over both would count an image double.
+    """
     images: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    seen = set()
     for row in rows:
+        key = (row.set, row.image, row.codec, row.setting)
+        if key in seen:
+            raise InputError(f"the tables hold {' '.join(key)} twice; give each of them once")
+        seen.add(key)
         images[row.set, row.codec][row.image].append(row)
     return [
         _compare(name, codec, images[name, codec], images[name, test])

@@ -16,8 +16,8 @@ from mvmic_codec.errors import InputError
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-# Five scales with an 11 pixel window need more than 160 pixels on the shorter side.
-_MS_SSIM_SIDE = 161
+# Four halvings must leave a side that the 11 pixel window fits into.
+_MS_SSIM_SIDE = 11 * 2**4
 
 
 def peak_of(reference: Pixels) -> int:
@@ -47,8 +47,8 @@ def max_error(reference: Pixels, decoded: Pixels) -> int:
 def ms_ssim(reference: Pixels, decoded: Pixels) -> float:
     """MS-SSIM (Wang, Simoncelli, Bovik 2003) with its five scales, from torchmetrics.
 
-    Colour is the mean over the channels. An image with a side under 161 pixels is first continued
-    by its mirror image, both images alike, to 161 pixels on that side: five scales need as many.
+    Colour is the mean over the channels. An image with a side under 176 pixels is first continued
+    by its mirror image, both images alike, to 176 pixels on that side: five scales need as many.
     """
     _check(reference, decoded)
     from torchmetrics.functional.image import (

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvmic_codec import api
+
+
+def test_a_file_gets_its_neighbour(mvmic, gray):
+    result = mvmic("encode", gray, "-q", "2")
+    assert result.exit_code == 0
+    target = gray.with_suffix(".mvm")
+    assert api.read_header(target).rate_index == 9
+    assert f"{target}: 40x30 L, {target.stat().st_size} bytes" in result.stdout
+    assert not [path for path in gray.parent.iterdir() if path.suffix == ".part"]
+
+
+def test_output_names_a_file_or_a_folder(mvmic, gray, tmp_path):
+    assert mvmic("encode", gray, "-o", tmp_path / "other.mvm").exit_code == 0
+    assert mvmic("encode", gray, "-o", tmp_path / "new").exit_code == 0
+    assert (tmp_path / "other.mvm").is_file() and (tmp_path / "new" / "gray.mvm").is_file()
+
+
+def test_a_folder_keeps_its_tree(mvmic, study, tmp_path):
+    assert mvmic("encode", study, "-o", tmp_path / "out").exit_code == 0
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("*.mvm")}
+    assert written == {"a.mvm", "series/b.mvm", "series/deeper/C.mvm"}
+
+
+def test_nothing_is_overwritten_without_force(mvmic, gray):
+    target = gray.with_suffix(".mvm")
+    target.write_bytes(b"precious")
+    result = mvmic("encode", gray)
+    assert result.exit_code == 1
+    assert "exists; use --force" in result.stderr and result.stdout == ""
+    assert target.read_bytes() == b"precious"
+    assert mvmic("encode", gray, "--force").exit_code == 0
+    assert target.read_bytes() != b"precious"
+
+
+def test_the_input_is_never_replaced(mvmic, gray):
+    before = gray.read_bytes()
+    result = mvmic("encode", gray, "-o", gray, "--force")
+    assert result.exit_code == 1 and "replace the input" in result.stderr
+    assert gray.read_bytes() == before
+
+
+def test_one_bad_input_does_not_stop_the_others(mvmic, gray, deep, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_text("not an image")
+    missing = tmp_path / "missing.png"
+    result = mvmic("encode", bad, gray, missing, deep, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"mvmic: {bad}: is not an image that Pillow can open",
+        f"mvmic: {missing}: no such file or directory",
+    ]
+    summary = json.loads(result.stdout)
+    assert [record["mode"] for record in summary["files"]] == ["L", "I;16"]
+    assert [failure["input"] for failure in summary["failed"]] == [str(bad), str(missing)]
+    for record in summary["files"]:
+        assert record["bpp"] == pytest.approx(record["bytes"] * 8 / 1200, abs=1e-4)
+
+
+def test_bad_images_are_one_sentence(mvmic, tmp_path, gray):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(gray.read_bytes()[:-60])
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    frames = tmp_path / "frames.tif"
+    pages = [Image.new("L", (4, 4), value) for value in (1, 2, 3)]
+    pages[0].save(frames, save_all=True, append_images=pages[1:])
+    for path in (damaged, empty, frames):
+        result = mvmic("encode", path)
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith(f"mvmic: {path}: ")
+        assert not path.with_suffix(".mvm").exists()
+    assert "has 3 frames" in result.stderr
+
+
+def test_a_decompression_bomb_is_one_sentence(mvmic, gray, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    result = mvmic("encode", gray)
+    assert result.exit_code == 1 and "safety limit" in result.stderr
+
+
+def test_targets(mvmic, gray, tmp_path):
+    assert mvmic("encode", gray, "--bpp", "6", "-o", tmp_path / "bpp.mvm").exit_code == 0
+    assert (tmp_path / "bpp.mvm").stat().st_size <= 6 * 1200 / 8
+    assert mvmic("encode", gray, "--psnr", "30", "-o", tmp_path / "psnr.mvm").exit_code == 0
+    decoded = np.asarray(api.decode(tmp_path / "psnr.mvm"), float)
+    assert np.mean((decoded - np.asarray(Image.open(gray))) ** 2) <= 255**2 / 10**3
+    result = mvmic("encode", gray, "--max-bytes", "70", "-o", tmp_path / "bytes.mvm")
+    assert result.exit_code == 1 and "70 bytes cannot be met" in result.stderr
+    assert not (tmp_path / "bytes.mvm").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("-q", "9"),
+        ("-q", "good"),
+        ("--rate-index", "64"),
+        ("-q", "3", "--bpp", "0.1"),
+        ("--no-such-option",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(mvmic, gray, arguments):
+    inputs = (gray,) if arguments else ()
+    result = mvmic("encode", *inputs, *arguments)
+    assert result.exit_code == 2
+    assert not gray.with_suffix(".mvm").exists()
+
+
+def test_two_sources_of_one_target_are_refused(mvmic, gray):
+    Image.open(gray).save(gray.with_suffix(".bmp"))
+    result = mvmic("encode", gray.parent)
+    assert result.exit_code == 1 and "would both be written" in result.stderr
+
+
+def test_quiet_says_nothing(mvmic, gray):
+    result = mvmic("encode", gray, "--quiet")
+    assert result.exit_code == 0 and result.output == ""

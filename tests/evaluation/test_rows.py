@@ -1,0 +1,39 @@
+import math
+
+import pytest
+
+from mvmic_codec.errors import InputError
+from mvmic_codec.evaluation.rows import Row, format_rows, read_rows
+
+ROW = Row("set", "a, b.png", "jpeg", "75/4:2:0", 9, 7, 3, 63, 8.0, math.inf, 1.0, 0, 0.001, 0.002)
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(format_rows([ROW, ROW]))
+    assert read_rows(path) == [ROW, ROW]
+
+
+def test_tables_without_ms_ssim_are_read(tmp_path):
+    path = tmp_path / "bpg.csv"
+    path.write_text(
+        "set,image,codec,setting,width,height,channels,bytes,bpp,psnr,enc_s,dec_s\n"
+        "kodak,k.png,bpg,48,768,512,3,1388,0.02824,31.240,0.33,0.05\n"
+    )
+    (row,) = read_rows(path)
+    assert row.ms_ssim is None and row.max_error is None and row.psnr == 31.24
+
+
+@pytest.mark.parametrize("text", ["", "set,image\na,b\n", format_rows([ROW]).replace("63", "x")])
+def test_other_files_are_refused(tmp_path, text):
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match="rows.csv"):
+        read_rows(path)
+
+
+def test_a_short_line_is_refused(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(format_rows([ROW])[:-30])
+    with pytest.raises(InputError, match="line 2"):
+        read_rows(path)
