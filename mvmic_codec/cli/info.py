@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from mvmic_codec import container, rate
 from mvmic_codec.cli import batch
+from mvmic_codec.errors import ModelError
 
 _PHOTOMETRIC = {
     container.MIN_IS_BLACK: "smallest value is black",
@@ -35,19 +35,24 @@ def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
     """Say what .mvm files hold: size, depth, rate, model, metadata. No pixels are decoded."""
     if show_models == bool(inputs):
         raise click.UsageError("give either .mvm files or --model")
+    described, failed = [], False
     if show_models:
         try:
             described = [_model(path) for path in _weights()]
         except batch.KNOWN_ERRORS as error:
             raise batch.stop(error) from error
-        failures: list[tuple[Path, str]] = []
-    else:
-        described, failures = batch.run(inputs, _file, lambda path: path, label="info", quiet=False)
+    # Headers take no time: no progress bar, whose import would take longer than they do.
+    for path in inputs:
+        try:
+            described.append(_file(path))
+        except batch.KNOWN_ERRORS as error:
+            batch.complain(path, batch.sentence(error))
+            failed = True
     if as_json:
         click.echo(json.dumps(described, indent=1))
-    else:
+    elif described:
         click.echo("\n\n".join(_as_text(fields) for fields in described))
-    if failures:
+    if failed:
         raise click.exceptions.Exit(1)
 
 
@@ -78,9 +83,14 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _weights() -> list[Path]:
+    from importlib import resources
+
     folder = resources.files("mvmic_codec") / "nets" / "weights"
     with resources.as_file(folder) as path:
-        return sorted(path.glob("*.safetensors"))
+        weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        raise ModelError("this installation holds no model; install mvmic_codec again")
+    return weights
 
 
 def _model(path: Path) -> dict[str, Any]:

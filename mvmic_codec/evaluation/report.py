@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from textwrap import wrap
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.curves import LEAST_OVERLAP_DB, Comparison, compare
@@ -26,7 +27,7 @@ def markdown(rows: Sequence[Row], test: str) -> str:
     if not any(row.codec == test for row in rows):
         raise InputError(f"the tables hold no rows of {test}")
     comparisons = compare(rows, test)
-    lines = [_RULE.format(test=test, least=LEAST_OVERLAP_DB), ""]
+    lines = [*wrap(_RULE.format(test=test, least=LEAST_OVERLAP_DB), 100), ""]
     lines += [
         "| set | against | mean over images | on curve of means | images | common range, dB |",
         "|---|---|---:|---:|---:|---:|",
