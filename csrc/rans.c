@@ -18,6 +18,15 @@
 #define RANS_INLINE static inline
 #endif
 
+/* For a loop over lanes whose count is a constant: without it lanes would live in memory. */
+#if defined(__clang__)
+#define RANS_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define RANS_UNROLL _Pragma("GCC unroll 8")
+#else
+#define RANS_UNROLL
+#endif
+
 /* High 64 bits of a * b, where a < 2^52 and b < 2^64, from four 32-bit products: the sum of the
  * middle ones cannot overflow because a's upper half has 20 bits. */
 RANS_INLINE uint64_t product_high(uint64_t a, uint64_t b)
@@ -61,6 +70,7 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
 {
     size_t kept = 0;
     size_t escaped = 0;
+    int skipped_bits = 0; /* all bits of all symbols at skipped places, found without a branch */
     for (size_t i = 0; i < n; i++) {
         int symbol = symbols[i];
         uint8_t index = indices[i];
@@ -68,8 +78,7 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
             return RANS_TABLE_OUT_OF_RANGE;
         int half = tables->half[index];
         int is_coded = index != 0;
-        if (!is_coded & (symbol != 0))
-            return RANS_SKIP_NOT_ZERO;
+        skipped_bits |= symbol & (is_coded - 1);
         coded_symbols[kept] = (int16_t)symbol;
         coded_indices[kept] = index;
         kept += (size_t)is_coded;
@@ -77,7 +86,7 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
     }
     *coded += kept;
     *escapes += escaped;
-    return RANS_OK;
+    return skipped_bits == 0 ? RANS_OK : RANS_SKIP_NOT_ZERO;
 }
 
 /* floor(value / freq) for value < freq * 2^40 <= 2^52.
@@ -90,8 +99,8 @@ RANS_INLINE uint64_t quotient(const RansTables *tables, uint64_t value, uint32_t
 }
 
 /* One step of encoding: makes room by moving out a word if the state would pass 64 bits, then
- * state = (state / f) * 2^24 + start + state % f, with f = freq * 2^12. The low 12 bits of the state
- * are below the unit of f and pass through the remainder unchanged. */
+ * state = (state / f) * 2^24 + start * 2^12 + state % f, with f = freq * 2^12. The low 12 bits of
+ * the state are below the unit of f and pass through the remainder unchanged. */
 RANS_INLINE void rans_lane_put(const RansTables *tables, RansEncoderLane *lane, uint32_t start,
                                uint32_t freq)
 {
@@ -161,17 +170,17 @@ RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t 
 }
 
 /* The second half of a decoding step: the exact opposite of rans_lane_put. The word is loaded
- * whether it is needed or not (words[0] exists for that), which the compiler turns into selects:
- * at several bits a symbol a branch here would be a coin toss. */
+ * whether it is needed or not (words[0] exists for that) and taken by a mask: at several bits a
+ * symbol a branch here is a coin toss, and compilers make one of a conditional expression. */
 RANS_INLINE void rans_lane_advance(RansDecoderLane *lane, uint32_t start, uint32_t freq)
 {
     uint64_t low = lane->state & (((uint64_t)1 << RANS_PRECISION) - 1);
     uint64_t state = (lane->state >> RANS_PRECISION) * ((uint64_t)freq << RANS_SLOT_SHIFT) + low
                      - ((uint64_t)start << RANS_SLOT_SHIFT);
     uint64_t refilled = state << 32 | lane->words[lane->left];
-    int refill = (state < RANS_STATE_LOW) & (lane->left != 0);
-    lane->state = refill ? refilled : state;
-    lane->left -= (size_t)refill;
+    unsigned refill = (state < RANS_STATE_LOW) & (lane->left != 0);
+    lane->state = state ^ ((state ^ refilled) & (0 - (uint64_t)refill));
+    lane->left -= refill;
 }
 
 /* The first half: which of a table's 4096 slots the state points into. */
@@ -212,19 +221,21 @@ RANS_INLINE int rans_rounds_decode(const RansTables *tables, RansDecoderLane *la
     int exhausted = 0;
     for (size_t lane = 0; lane < lane_count; lane++)
         local[lane] = lanes[lane];
-    for (; rounds > 0; rounds--, places += lane_count)
+    for (; rounds > 0; rounds--, places += lane_count, indices += lane_count) {
+        RANS_UNROLL
         for (size_t lane = 0; lane < lane_count; lane++) {
             exhausted |= local[lane].state == 0;
             symbols[places[lane]] =
-                (int16_t)rans_symbol_get(tables, &local[lane], indices[places[lane]]);
+                (int16_t)rans_symbol_get(tables, &local[lane], indices[lane]);
         }
+    }
     for (size_t lane = 0; lane < lane_count; lane++)
         lanes[lane] = local[lane];
     return exhausted;
 }
 
-/* Places of the coded symbols among n <= RANS_BLOCK table indices, found without a branch; returns
- * their number. `kept` is a private copy of the indices: what was checked is what is used. */
+/* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK, found
+ * without a branch. They are a private copy: what is checked here is what is used afterwards. */
 static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *indices, size_t n,
                                     uint8_t *kept, uint16_t *places, size_t *coded)
 {
@@ -232,7 +243,7 @@ static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *ind
     uint8_t greatest = 0;
     for (size_t i = 0; i < n; i++) {
         uint8_t index = indices[i];
-        kept[i] = index;
+        kept[count] = index;
         greatest = index > greatest ? index : greatest;
         places[count] = (uint16_t)i;
         count += index != 0;
@@ -250,7 +261,7 @@ static int rans_remainder_decode(const RansTables *tables, RansDecoderLane *lane
     for (size_t i = 0; i < n; i++) {
         RansDecoderLane *lane = &lanes[*turn];
         exhausted |= lane->state == 0;
-        symbols[places[i]] = (int16_t)rans_symbol_get(tables, lane, indices[places[i]]);
+        symbols[places[i]] = (int16_t)rans_symbol_get(tables, lane, indices[i]);
         *turn = (*turn + 1) % lane_count;
     }
     return exhausted;
@@ -277,16 +288,19 @@ RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, s
         int exhausted =
             rans_remainder_decode(tables, lanes, lane_count, turn, kept, places, out, head);
         size_t rounds = (coded - head) / lane_count;
-        const uint16_t *from = places + head;
+        const uint8_t *index = kept + head;
+        const uint16_t *place = places + head;
+        int dry;
         switch (lane_count) {
-        case 1: exhausted |= rans_rounds_decode(tables, lanes, 1, kept, from, out, rounds); break;
-        case 2: exhausted |= rans_rounds_decode(tables, lanes, 2, kept, from, out, rounds); break;
-        case 4: exhausted |= rans_rounds_decode(tables, lanes, 4, kept, from, out, rounds); break;
-        default: exhausted |= rans_rounds_decode(tables, lanes, 8, kept, from, out, rounds); break;
+        case 1: dry = rans_rounds_decode(tables, lanes, 1, index, place, out, rounds); break;
+        case 2: dry = rans_rounds_decode(tables, lanes, 2, index, place, out, rounds); break;
+        case 4: dry = rans_rounds_decode(tables, lanes, 4, index, place, out, rounds); break;
+        default: dry = rans_rounds_decode(tables, lanes, 8, index, place, out, rounds); break;
         }
+        exhausted |= dry;
         size_t rest = head + rounds * lane_count;
-        exhausted |= rans_remainder_decode(tables, lanes, lane_count, turn, kept, places + rest,
-                                           out, coded - rest);
+        exhausted |= rans_remainder_decode(tables, lanes, lane_count, turn, kept + rest,
+                                           places + rest, out, coded - rest);
         if (exhausted)
             return RANS_LANE_EXHAUSTED;
     }
