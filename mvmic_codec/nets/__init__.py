@@ -1,0 +1,1 @@
+"""Networks: transforms, hyperprior, context, their integer form and released weights."""

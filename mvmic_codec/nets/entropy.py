@@ -1,0 +1,287 @@
+"""The entropy model in its training form: integer arithmetic simulated in float32.
+
+What is simulated here is defined to the bit in formats/model.md and carried out by
+`integer.py`; the names agree. All activations are integers from the start (rounded with a
+straight-through gradient), weights are rounded to int8 with a power-of-two scale per output
+channel, so that training sees what decoding will do.
+
+Layout: latent y [B,C,h,w] at 1/16 is taken in cells of 2x2 sites at 1/32. A pass codes, for
+every cell and channel, one of the four sites; which one rotates with the channel, so that after
+four passes each site of each channel has been coded once. Pass p sees everything that passes
+before it decoded, and the hyper-latent z at 1/64.
+
+Units: a symbol is an integer s; the quantised latent is q = 16 s + m (sixteenths of a step) with m
+the predicted mean; v = q * step (sixteenths of the 255-scale unit) feeds the linear predictor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .transforms import RateTable
+
+PASSES = 4
+# Order in which the sites of a 2x2 cell (row-major) are coded: diagonal first.
+SITE_ORDER = (0, 3, 1, 2)
+FRACTION = 16  # q and m are in sixteenths
+TABLES = 64  # table 0 is "not coded"
+SCALE_MIN = 0.07  # logistic scale of table 1, in steps
+SCALE_MAX = 70.0
+LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
+COMPANDED_MAX = 127
+
+
+def table_scale(index: Tensor) -> Tensor:
+    """Logistic scale in steps of a (fractional) table index; index 1 is SCALE_MIN."""
+    return SCALE_MIN * torch.exp((index - 1.0) * LOG_RATIO)
+
+
+def pass_sites(channels: int, rotate: bool = True) -> Tensor:
+    """[PASSES, channels] index into the 4*channels planes of pixel_unshuffle(y, 2)."""
+    channel = torch.arange(channels)
+    turn = channel % 4 if rotate else torch.zeros_like(channel)
+    order = torch.tensor(SITE_ORDER)
+    return torch.stack([channel * 4 + order[(p + turn) % 4] for p in range(PASSES)])
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half up, gradient of the identity."""
+    return x + (torch.floor(x + 0.5) - x).detach()
+
+
+def compand(q: Tensor) -> Tensor:
+    """sign(q) * round(32 log2(1 + |q| / 16)), at most 127 in magnitude."""
+    value = 32.0 / math.log(2.0) * torch.log1p(q.abs() / FRACTION)
+    return round_through((torch.sign(q) * value).clamp(-COMPANDED_MAX, COMPANDED_MAX))
+
+
+class IntegerConv(nn.Module):
+    """A convolution whose weights are int8 times 2^-shift (shift per output channel).
+
+    Inputs and outputs are integers held in float; replicate padding. The output is rounded, not
+    clamped.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.pad = size // 2
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.normal_(self.weight, std=gain * math.sqrt(2.0 / (inputs * size * size)))
+
+    def shifts(self) -> Tensor:
+        """The largest shift in 0..14 that keeps each row's weights within int8."""
+        peak = self.weight.detach().flatten(1).abs().amax(1).clamp_min(1e-6)
+        return torch.floor(torch.log2(127.0 / peak)).clamp(0, 14)
+
+    def forward(self, x: Tensor, quantise: bool = True) -> Tensor:
+        weight, bias = self.weight, self.bias
+        if quantise:
+            unit = torch.exp2(self.shifts())[:, None, None, None]
+            weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
+        if self.pad:
+            x = F.pad(x, (self.pad,) * 4, mode="replicate")
+        out = F.conv2d(x, weight, bias)
+        return round_through(out) if quantise else out
+
+
+def activation(x: Tensor) -> Tensor:
+    """ReLU onto the range of uint8."""
+    return x.clamp(0, 255)
+
+
+@dataclass
+class Coded:
+    """What a pass of the entropy model says of one tensor of symbols (all [B,C,h,w])."""
+
+    latent: Tensor  # quantised latent, 255 scale
+    bits: Tensor  # of each symbol, differentiable
+    symbols: Tensor
+    index: Tensor  # fractional table index before rounding
+
+
+class LogisticBits(torch.autograd.Function):
+    """-log2 P(s) of a discretised logistic.
+
+    Value and gradient by scale are taken at the symbol that will really be coded; the gradient by
+    position is taken at the unrounded position plus uniform noise, where it is the expected change
+    of bits.
+    """
+
+    @staticmethod
+    def forward(ctx, symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+        inverse = 1.0 / scale
+        ctx.save_for_backward(symbol, position, inverse)
+        low = -(symbol.abs() - 0.5) * inverse
+        high = -(symbol.abs() + 0.5) * inverse
+        # P = sigmoid(low) - sigmoid(high), by a form that does not cancel in the tail
+        log_p = F.logsigmoid(low) + F.logsigmoid(-high) + torch.log(-torch.expm1(-inverse))
+        return -log_p / math.log(2.0)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[override]
+        symbol, position, inverse = ctx.saved_tensors
+        size = symbol.abs()
+        low = (size - 0.5) * inverse
+        high = (size + 0.5) * inverse
+        # d(-log P)/d(inverse) in nats
+        e = torch.exp(-inverse)
+        d_inverse = (
+            (size - 0.5) * torch.sigmoid(low)
+            - (size + 0.5) * (1 - torch.sigmoid(high))
+            - e / (1 - e).clamp_min(1e-12)
+        )
+        d_scale = -d_inverse * inverse * inverse
+        p = position
+        d_position = inverse * (
+            torch.sigmoid((p - 0.5) * inverse) - torch.sigmoid(-(p + 0.5) * inverse)
+        )
+        norm = grad / math.log(2.0)
+        return None, norm * d_position, norm * d_scale
+
+
+def logistic_bits(symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:
+    """Bits of integer `symbol`; `position` is its unrounded twin (for the gradient)."""
+    if position.requires_grad:
+        noise = torch.rand_like(position) - 0.5
+        position = position + noise
+    bits: Tensor = LogisticBits.apply(symbol, position, scale)
+    return bits
+
+
+def step_to_zero_bits(index: Tensor) -> Tensor:
+    """Bits saved by coding 0 in place of +-1, by table index: log2(P(0) / P(1))."""
+    inverse = 1.0 / table_scale(index)
+    p0 = torch.tanh(inverse / 4)
+    p1 = torch.sigmoid(-0.5 * inverse) - torch.sigmoid(-1.5 * inverse)
+    return torch.log2(p0 / p1.clamp_min(2.0**-13))
+
+
+class EntropyModel(nn.Module):
+    """Hyper-synthesis and context passes: from z to the symbols of y."""
+
+    def __init__(self, latent: int, hyper: int, width: int, linear: int, rotate: bool) -> None:
+        super().__init__()
+        self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
+        self.register_buffer("sites", pass_sites(latent, rotate), persistent=False)
+        # log of the quantiser step on the 255 scale, and the table index of an empty context
+        self.log_step = RateTable(latent)
+        self.base = RateTable(latent)
+        self.base_pass = nn.Parameter(torch.zeros(PASSES, latent))
+        self.hyper_log_step = RateTable(hyper)
+        self.hyper_index = RateTable(hyper)
+        # z -> features at 1/32 and z -> linear prediction
+        self.hyper_rise = IntegerConv(hyper, 4 * width, 3, gain=0.5)
+        self.hyper_linear = nn.Conv2d(hyper, PASSES * linear * 4, 3, bias=False)
+        nn.init.zeros_(self.hyper_linear.weight)
+        self.start = RateTable(width, value=8.0)
+        merged = width + 2 * linear + (latent - linear)
+        self.merge = nn.ModuleList([IntegerConv(merged, width, 3) for _ in range(PASSES - 1)])
+        self.think = nn.ModuleList([IntegerConv(width, width, 3) for _ in range(PASSES)])
+        self.scales = nn.ModuleList(
+            [IntegerConv(width, latent, 1, gain=0.05) for _ in range(PASSES)]
+        )
+        self.means = nn.ModuleList(
+            [IntegerConv(width, linear, 1, gain=0.02) for _ in range(PASSES)]
+        )
+        self.predict = nn.ModuleList(
+            [nn.Conv2d(p * linear, linear, 3, bias=False) for p in range(1, PASSES)]
+        )
+        for predictor in self.predict:
+            nn.init.zeros_(predictor.weight)
+        self.quantise = True
+
+    def round(self, x: Tensor) -> Tensor:
+        return round_through(x) if self.quantise else x
+
+    def steps(self, rate: Tensor) -> Tensor:
+        return torch.exp(self.log_step(rate))[:, :, None, None]
+
+    def hyper_steps(self, rate: Tensor) -> Tensor:
+        return torch.exp(self.hyper_log_step(rate))[:, :, None, None]
+
+    def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """z (255-scale units) -> its symbols and bits."""
+        position = z / self.hyper_steps(rate)
+        symbol = round_through(position)
+        index = self.hyper_index(rate)[:, :, None, None].clamp(1, TABLES - 1)
+        bits = logistic_bits(symbol.detach(), position, table_scale(index).expand_as(position))
+        return symbol, bits
+
+    def forward(
+        self, y: Tensor, z_symbol: Tensor, rate: Tensor, weight: Tensor, live: Tensor
+    ) -> Coded:
+        """Code y given the symbols of z.
+
+        weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one;
+        live [B,C] is 0 where a channel is not coded (chroma of gray images).
+        """
+        batch, channels, height, width_y = y.shape
+        cells = F.pixel_unshuffle(y, 2)
+        step = self.steps(rate)
+        live = live[:, :, None, None]
+        z_level = z_symbol * self.hyper_steps(rate) * FRACTION
+        from_z = F.conv2d(F.pad(z_level, (1,) * 4, mode="replicate"), self.hyper_linear.weight)
+        from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
+        z_shaped = compand(z_symbol * FRACTION)
+        features = F.pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
+        features = activation(features + self.round(self.start(rate))[:, :, None, None])
+        base = self.base(rate)
+        # A symbol is lowered when that saves more bits than it costs in distortion.
+        price = 2.0 * weight[:, None, None, None] * step.detach() ** 2
+
+        levels: list[Tensor] = []
+        parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        q = y
+        for p in range(PASSES):
+            if p:
+                shaped = compand(q)
+                near, far = shaped[:, : self.linear], shaped[:, self.linear :]
+                merged = torch.cat([features, near, near.abs(), far.abs()], 1)
+                features = activation(self.merge[p - 1](merged, self.quantise))
+            deep = activation(self.think[p](features, self.quantise))
+            index = (
+                self.scales[p](deep, self.quantise)
+                + self.round(base * FRACTION + self.base_pass[p] * FRACTION)[:, :, None, None]
+            )
+            index = (index / FRACTION).clamp(0, TABLES - 1)
+            linear = from_z[p]
+            if p:
+                linear = linear + F.conv2d(
+                    F.pad(torch.cat(levels, 1), (1,) * 4, mode="replicate"),
+                    self.predict[p - 1].weight,
+                )
+            mean = self.round(linear / step[:, : self.linear])
+            mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
+            mean = F.pad(mean, (0, 0, 0, 0, 0, channels - self.linear)) * live
+
+            coded = round_through(index)
+            position = cells[:, self.sites[p]] / step - mean / FRACTION
+            with torch.no_grad():
+                lift = step_to_zero_bits(coded.clamp_min(0.5)) / price
+                size = position.abs()
+                symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
+                symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol)
+                symbol = symbol * (live > 0)
+                kept = torch.where(coded < 0.5, torch.zeros_like(symbol), symbol)
+            bits = logistic_bits(symbol, position, table_scale(coded.clamp_min(0.5))) * live
+            if not self.training:
+                # Nothing is coded at table 0. In training its bits are charged all the same:
+                # else a table that has fallen to 0 would never rise again.
+                bits = bits * (coded >= 0.5)
+            through = position + (kept - position).detach()
+            q = (through * FRACTION + mean) * live
+            levels.append(q[:, : self.linear] * step[:, : self.linear])
+            parts.append((q * step / FRACTION, bits, kept, index))
+
+        def gather(k: int) -> Tensor:
+            flat = torch.cat([part[k] for part in parts], 1)
+            order = torch.argsort(self.sites.flatten())
+            return F.pixel_shuffle(flat[:, order], 2)
+
+        return Coded(*(gather(k) for k in range(4)))

@@ -1,0 +1,56 @@
+"""Which models are installed, known without torch: weights/*.json beside each weights file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import ModelError
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT_MODEL = "mvmic-1"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A released model's card: `shape` holds the fields of nets.model.Shape."""
+
+    name: str
+    fingerprint: str  # 16 hexadecimal digits
+    shape: dict[str, int | bool]
+    parameters: int
+    decode_kmac: float  # thousand multiply-adds for each pixel
+    encode_kmac: float
+    notes: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Identity:
+        return cls(**json.loads(text))
+
+
+@lru_cache(maxsize=1)
+def default_identity() -> Identity:
+    return Identity.from_json((WEIGHTS / f"{DEFAULT_MODEL}.json").read_text())
+
+
+def model_identity() -> tuple[str, bytes]:
+    """Name and 8-byte fingerprint of the model that encodes."""
+    identity = default_identity()
+    return identity.name, bytes.fromhex(identity.fingerprint)
+
+
+def find_identity(fingerprint: bytes) -> tuple[Identity, Path]:
+    """Card and weights file of an installed model. Raises ModelError if there is none."""
+    for card in sorted(WEIGHTS.glob("*.json")):
+        identity = Identity.from_json(card.read_text())
+        if identity.fingerprint == fingerprint.hex():
+            return identity, card.with_suffix(".safetensors")
+    raise ModelError(
+        f"the file was written with a model of fingerprint {fingerprint.hex()}, which this "
+        "installation does not have: install the version of mvmic_codec that wrote it"
+    )

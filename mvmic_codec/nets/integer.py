@@ -1,0 +1,201 @@
+"""The entropy model in exact integer arithmetic: from z to every symbol's table index and mean.
+
+Everything here is defined to the bit in formats/model.md. The integers are carried in float64,
+whose 53-bit significand holds every product and sum that can occur (the bounds are checked when the
+arrays are loaded); convolutions are rounded once more, so that no order of summation, thread count,
+device or memory format can change a result. Autocast does not touch float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ModelError
+from .entropy import (
+    FRACTION,
+    LOG_RATIO,
+    PASSES,
+    SCALE_MIN,
+    TABLES,
+    EntropyModel,
+    compand,
+    pass_sites,
+)
+from .tables import make_tables
+from .transforms import RATES
+
+STEP_BITS = 12  # steps are in 2^-12 of the 255 scale
+GAIN_BITS = 20  # reciprocal steps
+LINEAR_BITS = 12  # weights of the linear predictors
+LEVEL_MAX = 2**23  # of v, the quantised latent in sixteenths of the 255 scale
+MEAN_MAX = 2**18  # of m
+DEEP_MEAN_MAX = 127  # of the context networks' part of m
+COMPAND_ENTRIES = 256
+EXACT = 2**53
+
+LAYERS = ["hyper_rise"]
+LAYERS += [f"merge.{p}" for p in range(PASSES - 1)]
+LAYERS += [f"{kind}.{p}" for kind in ("think", "scales", "means") for p in range(PASSES)]
+
+
+def integerise(model: EntropyModel) -> dict[str, Tensor]:
+    """The integer arrays of a trained entropy model, by the names of formats/model.md."""
+    rates = torch.arange(RATES)
+    arrays: dict[str, Tensor] = {}
+    with torch.no_grad():
+        step = torch.exp(model.log_step(rates).double())
+        hyper_step = torch.exp(model.hyper_log_step(rates).double())
+        arrays["step"] = (step * 2**STEP_BITS).round().int()
+        arrays["gain"] = (2**GAIN_BITS / step[:, : model.linear]).round().int()
+        arrays["hyper_step"] = (hyper_step * 2**STEP_BITS).round().int()
+        hyper_index = model.hyper_index(rates).clamp(1, TABLES - 1)
+        arrays["hyper_index"] = torch.floor(hyper_index + 0.5).to(torch.uint8)
+        base = model.base(rates)[:, None] + model.base_pass[None]
+        arrays["base"] = (
+            torch.floor(base * FRACTION + 0.5).clamp(-(2**15), 2**15 - 1).to(torch.int16)
+        )
+        arrays["start"] = torch.floor(model.start(rates) + 0.5).to(torch.int16)
+        limit = 2**15 - 1
+        linear = {"hyper_linear": model.hyper_linear.weight}
+        linear |= {f"predict.{p}": m.weight for p, m in enumerate(model.predict)}
+        for name, weight in linear.items():
+            scaled = (weight.double() * 2**LINEAR_BITS).round().clamp(-limit, limit)
+            arrays[name] = scaled.to(torch.int16)
+        modules = dict(model.named_modules())
+        for name in LAYERS:
+            layer = modules[name]
+            shift = layer.shifts().double()
+            unit = torch.exp2(shift)
+            weight = layer.weight.double() * unit[:, None, None, None]
+            arrays[f"{name}.weight"] = torch.floor(weight + 0.5).clamp(-127, 127).to(torch.int8)
+            arrays[f"{name}.bias"] = (layer.bias.double() * unit).round().int()
+            arrays[f"{name}.shift"] = shift.to(torch.uint8)
+        quantile = torch.arange(COMPAND_ENTRIES, dtype=torch.float64)
+        arrays["compand"] = compand(quantile).to(torch.uint8)
+        scales = scale_ladder()
+        half, cdf = make_tables(scales.numpy())
+        arrays["table_half"] = torch.from_numpy(half)
+        arrays["table_cdf"] = torch.from_numpy(cdf)
+    return arrays
+
+
+def scale_ladder() -> Tensor:
+    """Logistic scales of tables 1..63 in float64."""
+    return SCALE_MIN * torch.exp(torch.arange(TABLES - 1, dtype=torch.float64) * LOG_RATIO)
+
+
+def floor_shift(x: Tensor, bits: Tensor | int) -> Tensor:
+    """Integers divided by 2^bits, rounded half up."""
+    unit = torch.exp2(torch.as_tensor(bits, dtype=torch.float64, device=x.device))
+    return torch.floor(x / unit + 0.5)
+
+
+# Called once a pass with (pass, table index, mean m), each [B,C,h,w] at 1/32, for the symbols.
+Coder = Callable[[int, Tensor, Tensor], Tensor]
+
+
+class IntegerEntropy:
+    """Exact evaluation of the arrays that `integerise` made."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
+        def wide(name: str) -> Tensor:
+            return arrays[name].to(device=device, dtype=torch.float64)
+
+        self.device = device
+        self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
+        self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
+        self.hyper_index = arrays["hyper_index"].to(device)
+        self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
+        self.hyper_linear = wide("hyper_linear")
+        self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
+        self.layers = {
+            name: tuple(wide(f"{name}.{part}") for part in ("weight", "bias", "shift"))
+            for name in LAYERS
+        }
+        self.sites = pass_sites(self.channels, rotate).to(device)
+        self.order = torch.argsort(self.sites.flatten())
+        self.check_bounds()
+
+    def check_bounds(self) -> None:
+        """Raise ModelError unless every sum stays under 2^53 whatever the input."""
+
+        def largest_sum(weight: Tensor, peak: int) -> float:
+            return float(weight.abs().flatten(1).sum(1).max()) * peak
+
+        layers = max(largest_sum(weight, 255) for weight, _, _ in self.layers.values())
+        linear = largest_sum(self.hyper_linear, LEVEL_MAX)
+        linear += max(largest_sum(weight, LEVEL_MAX) for weight in self.predict)
+        means = linear / 2**LINEAR_BITS * float(self.gain.max())
+        levels = (2**15 * FRACTION + MEAN_MAX) * float(
+            torch.maximum(self.step.max(), self.hyper_step.max())
+        )
+        if max(layers, linear, means, levels) >= EXACT:
+            raise ModelError("the model's weights are too large for exact arithmetic")
+
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        pad = weight.shape[-1] // 2
+        if pad:
+            x = F.pad(x, (pad,) * 4, mode="replicate")
+        return torch.round(F.conv2d(x, weight))
+
+    def layer(self, name: str, x: Tensor) -> Tensor:
+        weight, bias, shift = self.layers[name]
+        return floor_shift(self.convolve(x, weight) + bias[:, None, None], shift[:, None, None])
+
+    def compand(self, q: Tensor) -> Tensor:
+        size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
+        return torch.sign(q) * size
+
+    def code(self, z: Tensor, rate: int, live: Tensor, inside: Tensor, coder: Coder) -> Tensor:
+        """Run all passes over a batch of images of one size.
+
+        z [B,Z,h/2,w/2] symbols; live [C] bool, False for channels that are not coded; inside
+        [2h,2w] bool at 1/16, False for sites wholly outside the image; h, w are at 1/32.
+        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32).
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self._code(z.double(), rate, live, inside, coder)
+
+    def _code(self, z: Tensor, rate: int, live: Tensor, inside: Tensor, coder: Coder) -> Tensor:
+        step = self.step[rate][:, None, None]
+        gain = self.gain[rate][:, None, None]
+        z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
+        from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
+        from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
+        features = F.pixel_shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
+        features = (features + self.start[rate][:, None, None]).clamp(0, 255)
+        inside_cells = F.pixel_unshuffle(inside[None].double(), 2).bool()
+        alive = live[:, None, None]
+
+        levels: list[Tensor] = []
+        latents: list[Tensor] = []
+        q = z
+        for p in range(PASSES):
+            if p:
+                shaped = self.compand(q)
+                near, far = shaped[:, : self.linear], shaped[:, self.linear :]
+                merged = torch.cat([features, near, near.abs(), far.abs()], 1)
+                features = self.layer(f"merge.{p - 1}", merged).clamp(0, 255)
+            deep = self.layer(f"think.{p}", features).clamp(0, 255)
+            index = self.layer(f"scales.{p}", deep) + self.base[rate, p][:, None, None]
+            index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
+            index = index * (alive & inside_cells[self.sites[p] % 4])
+            linear = from_z[p]
+            if p:
+                linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
+            mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS)
+            mean = mean + self.layer(f"means.{p}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
+            mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
+            mean = F.pad(mean, (0, 0, 0, 0, 0, self.channels - self.linear)) * alive
+
+            symbol = coder(p, index, mean).double()
+            q = symbol * FRACTION + mean
+            v = floor_shift(q * step, STEP_BITS)
+            levels.append(v[:, : self.linear].clamp(-LEVEL_MAX, LEVEL_MAX))
+            latents.append(v)
+        flat = torch.cat(latents, 1)[:, self.order]
+        return (F.pixel_shuffle(flat, 2) / FRACTION).float()

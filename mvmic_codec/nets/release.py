@@ -1,0 +1,143 @@
+"""A released model: one safetensors file of float transforms and the integer entropy model.
+
+The fingerprint is the first 8 bytes of SHA-256 over every array (name, type, shape, bytes), so that
+two files with the same arrays are the same model whatever their metadata say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .. import ans
+from ..errors import ModelError
+from .complexity import decode_macs, encode_macs
+from .entropy import FRACTION, EntropyModel
+from .identity import Identity, find_identity
+from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, integerise
+from .model import HyperAnalysis, Model, Shape
+from .transforms import Analysis, Synthesis
+
+ENTROPY = "entropy."
+TRANSFORMS = ("analysis.", "synthesis.", "hyper_analysis.")
+
+
+def fingerprint(arrays: dict[str, Tensor]) -> bytes:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name].contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()[:8]
+
+
+def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
+    """Write FOLDER/NAME.safetensors and NAME.json from a trained model; returns its identity."""
+    arrays = {
+        key: value.detach().half().contiguous()
+        for key, value in model.state_dict().items()
+        if key.startswith(TRANSFORMS)
+    }
+    arrays |= {ENTROPY + k: v.contiguous() for k, v in integerise(model.entropy).items()}
+    identity = Identity(
+        name=name,
+        fingerprint=fingerprint(arrays).hex(),
+        shape=model.config(),
+        parameters=sum(p.numel() for p in model.parameters()),
+        decode_kmac=round(decode_macs(model.shape) / 1000, 2),
+        encode_kmac=round(encode_macs(model.shape) / 1000, 2),
+        notes=notes,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(arrays, folder / f"{name}.safetensors", {"identity": identity.to_json()})
+    (folder / f"{name}.json").write_text(identity.to_json() + "\n")
+    return identity
+
+
+@dataclass
+class Release:
+    """A released model, ready to code: networks in float32 and the exact entropy model."""
+
+    identity: Identity
+    shape: Shape
+    analysis: Analysis
+    hyper_analysis: HyperAnalysis
+    synthesis: Synthesis
+    entropy: IntegerEntropy
+    tables: ans.Tables
+    device: torch.device
+
+
+@lru_cache(maxsize=4)
+def load(print_of_model: bytes, device_name: str) -> Release:
+    """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
+    identity, path = find_identity(print_of_model)
+    device = torch.device(device_name)
+    arrays = load_file(path)
+    if fingerprint(arrays) != print_of_model:
+        raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
+    shape = Shape(**identity.shape)  # type: ignore[arg-type]
+    size = (shape.latent, shape.width8, shape.blocks8, shape.width16, shape.blocks16)
+    analysis, synthesis = Analysis(*size), Synthesis(*size)
+    hyper_analysis = HyperAnalysis(shape.latent, shape.hyper, shape.linear)
+    nets = (analysis, synthesis, hyper_analysis)
+    for prefix, net in zip(TRANSFORMS, nets, strict=True):
+        part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
+        net.load_state_dict(part)
+        net.to(device).eval().requires_grad_(False)
+    integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
+    tables = ans.Tables(integers["table_half"].numpy(), integers["table_cdf"].numpy())
+    return Release(
+        identity=identity,
+        shape=shape,
+        analysis=analysis,
+        hyper_analysis=hyper_analysis,
+        synthesis=synthesis,
+        entropy=IntegerEntropy(integers, shape.rotate, device),
+        tables=tables,
+        device=device,
+    )
+
+
+@torch.no_grad()
+def model_of(path: Path) -> Model:
+    """A float Model to train on from, out of a release file (the inverse of `export`)."""
+    with safe_open(path, "pt") as stream:
+        identity = Identity.from_json(stream.metadata()["identity"])
+    arrays = load_file(path)
+    model = Model(Shape(**identity.shape))  # type: ignore[arg-type]
+    state = model.state_dict()
+    state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
+    model.load_state_dict(state)
+    restore_entropy(
+        model.entropy, {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
+    )
+    return model
+
+
+def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
+    """Set the float parameters so that `integerise` gives the same arrays again (nearly)."""
+    knots = model.base.knots.shape[0]
+    at = torch.linspace(0, arrays["step"].shape[0] - 1, knots).round().long()
+    model.log_step.knots.copy_((arrays["step"][at].double() / 2**STEP_BITS).log())
+    model.hyper_log_step.knots.copy_((arrays["hyper_step"][at].double() / 2**STEP_BITS).log())
+    model.hyper_index.knots.copy_(arrays["hyper_index"][at].float())
+    base = arrays["base"].float() / FRACTION
+    model.base.knots.copy_(base[at, 0])
+    model.base_pass.copy_((base - base[:, :1]).mean(0))
+    model.start.knots.copy_(arrays["start"][at].float())
+    model.hyper_linear.weight.copy_(arrays["hyper_linear"].float() / 2**LINEAR_BITS)
+    for p, predictor in enumerate(model.predict):
+        predictor.weight.copy_(arrays[f"predict.{p}"].float() / 2**LINEAR_BITS)
+    modules = dict(model.named_modules())
+    for name in LAYERS:
+        unit = torch.exp2(arrays[f"{name}.shift"].float())
+        modules[name].weight.copy_(arrays[f"{name}.weight"].float() / unit[:, None, None, None])
+        modules[name].bias.copy_(arrays[f"{name}.bias"].float() / unit)

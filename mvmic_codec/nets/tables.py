@@ -1,0 +1,45 @@
+"""Frequency tables of the symbols: discretised logistics in units of 1/4096, made once at export."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+TOTAL = 4096
+HALF_MAX = 255
+
+
+def logistic_cdf(x: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-np.clip(x / scale, -700, 700)))
+
+
+def logistic_table(scale: float) -> npt.NDArray[np.int64]:
+    """Frequencies of -half..half and the escape, each at least 1, sum 4096.
+
+    A symbol gets an entry of its own when its probability is at least half a unit.
+    """
+    edges = np.arange(0, HALF_MAX + 2) - 0.5
+    tail = np.diff(logistic_cdf(edges, scale))  # P(0), P(1), ...
+    half = int(np.count_nonzero(tail[1:] * TOTAL >= 0.5))
+    probability = np.concatenate([tail[half:0:-1], tail[: half + 1]])
+    escape = max(1.0 - probability.sum(), 0.0)
+    exact = np.append(probability, escape) * TOTAL
+    frequency = np.maximum(np.round(exact), 1).astype(np.int64)
+    # Rounding is settled where it costs least: at the most likely symbol.
+    frequency[half] += TOTAL - frequency.sum()
+    # Symmetric by construction: both signs of a symbol round alike.
+    return frequency
+
+
+def make_tables(
+    scales: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Scales of tables 1..T-1 -> (half [T], cdf [T, W]) as `ans.Tables` takes them."""
+    rows = [logistic_table(float(scale)) for scale in scales]
+    width = max(len(row) for row in rows) + 1
+    half = np.zeros(len(rows) + 1, np.uint16)
+    cdf = np.zeros((len(rows) + 1, width), np.uint16)
+    for t, row in enumerate(rows, start=1):
+        half[t] = (len(row) - 2) // 2
+        cdf[t, 1 : len(row) + 1] = np.cumsum(row)
+    return half, cdf

@@ -1,0 +1,1 @@
+"""Training: images, first guess, loss, loop, export."""

@@ -1,0 +1,259 @@
+"""The training loop: resumable to the step, EMA, validation, CSV and TensorBoard logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nets.model import Model, Shape
+from ..nets.transforms import RATES, rotate_colour
+from .images import Batch, CropSource, load_split
+from .start import start_from_statistics
+from .validation import make_samples, validate
+
+log = logging.getLogger(__name__)
+
+START_CROPS = 96
+START_SIZE = 512
+RATE_BUCKETS = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run. The run ends at `steps` or after `minutes` of training, what comes first."""
+
+    data: str
+    steps: int = 40_000
+    minutes: float = 1e9
+    batch: int = 8
+    crop: int = 256
+    rate: float = 5e-4  # learning rate of the convolutions
+    warmup: int = 200
+    hold: float = 0.3  # share of the run at the full learning rate, before the cosine
+    floor: float = 0.02
+    ema: float = 0.998
+    seed: int = 0
+    validate_every: int = 1000
+    save_minutes: float = 4.0
+    threads: int = 2
+    start: str = ""  # weights (safetensors) to start from in place of statistics
+    shape: Shape = field(default_factory=Shape)
+
+
+def read_config(path: Path) -> Config:
+    """A JSON file with the fields of Config; relative paths are taken from the file's folder."""
+    values: dict[str, Any] = json.loads(path.read_text())
+    unknown = set(values) - {f.name for f in fields(Config)}
+    if unknown:
+        raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
+    if "shape" in values:
+        values["shape"] = Shape(**values["shape"])
+    for key in ("data", "start"):
+        if values.get(key):
+            values[key] = str((path.parent / values[key]).resolve())
+    return Config(**values)
+
+
+def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
+    """Learning rates by what a parameter is: block transforms move least, rate tables most."""
+    slow, tables, entropy, rest = [], [], [], []
+    for name, parameter in model.named_parameters():
+        if name in ("analysis.linear.weight", "synthesis.linear.weight"):
+            slow.append(parameter)
+        elif "knots" in name or "base_pass" in name:
+            tables.append(parameter)
+        elif name.startswith("entropy") or name == "hyper_analysis.linear.weight":
+            entropy.append(parameter)
+        else:
+            rest.append(parameter)
+    return [
+        {"params": slow, "lr": rate * 0.04, "share": 0.04},
+        {"params": tables, "lr": rate * 4, "share": 4.0},
+        {"params": entropy, "lr": rate, "share": 1.0},
+        {"params": rest, "lr": rate, "share": 1.0},
+    ]
+
+
+class Trainer:
+    """Model, optimiser, EMA and counters: all that a checkpoint holds."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.model = Model(config.shape).to(device)
+        self.ema = Model(config.shape).to(device).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.model, config.rate), betas=(0.9, 0.99), weight_decay=0.0
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.norm = 0.0
+        # Running mean of the loss by kind of colour and by rate, so that every rate counts alike
+        self.level = torch.zeros(2, RATE_BUCKETS)
+
+    def progress(self) -> float:
+        return min(1.0, max(self.step / self.config.steps, self.seconds / 60 / self.config.minutes))
+
+    def learning_rate(self) -> float:
+        c, t = self.config, self.progress()
+        warm = min(1.0, (self.step + 1) / c.warmup)
+        decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
+        return c.rate * warm * (c.floor + (1 - c.floor) * decay)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Mean over the batch of (bits/pixel + lambda * MSE), each relative to its running mean."""
+        planes, gray = batch.planes.to(self.device), batch.gray.to(self.device)
+        rate = torch.randint(0, RATES, (len(planes),)).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.model(planes, rate, gray)
+        pixels = planes.shape[2] * planes.shape[3]
+        error = (out.planes - rotate_colour(planes)).square().mean((1, 2, 3))
+        bits = (out.y_bits + out.z_bits) / pixels
+        each = bits + self.model.ladder[rate] * error
+        level = self.level.to(self.device)
+        row, column = gray.long(), rate * RATE_BUCKETS // RATES
+        for r, c, value in zip(row.tolist(), column.tolist(), each.tolist(), strict=True):
+            old = float(self.level[r, c])
+            self.level[r, c] = value if old == 0 else old + 0.02 * (value - old)
+        weight = 1.0 / self.level.to(self.device)[row, column]
+        del level
+        return (each * weight).mean(), {
+            "bpp": float(bits.mean()),
+            "mse": float(error.mean()),
+            "loss": float(each.mean()),
+        }
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        rate = self.learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        loss, facts = self.loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = 2.0 * self.norm if self.norm else 1e9
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        usable = math.isfinite(norm) and (self.step < 100 or norm < 20 * self.norm)
+        if usable:
+            self.optimiser.step()
+            self.norm = (
+                norm if self.norm == 0 else self.norm + 0.02 * (min(norm, limit) - self.norm)
+            )
+            self.follow()
+        else:
+            log.warning("step %d skipped: gradient norm %.3g", self.step, norm)
+        self.step += 1
+        return {**facts, "norm": norm, "rate": rate}
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": asdict(self.config),
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "norm": self.norm,
+            "level": self.level,
+            "random": torch.get_rng_state(),
+        }
+        half = path.with_suffix(".part")
+        torch.save(state, half)
+        os.replace(half, path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.norm, self.level = state["norm"], state["level"]
+        torch.set_rng_state(state["random"])
+
+
+def write_row(path: Path, row: dict[str, float]) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="") as stream:
+        writer = csv.DictWriter(stream, row.keys())
+        if fresh:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+
+def train(config: Config, out: Path) -> Path:
+    """Run or resume a training; returns the checkpoint. Files: checkpoint.pt, validation.csv."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split = load_split(Path(config.data))
+    samples = make_samples(split.validation)
+    trainer = Trainer(config, device)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    else:
+        if config.start:
+            from safetensors.torch import load_file
+
+            trainer.model.load_state_dict(load_file(config.start))
+        else:
+            crops = CropSource(split.train, START_CROPS, START_SIZE, config.seed).make()
+            start_from_statistics(trainer.model, crops.planes.to(device), crops.gray.to(device))
+        trainer.ema.load_state_dict(trainer.model.state_dict())
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    source = CropSource(split.train, config.batch, config.crop, config.seed + 7919 * trainer.step)
+    saved = time.monotonic()
+    mean: dict[str, float] = {}
+    for batch in source:
+        if trainer.progress() >= 1 or stopping:
+            break
+        began = time.monotonic()
+        facts = trainer.train_step(batch)
+        trainer.seconds += time.monotonic() - began
+        for key, value in facts.items():
+            mean[key] = mean.get(key, value) * 0.98 + value * 0.02
+        if trainer.step % 100 == 0:
+            log.info(
+                "step %d %.0f s loss %.4f bpp %.4f mse %.2f norm %.2f lr %.2g",
+                trainer.step,
+                trainer.seconds,
+                mean["loss"],
+                mean["bpp"],
+                mean["mse"],
+                mean["norm"],
+                mean["rate"],
+            )
+        if trainer.step % config.validate_every == 0 or trainer.progress() >= 1:
+            row = {"step": trainer.step, "seconds": trainer.seconds, "loss": mean["loss"]}
+            row.update(validate(trainer.ema, samples))
+            write_row(out / "validation.csv", row)
+            log.info("%s", {k: round(v, 4) for k, v in row.items() if "_bpp_" not in k})
+        if time.monotonic() - saved > config.save_minutes * 60:
+            trainer.save(checkpoint)
+            saved = time.monotonic()
+    trainer.save(checkpoint)
+    return checkpoint

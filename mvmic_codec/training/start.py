@@ -1,0 +1,129 @@
+"""The first guess: a model that is already a transform codec before any training.
+
+The linear paths start at the KLT of training patches (luma and chroma apart), quantiser steps at
+the high-rate optimum, the linear predictors at least squares on training crops, and the table
+indices at the mean magnitude of what is left. See docs/training.md for what each is worth.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..nets.entropy import LOG_RATIO, PASSES, SCALE_MIN, TABLES
+from ..nets.model import Model
+from ..nets.transforms import BLOCK, RATES, RateTable, rotate_colour
+from ..rate import lambda_of
+
+RIDGE_RATE = 30  # the index whose quantisation noise the predictors are fitted for
+HYPER_COARSER = 8.0
+
+
+def knot_rates(table: RateTable) -> list[float]:
+    knots = table.knots.shape[0]
+    return [k * (RATES - 1) / (knots - 1) for k in range(knots)]
+
+
+def theory_step(rate: float) -> float:
+    """Step of an orthonormal luma coefficient (RGB luma, three times the gray energy)."""
+    lam = lambda_of(0) * (lambda_of(RATES - 1) / lambda_of(0)) ** (rate / (RATES - 1))
+    return 1.25 * math.sqrt(18.0 / (lam * math.log(2.0)))
+
+
+def leading(moment: Tensor, count: int) -> Tensor:
+    """The `count` leading eigenvectors of a symmetric matrix, as rows."""
+    _, vectors = torch.linalg.eigh(moment)
+    return vectors.flip(1)[:, :count].t()
+
+
+def table_index(scale: Tensor) -> Tensor:
+    return 1.0 + torch.log(scale.clamp_min(1e-4) / SCALE_MIN) / LOG_RATIO
+
+
+@torch.no_grad()
+def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
+    """Set a fresh model's linear parts from crops [N,3,S,S] in 0..1 (S a multiple of 64)."""
+    shape = model.shape
+    rotated = rotate_colour(planes)
+    patches = F.pixel_unshuffle(rotated, BLOCK).double()
+    block = BLOCK * BLOCK
+    luma = patches[:, :block].permute(1, 0, 2, 3).flatten(1)
+    chroma = patches[~gray, block:].permute(1, 0, 2, 3).flatten(1)
+    basis = torch.zeros(shape.latent, 3 * block, dtype=torch.float64)
+    basis[: shape.luma, :block] = leading(luma @ luma.t(), shape.luma)
+    basis[shape.luma :, block:] = leading(chroma @ chroma.t(), shape.chroma)
+    model.analysis.linear.weight.copy_(basis.float()[:, :, None, None])
+    model.synthesis.linear.weight.copy_(basis.t().float()[:, :, None, None])
+
+    live = model.live(gray)[:, :, None, None]
+    y = model.analysis.linear(F.pixel_unshuffle(rotated, BLOCK)) * live
+    spread = (y.square().sum((0, 2, 3)) / live.expand_as(y).sum((0, 2, 3))).sqrt() + 4.0
+    for net in (model.analysis, model.synthesis):
+        net.spread.copy_(spread)
+
+    entropy = model.entropy
+    for knot, rate in enumerate(knot_rates(entropy.log_step)):
+        entropy.log_step.knots[knot] = math.log(theory_step(rate))
+        entropy.hyper_log_step.knots[knot] = math.log(HYPER_COARSER * theory_step(rate))
+
+    low = shape.linear
+    cells4 = F.pixel_unshuffle(y[:, :low], 4)
+    flat = cells4.permute(1, 0, 2, 3).flatten(1).double()
+    hyper_basis = leading(flat @ flat.t(), shape.hyper).float()
+    model.hyper_analysis.linear.weight.copy_(hyper_basis[:, :, None, None])
+    z = model.hyper_analysis.linear(cells4)
+    noise = theory_step(RIDGE_RATE)
+    z_noisy = z + (torch.rand_like(z) - 0.5) * noise * HYPER_COARSER
+    for knot, rate in enumerate(knot_rates(entropy.hyper_index)):
+        scale = z.abs().mean((0, 2, 3)) / (math.exp(entropy.hyper_log_step.knots[knot, 0])) * 0.72
+        entropy.hyper_index.knots[knot] = table_index(scale).clamp(1, TABLES - 1)
+
+    # Least squares, pass by pass: hyper-latent and decoded neighbours -> what comes next.
+    cells = F.pixel_unshuffle(y, 2)
+    noisy = cells + (torch.rand_like(cells) - 0.5) * noise
+    hyper_wide = F.unfold(F.pad(z_noisy, (1,) * 4, mode="replicate"), 3)
+    residual_scale = []
+    known: list[Tensor] = []
+    # The prediction from z alone serves all passes; later passes fit what it leaves.
+    height, width = cells.shape[2:]
+    for p in range(PASSES):
+        target = cells[:, entropy.sites[p]]
+        near = target[:, :low]
+        if p == 0:
+            aim = F.pixel_unshuffle(near, 2).flatten(2)
+            solution = solve(hyper_wide, aim, noise)
+            weight = solution.t().reshape(low * 4, shape.hyper, 3, 3)
+            entropy.hyper_linear.weight[: low * 4].copy_(weight)
+            guess = F.conv2d(F.pad(z_noisy, (1,) * 4, mode="replicate"), weight)
+            guess = F.pixel_shuffle(guess, 2)
+        else:
+            wide = F.unfold(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), 3)
+            solution = solve(wide, near.flatten(2), noise)
+            weight = solution.t().reshape(low, p * low, 3, 3)
+            entropy.predict[p - 1].weight.copy_(weight)
+            guess = F.conv2d(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), weight)
+        left = target.clone()
+        left[:, :low] -= guess.reshape(near.shape[0], low, height, width)
+        weight_live = model.live(gray)[:, :, None, None].expand_as(left)
+        residual_scale.append(
+            (left.abs() * weight_live).sum((0, 2, 3)) / weight_live.sum((0, 2, 3)) * 0.72
+        )
+        known.append(noisy[:, entropy.sites[p]][:, :low])
+    scale = torch.stack(residual_scale)
+    middle = scale.log().mean(0).exp()
+    for knot, rate in enumerate(knot_rates(entropy.base)):
+        entropy.base.knots[knot] = table_index(middle / theory_step(rate)).clamp(-4, TABLES - 2)
+    entropy.base_pass.copy_(table_index(scale) - table_index(middle))
+
+
+def solve(inputs: Tensor, targets: Tensor, noise: float) -> Tensor:
+    """Ridge regression of targets [N,T,L] on inputs [N,K,L] -> [K,T]."""
+    x = inputs.permute(1, 0, 2).flatten(1).double()
+    t = targets.permute(1, 0, 2).flatten(1).double()
+    gram = x @ x.t()
+    ridge = x.shape[1] * noise**2 / 12.0
+    gram += torch.eye(gram.shape[0], dtype=gram.dtype) * ridge
+    return torch.linalg.solve(gram, x @ t.t()).float()
