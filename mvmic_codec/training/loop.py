@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..nets.model import Model, Shape
+from ..nets.release import export, model_of
 from ..nets.transforms import RATES, rotate_colour
-from .images import Batch, CropSource, load_split
+from .images import Batch, CropSource, Split, load_split
 from .start import start_from_statistics
 from .validation import make_samples, validate
 
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 START_CROPS = 96
 START_SIZE = 512
 RATE_BUCKETS = 8
+LOG_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Config:
     validate_every: int = 1000
     save_minutes: float = 4.0
     threads: int = 2
-    start: str = ""  # weights (safetensors) to start from in place of statistics
+    start: str = ""  # a released model's .safetensors to start from in place of statistics
+    name: str = "mvmic-1"  # of the model that is exported
     shape: Shape = field(default_factory=Shape)
 
 
@@ -99,13 +103,16 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.norm = 0.0
+        self.best = math.inf  # lowest validation log loss so far
         # Running mean of the loss by kind of colour and by rate, so that every rate counts alike
         self.level = torch.zeros(2, RATE_BUCKETS)
 
     def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
         return min(1.0, max(self.step / self.config.steps, self.seconds / 60 / self.config.minutes))
 
     def learning_rate(self) -> float:
+        """Warm-up, a level part, then a cosine down to the floor."""
         c, t = self.config, self.progress()
         warm = min(1.0, (self.step + 1) / c.warmup)
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
@@ -121,13 +128,11 @@ class Trainer:
         error = (out.planes - rotate_colour(planes)).square().mean((1, 2, 3))
         bits = (out.y_bits + out.z_bits) / pixels
         each = bits + self.model.ladder[rate] * error
-        level = self.level.to(self.device)
         row, column = gray.long(), rate * RATE_BUCKETS // RATES
         for r, c, value in zip(row.tolist(), column.tolist(), each.tolist(), strict=True):
             old = float(self.level[r, c])
             self.level[r, c] = value if old == 0 else old + 0.02 * (value - old)
         weight = 1.0 / self.level.to(self.device)[row, column]
-        del level
         return (each * weight).mean(), {
             "bpp": float(bits.mean()),
             "mse": float(error.mean()),
@@ -135,6 +140,7 @@ class Trainer:
         }
 
     def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step; a step whose gradient is far out of line is skipped."""
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
@@ -157,11 +163,13 @@ class Trainer:
 
     @torch.no_grad()
     def follow(self) -> None:
+        """Move the EMA one step towards the model."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
     def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all."""
         state = {
             "config": asdict(self.config),
             "model": self.model.state_dict(),
@@ -170,6 +178,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "norm": self.norm,
+            "best": self.best,
             "level": self.level,
             "random": torch.get_rng_state(),
         }
@@ -178,16 +187,18 @@ class Trainer:
         os.replace(half, path)
 
     def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
         state = torch.load(path, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.norm, self.level = state["norm"], state["level"]
+        self.norm, self.best, self.level = state["norm"], state["best"], state["level"]
         torch.set_rng_state(state["random"])
 
 
 def write_row(path: Path, row: dict[str, float]) -> None:
+    """Append a row to a CSV file, with a header if it is new."""
     fresh = not path.exists()
     with path.open("a", newline="") as stream:
         writer = csv.DictWriter(stream, row.keys())
@@ -196,26 +207,64 @@ def write_row(path: Path, row: dict[str, float]) -> None:
         writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
 
 
+class Log:
+    """What a run says of itself: train.csv, validation.csv, TensorBoard where it is installed."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.mean: dict[str, float] = {}
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.board = None
+        else:
+            self.board = SummaryWriter(str(out / "tensorboard"))
+
+    def step(self, trainer: Trainer, facts: dict[str, float]) -> None:
+        """Fold a step's facts into running means and write them every LOG_EVERY steps."""
+        for key, value in facts.items():
+            self.mean[key] = self.mean.get(key, value) * 0.98 + value * 0.02
+        if trainer.step % LOG_EVERY == 0:
+            self.write("train.csv", trainer, self.mean)
+
+    def write(self, name: str, trainer: Trainer, facts: dict[str, float]) -> None:
+        """Add a row to a CSV file and to TensorBoard."""
+        row = {"step": trainer.step, "seconds": trainer.seconds, **facts}
+        write_row(self.out / name, row)
+        if self.board is not None:
+            for key, value in facts.items():
+                self.board.add_scalar(f"{Path(name).stem}/{key}", value, trainer.step)
+        log.info("%s %s", name, {k: round(v, 4) for k, v in row.items() if "_bpp_" not in k})
+
+
+def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path) -> Trainer:
+    """A trainer at the checkpoint, at a released model's weights, or at the first guess."""
+    trainer = Trainer(config, device)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        return trainer
+    if config.start:
+        trainer.model.load_state_dict(model_of(Path(config.start)).state_dict())
+    else:
+        crops = CropSource(split.train, START_CROPS, START_SIZE, config.seed).make()
+        start_from_statistics(trainer.model, crops.planes.to(device), crops.gray.to(device))
+    trainer.ema.load_state_dict(trainer.model.state_dict())
+    return trainer
+
+
 def train(config: Config, out: Path) -> Path:
-    """Run or resume a training; returns the checkpoint. Files: checkpoint.pt, validation.csv."""
+    """Run or resume a training; returns the checkpoint.
+
+    OUT receives checkpoint.pt, train.csv, validation.csv, config.json and, whenever validation
+    improves, the release files NAME.safetensors and NAME.json. SIGTERM saves and stops.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     split = load_split(Path(config.data))
     samples = make_samples(split.validation)
-    trainer = Trainer(config, device)
     checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    else:
-        if config.start:
-            from safetensors.torch import load_file
-
-            trainer.model.load_state_dict(load_file(config.start))
-        else:
-            crops = CropSource(split.train, START_CROPS, START_SIZE, config.seed).make()
-            start_from_statistics(trainer.model, crops.planes.to(device), crops.gray.to(device))
-        trainer.ema.load_state_dict(trainer.model.state_dict())
+    trainer = prepare(config, split, device, checkpoint)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
 
     stopping = False
@@ -225,35 +274,35 @@ def train(config: Config, out: Path) -> Path:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
+    journal = Log(out)
     source = CropSource(split.train, config.batch, config.crop, config.seed + 7919 * trainer.step)
     saved = time.monotonic()
-    mean: dict[str, float] = {}
-    for batch in source:
-        if trainer.progress() >= 1 or stopping:
-            break
-        began = time.monotonic()
-        facts = trainer.train_step(batch)
-        trainer.seconds += time.monotonic() - began
-        for key, value in facts.items():
-            mean[key] = mean.get(key, value) * 0.98 + value * 0.02
-        if trainer.step % 100 == 0:
-            log.info(
-                "step %d %.0f s loss %.4f bpp %.4f mse %.2f norm %.2f lr %.2g",
-                trainer.step,
-                trainer.seconds,
-                mean["loss"],
-                mean["bpp"],
-                mean["mse"],
-                mean["norm"],
-                mean["rate"],
-            )
-        if trainer.step % config.validate_every == 0 or trainer.progress() >= 1:
-            row = {"step": trainer.step, "seconds": trainer.seconds, "loss": mean["loss"]}
-            row.update(validate(trainer.ema, samples))
-            write_row(out / "validation.csv", row)
-            log.info("%s", {k: round(v, 4) for k, v in row.items() if "_bpp_" not in k})
-        if time.monotonic() - saved > config.save_minutes * 60:
-            trainer.save(checkpoint)
-            saved = time.monotonic()
+    with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
+        for batch in source:
+            if trainer.progress() >= 1 or stopping:
+                break
+            began = time.monotonic()
+            facts = trainer.train_step(batch)
+            trainer.seconds += time.monotonic() - began
+            journal.step(trainer, facts)
+            bar.update()
+            if trainer.step % config.validate_every == 0 or trainer.progress() >= 1:
+                result = validate(trainer.ema, samples)
+                journal.write("validation.csv", trainer, result)
+                if result["log_loss"] < trainer.best:
+                    trainer.best = result["log_loss"]
+                    export(trainer.ema, out, config.name, card(config, trainer))
+            if time.monotonic() - saved > config.save_minutes * 60:
+                trainer.save(checkpoint)
+                saved = time.monotonic()
     trainer.save(checkpoint)
     return checkpoint
+
+
+def card(config: Config, trainer: Trainer) -> str:
+    """A line for the model card."""
+    return (
+        f"{trainer.step} steps of {config.batch} crops of {config.crop}x{config.crop}, "
+        f"{trainer.seconds / 3600:.1f} hours; validation log loss {trainer.best:.4f}. "
+        "Trained on research images, some for non-commercial use only."
+    )
