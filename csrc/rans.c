@@ -66,26 +66,22 @@ void rans_tables_build(RansTables *tables, const uint16_t *cdf)
 
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
                                const uint8_t *indices, size_t n, int16_t *coded_symbols,
-                               uint8_t *coded_indices, size_t *coded, size_t *escapes)
+                               uint8_t *coded_indices, size_t *coded)
 {
     size_t kept = 0;
-    size_t escaped = 0;
     int skipped_bits = 0; /* all bits of all symbols at skipped places, found without a branch */
     for (size_t i = 0; i < n; i++) {
         int symbol = symbols[i];
         uint8_t index = indices[i];
         if (index >= tables->count)
             return RANS_TABLE_OUT_OF_RANGE;
-        int half = tables->half[index];
         int is_coded = index != 0;
         skipped_bits |= symbol & (is_coded - 1);
         coded_symbols[kept] = (int16_t)symbol;
         coded_indices[kept] = index;
         kept += (size_t)is_coded;
-        escaped += (size_t)(is_coded & ((symbol < -half) | (symbol > half)));
     }
     *coded += kept;
-    *escapes += escaped;
     return skipped_bits == 0 ? RANS_OK : RANS_SKIP_NOT_ZERO;
 }
 

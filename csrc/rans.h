@@ -52,9 +52,6 @@
  * are more than a core overlaps. */
 #define RANS_LANES_MAX 8
 
-/* An escaped symbol is three steps: the escape entry, then two bytes of equal probability. */
-#define RANS_ESCAPE_STEPS 2
-
 /* A lane's state is written as at most two words behind the others. */
 #define RANS_STATE_WORDS 2
 
@@ -84,8 +81,8 @@ typedef struct {
 } RansTables;
 
 /* A lane while it is written: words[0] is the first word of the lane. The caller gives room for
- * one word per step (a step never puts out two), for one escape more than rans_symbols_gather
- * counted (surprise 2) and for RANS_STATE_WORDS. */
+ * one word per symbol and RANS_STATE_WORDS: even an escape of frequency 1 takes only 12 + 16 bits,
+ * and the rounding of its three steps adds less than a tenth of a bit. */
 typedef struct {
     uint64_t state;
     uint32_t *words;
@@ -105,13 +102,13 @@ typedef struct {
 void rans_tables_build(RansTables *tables, const uint16_t *cdf);
 
 /* Copies the symbols that are coded (table index not 0) and their table indices to coded_symbols
- * and coded_indices, which have room for n each, and adds to *coded and *escapes how many there
- * were and how many of them need an escape. The encoder runs on this private copy, so a caller's
- * array that changes meanwhile can spoil the result but not the memory.
+ * and coded_indices, which have room for n each, and adds their number to *coded. The encoder runs
+ * on this private copy, so a caller's array that changes meanwhile can spoil the result but not the
+ * memory.
  * RANS_TABLE_OUT_OF_RANGE or RANS_SKIP_NOT_ZERO where that is found. */
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
                                const uint8_t *indices, size_t n, int16_t *coded_symbols,
-                               uint8_t *coded_indices, size_t *coded, size_t *escapes);
+                               uint8_t *coded_indices, size_t *coded);
 
 /* Encodes n gathered symbols, number i on lane i % lane_count, and ends each lane with its state.
  * All lanes start as {0, words, 0}. */

@@ -21,7 +21,6 @@ cdef extern from "rans.h" nogil:
         RANS_SLOTS
         RANS_HALF_MAX
         RANS_LANES_MAX
-        RANS_ESCAPE_STEPS
         RANS_STATE_WORDS
 
     ctypedef enum RansStatus:
@@ -56,7 +55,7 @@ cdef extern from "rans.h" nogil:
     void rans_tables_build(RansTables *tables, const uint16_t *cdf)
     RansStatus rans_symbols_gather(
         const RansTables *tables, const int16_t *symbols, const uint8_t *indices, size_t n,
-        int16_t *coded_symbols, uint8_t *coded_indices, size_t *coded, size_t *escapes)
+        int16_t *coded_symbols, uint8_t *coded_indices, size_t *coded)
     void rans_lanes_encode(
         const RansTables *tables, RansEncoderLane *lanes, size_t lane_count,
         const int16_t *symbols, const uint8_t *indices, size_t n)
@@ -169,7 +168,7 @@ def encode(passes, Tables tables not None, int lanes):
     cdef uint8_t[::1] coded_indices = np.empty(total + 1, np.uint8)
     cdef const int16_t[::1] symbol_view
     cdef const uint8_t[::1] index_view
-    cdef size_t coded = 0, escapes = 0, n
+    cdef size_t coded = 0, n
     cdef RansStatus status
     for symbol_view, index_view in pairs:
         n = symbol_view.shape[0]
@@ -178,13 +177,11 @@ def encode(passes, Tables tables not None, int lanes):
         with nogil:
             status = rans_symbols_gather(
                 &tables._c, &symbol_view[0], &index_view[0], n,
-                &coded_symbols[coded], &coded_indices[coded], &coded, &escapes)
+                &coded_symbols[coded], &coded_indices[coded], &coded)
         if status != RANS_OK:
             _raise_status(status)
 
-    # All escapes may fall on one lane, and its last symbol may need one to tell it from an end.
-    cdef size_t share = (coded + lanes - 1) // lanes
-    cdef size_t room = share + RANS_ESCAPE_STEPS * min(share, escapes + 1) + RANS_STATE_WORDS
+    cdef size_t room = (coded + lanes - 1) // lanes + RANS_STATE_WORDS
     cdef uint32_t[::1] words = np.empty(room * lanes, np.uint32)
     cdef RansEncoderLane state[RANS_LANES_MAX]
     cdef int lane

@@ -101,9 +101,14 @@ def test_widest_alphabet():
     check([(symbols, np.ones(len(symbols), np.uint8))], 4, half)
 
 
-def test_escape_storm_fits_the_buffers():
-    symbols = np.full(4001, -30000, np.int16)
-    check([(symbols, np.full(4001, 1, np.uint8))], 8)
+@pytest.mark.parametrize("size", [1, 2, 8, 9, 40001])
+def test_the_dearest_symbols_stay_under_a_word_each(size):
+    """The encoder's buffers count on it: an escape of frequency 1 is 28 bits."""
+    tables = ans.Tables(np.zeros(2, np.uint16), np.array([[0] * 3, [0, 4095, 4096]], np.uint16))
+    symbols = np.full(size, -1, np.int16)
+    for lanes in ans.LANE_COUNTS:
+        coded = check([(symbols, np.ones(size, np.uint8))], lanes, tables)
+        assert max(len(lane) for lane in coded) <= 4 * (-(-size // lanes))
 
 
 def test_skipped_symbols_cost_nothing():
