@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .entropy import PASSES
 from .model import Shape
+from .transforms import BLOCK
 
 
 def transform_macs(shape: Shape) -> float:
@@ -11,7 +12,8 @@ def transform_macs(shape: Shape) -> float:
     c, w8, w16 = shape.latent, shape.width8, shape.width16
     at8 = 192 * w8 + 2 * 9 * w8**2 * shape.blocks8
     at16 = 4 * w8 * w16 + 2 * 9 * w16**2 * shape.blocks16 + w16 * c + 768 * c
-    return at8 / 64 + at16 / 256
+    borders = 2 * 3 * BLOCK
+    return at8 / 64 + at16 / 256 + borders
 
 
 def entropy_macs(shape: Shape) -> float:

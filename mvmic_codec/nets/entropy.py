@@ -80,7 +80,9 @@ class IntegerConv(nn.Module):
         return torch.floor(torch.log2(127.0 / peak)).clamp(0, 14)
 
     def forward(self, x: Tensor, quantise: bool = True) -> Tensor:
-        weight, bias = self.weight, self.bias
+        """X [B,I,h,w] -> [B,O,h,w]; without `quantise` the float twin."""
+        weight: Tensor = self.weight
+        bias = self.bias
         if quantise:
             unit = torch.exp2(self.shifts())[:, None, None, None]
             weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
@@ -165,6 +167,8 @@ def step_to_zero_bits(index: Tensor) -> Tensor:
 class EntropyModel(nn.Module):
     """Hyper-synthesis and context passes: from z to the symbols of y."""
 
+    sites: Tensor
+
     def __init__(self, latent: int, hyper: int, width: int, linear: int, rotate: bool) -> None:
         super().__init__()
         self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
@@ -197,16 +201,19 @@ class EntropyModel(nn.Module):
         self.quantise = True
 
     def round(self, x: Tensor) -> Tensor:
+        """`round_through`, or nothing in the float twin."""
         return round_through(x) if self.quantise else x
 
     def steps(self, rate: Tensor) -> Tensor:
+        """Quantiser steps of y [B,C,1,1] on the 255 scale."""
         return torch.exp(self.log_step(rate))[:, :, None, None]
 
     def hyper_steps(self, rate: Tensor) -> Tensor:
+        """Quantiser steps of z [B,Z,1,1] on the 255 scale."""
         return torch.exp(self.hyper_log_step(rate))[:, :, None, None]
 
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-        """z (255-scale units) -> its symbols and bits."""
+        """Symbols and bits of z [B,Z,h,w] (255 scale)."""
         position = z / self.hyper_steps(rate)
         symbol = round_through(position)
         index = self.hyper_index(rate)[:, :, None, None].clamp(1, TABLES - 1)
@@ -227,7 +234,7 @@ class EntropyModel(nn.Module):
         live = live[:, :, None, None]
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = F.conv2d(F.pad(z_level, (1,) * 4, mode="replicate"), self.hyper_linear.weight)
-        from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
+        linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
         z_shaped = compand(z_symbol * FRACTION)
         features = F.pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
         features = activation(features + self.round(self.start(rate))[:, :, None, None])
@@ -250,7 +257,7 @@ class EntropyModel(nn.Module):
                 + self.round(base * FRACTION + self.base_pass[p] * FRACTION)[:, :, None, None]
             )
             index = (index / FRACTION).clamp(0, TABLES - 1)
-            linear = from_z[p]
+            linear = linear_from_z[p]
             if p:
                 linear = linear + F.conv2d(
                     F.pad(torch.cat(levels, 1), (1,) * 4, mode="replicate"),

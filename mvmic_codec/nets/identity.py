@@ -26,15 +26,18 @@ class Identity:
     notes: str
 
     def to_json(self) -> str:
+        """The card as it stands in NAME.json."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Identity:
+        """The inverse of `to_json`."""
         return cls(**json.loads(text))
 
 
 @lru_cache(maxsize=1)
 def default_identity() -> Identity:
+    """Card of the model that encodes."""
     return Identity.from_json((WEIGHTS / f"{DEFAULT_MODEL}.json").read_text())
 
 

@@ -22,6 +22,7 @@ from .entropy import (
     SCALE_MIN,
     TABLES,
     EntropyModel,
+    IntegerConv,
     compand,
     pass_sites,
 )
@@ -35,7 +36,8 @@ LEVEL_MAX = 2**23  # of v, the quantised latent in sixteenths of the 255 scale
 MEAN_MAX = 2**18  # of m
 DEEP_MEAN_MAX = 127  # of the context networks' part of m
 COMPAND_ENTRIES = 256
-EXACT = 2**53
+# Half of what float64 holds exactly: room for biases and for the halves added in rounding.
+EXACT = 2**52
 
 LAYERS = ["hyper_rise"]
 LAYERS += [f"merge.{p}" for p in range(PASSES - 1)]
@@ -68,6 +70,7 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
         modules = dict(model.named_modules())
         for name in LAYERS:
             layer = modules[name]
+            assert isinstance(layer, IntegerConv)
             shift = layer.shifts().double()
             unit = torch.exp2(shift)
             weight = layer.weight.double() * unit[:, None, None, None]
@@ -88,10 +91,14 @@ def scale_ladder() -> Tensor:
     return SCALE_MIN * torch.exp(torch.arange(TABLES - 1, dtype=torch.float64) * LOG_RATIO)
 
 
-def floor_shift(x: Tensor, bits: Tensor | int) -> Tensor:
-    """Integers divided by 2^bits, rounded half up."""
-    unit = torch.exp2(torch.as_tensor(bits, dtype=torch.float64, device=x.device))
+def divide(x: Tensor, unit: Tensor | int) -> Tensor:
+    """Integers divided by a power of two, rounded half up."""
     return torch.floor(x / unit + 0.5)
+
+
+def floor_shift(x: Tensor, bits: int) -> Tensor:
+    """Integers divided by 2^bits, rounded half up."""
+    return divide(x, 2**bits)
 
 
 # Called once a pass with (pass, table index, mean m), each [B,C,h,w] at 1/32, for the symbols.
@@ -105,6 +112,10 @@ class IntegerEntropy:
         def wide(name: str) -> Tensor:
             return arrays[name].to(device=device, dtype=torch.float64)
 
+        def wide_power(name: str) -> Tensor:
+            shift = arrays[name].to(device=device, dtype=torch.int64)
+            return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
+
         self.device = device
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
         self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
@@ -112,8 +123,9 @@ class IntegerEntropy:
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
         self.hyper_linear = wide("hyper_linear")
         self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
+        # weight, bias, and what the sum is divided by
         self.layers = {
-            name: tuple(wide(f"{name}.{part}") for part in ("weight", "bias", "shift"))
+            name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
             for name in LAYERS
         }
         self.sites = pass_sites(self.channels, rotate).to(device)
@@ -121,7 +133,7 @@ class IntegerEntropy:
         self.check_bounds()
 
     def check_bounds(self) -> None:
-        """Raise ModelError unless every sum stays under 2^53 whatever the input."""
+        """Raise ModelError unless every sum stays under 2^52 whatever the input."""
 
         def largest_sum(weight: Tensor, peak: int) -> float:
             return float(weight.abs().flatten(1).sum(1).max()) * peak
@@ -137,16 +149,19 @@ class IntegerEntropy:
             raise ModelError("the model's weights are too large for exact arithmetic")
 
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Sums over edges that repeat, as exact integers."""
         pad = weight.shape[-1] // 2
         if pad:
             x = F.pad(x, (pad,) * 4, mode="replicate")
         return torch.round(F.conv2d(x, weight))
 
     def layer(self, name: str, x: Tensor) -> Tensor:
-        weight, bias, shift = self.layers[name]
-        return floor_shift(self.convolve(x, weight) + bias[:, None, None], shift[:, None, None])
+        """A layer of the context networks: convolution, bias, shift."""
+        weight, bias, unit = self.layers[name]
+        return divide(self.convolve(x, weight) + bias[:, None, None], unit[:, None, None])
 
     def compand(self, q: Tensor) -> Tensor:
+        """Magnitudes through the table, signs kept."""
         size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
         return torch.sign(q) * size
 
@@ -165,7 +180,7 @@ class IntegerEntropy:
         gain = self.gain[rate][:, None, None]
         z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
         from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
-        from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
+        linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
         features = F.pixel_shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
         features = (features + self.start[rate][:, None, None]).clamp(0, 255)
         inside_cells = F.pixel_unshuffle(inside[None].double(), 2).bool()
@@ -184,7 +199,7 @@ class IntegerEntropy:
             index = self.layer(f"scales.{p}", deep) + self.base[rate, p][:, None, None]
             index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
             index = index * (alive & inside_cells[self.sites[p] % 4])
-            linear = from_z[p]
+            linear = linear_from_z[p]
             if p:
                 linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
             mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS)

@@ -30,6 +30,7 @@ class Shape:
 
     @property
     def latent(self) -> int:
+        """Channels of y."""
         return self.luma + self.chroma
 
 
@@ -45,9 +46,11 @@ class HyperAnalysis(nn.Module):
         self.body = ResidualBlock(width)
         self.down = nn.Conv2d(16 * width, hyper, 1)
         nn.init.zeros_(self.down.weight)
+        assert self.down.bias is not None
         nn.init.zeros_(self.down.bias)
 
     def forward(self, y: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
+        """`spread` [C] brings the channels of y to one size; rate [B]."""
         with torch.autocast(y.device.type, enabled=False):
             straight = self.linear(F.pixel_unshuffle(y[:, : self.low], 4))
         x = self.enter(y / spread[:, None, None])
@@ -68,6 +71,8 @@ class Output:
 
 class Model(nn.Module):
     """All networks of a codec; see Shape."""
+
+    ladder: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -90,7 +95,10 @@ class Model(nn.Module):
         return live
 
     def forward(self, planes: Tensor, rate: Tensor, gray: Tensor) -> Output:
-        """planes [B,3,H,W] in 0..1, H and W multiples of 64; rate [B] indices; gray [B] bool."""
+        """Code and decode planes [B,3,H,W] in 0..1, H and W multiples of 64.
+
+        rate [B] indices, gray [B] bool.
+        """
         rotated = rotate_colour(planes)
         live = self.live(gray)
         y = self.analysis(rotated, rate) * live[:, :, None, None]
@@ -105,4 +113,5 @@ class Model(nn.Module):
         return Output(out, coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), coded)
 
     def config(self) -> dict[str, int | bool]:
+        """The fields of the model's Shape."""
         return asdict(self.shape)

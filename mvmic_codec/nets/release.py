@@ -30,6 +30,7 @@ TRANSFORMS = ("analysis.", "synthesis.", "hyper_analysis.")
 
 
 def fingerprint(arrays: dict[str, Tensor]) -> bytes:
+    """The 8 bytes by which files name the model of these arrays."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name].contiguous()

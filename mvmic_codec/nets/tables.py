@@ -1,4 +1,4 @@
-"""Frequency tables of the symbols: discretised logistics in units of 1/4096, made once at export."""
+"""Frequency tables of symbols: discretised logistics in units of 1/4096, made once at export."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ HALF_MAX = 255
 
 
 def logistic_cdf(x: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
+    """Cumulative logistic distribution of the given scale, around 0."""
     return 1.0 / (1.0 + np.exp(-np.clip(x / scale, -700, 700)))
 
 
@@ -18,7 +19,7 @@ def logistic_table(scale: float) -> npt.NDArray[np.int64]:
 
     A symbol gets an entry of its own when its probability is at least half a unit.
     """
-    edges = np.arange(0, HALF_MAX + 2) - 0.5
+    edges = np.arange(0, HALF_MAX + 2, dtype=np.float64) - 0.5
     tail = np.diff(logistic_cdf(edges, scale))  # P(0), P(1), ...
     half = int(np.count_nonzero(tail[1:] * TOTAL >= 0.5))
     probability = np.concatenate([tail[half:0:-1], tail[: half + 1]])

@@ -1,8 +1,10 @@
 """Analysis and synthesis: image planes <-> latent y at 1/16, all convolutions at 1/8 or below.
 
-Each transform is a linear path (an orthonormal 16x16 block transform, started at the KLT of the
-training patches) plus a convolutional branch that starts at zero and learns the rest. The linear
-path stays in float32; the branch may run in bfloat16 under autocast.
+Each transform is a linear path plus a convolutional branch that starts at zero and learns the rest.
+The linear path is a lapped transform in two orthonormal steps, started at the statistics of the
+training images: a filter across block borders (Tran, Liang and Tu, "Lapped transform via
+time-domain pre- and post-filtering", 2003) and a 16x16 block transform. It stays in float32; the
+branch may run in bfloat16 under autocast.
 
 Units: images are in 0..255 after a shift by 127.5, colours rotated to an orthonormal luma and two
 chroma axes, so that squared error in the latent is squared error over the three samples of a
@@ -44,6 +46,19 @@ def restore_colour(rotated: Tensor) -> Tensor:
         return F.conv2d(rotated, colour.t()[:, :, None, None]) / 255.0 + 0.5
 
 
+def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Apply a 16x16 matrix to the 16 samples around every inner block border, both ways.
+
+    planes [B,C,H,W], H and W multiples of 16; matrix maps 16 samples, 8 on either side.
+    """
+    for _ in range(2):
+        half = BLOCK // 2
+        first, inner, last = planes.split((half, planes.shape[3] - BLOCK, half), 3)
+        inner = F.linear(inner.unflatten(3, (-1, BLOCK)), matrix).flatten(3)
+        planes = torch.cat((first, inner, last), 3).transpose(2, 3)
+    return planes
+
+
 class RateTable(nn.Module):
     """One vector for each of the 64 rate indices, linear between 8 learned knots."""
 
@@ -71,6 +86,7 @@ class ResidualBlock(nn.Module):
             self.second.weight.mul_(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """X [B,width,h,w] -> the same shape."""
         return x + self.second(F.relu(self.first(x)))
 
 
@@ -82,6 +98,7 @@ class RateScale(nn.Module):
         self.table = RateTable(2 * width)
 
     def forward(self, x: Tensor, rate: Tensor) -> Tensor:
+        """X [B,width,h,w] and rate indices [B] -> the same shape as x."""
         scale, shift = self.table(rate)[:, :, None, None].to(x.dtype).chunk(2, 1)
         return x * (1 + scale) + shift
 
@@ -89,8 +106,11 @@ class RateScale(nn.Module):
 class Analysis(nn.Module):
     """Rotated planes [B,3,H,W] (H, W multiples of 64) -> latent y [B,C,H/16,W/16]."""
 
+    spread: Tensor
+
     def __init__(self, latent: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
         super().__init__()
+        self.borders = nn.Parameter(torch.eye(BLOCK))
         self.linear = nn.Conv2d(3 * BLOCK * BLOCK, latent, 1, bias=False)
         self.enter = nn.Conv2d(3 * 64, width8, 1)
         self.rate8 = RateScale(width8)
@@ -100,12 +120,15 @@ class Analysis(nn.Module):
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
         self.leave = nn.Conv2d(width16, latent, 1)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
         self.register_buffer("spread", torch.ones(latent))
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
+        """Rate [B] holds indices; the latent is float32 whatever autocast does."""
         with torch.autocast(rotated.device.type, enabled=False):
-            straight = self.linear(F.pixel_unshuffle(rotated, BLOCK))
+            lapped = filter_borders(rotated, self.borders)
+            straight = self.linear(F.pixel_unshuffle(lapped, BLOCK))
         x = self.enter(F.pixel_unshuffle(rotated, 8) / 64.0)
         x = self.body8(self.rate8(x, rate))
         x = self.down(F.pixel_unshuffle(x, 2))
@@ -117,9 +140,12 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """Latent y [B,C,h,w] -> rotated planes [B,3,16h,16w]."""
 
+    spread: Tensor
+
     def __init__(self, latent: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
         super().__init__()
         self.linear = nn.Conv2d(latent, 3 * BLOCK * BLOCK, 1, bias=False)
+        self.borders = nn.Parameter(torch.eye(BLOCK))
         self.enter = nn.Conv2d(latent, width16, 1)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
@@ -129,12 +155,15 @@ class Synthesis(nn.Module):
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
         self.leave = nn.Conv2d(width8, 3 * 64, 1)
         nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
         self.register_buffer("spread", torch.ones(latent))
 
     def forward(self, latent: Tensor, rate: Tensor) -> Tensor:
+        """Rate [B] holds indices; the planes are float32 whatever autocast does."""
         with torch.autocast(latent.device.type, enabled=False):
-            straight = F.pixel_shuffle(self.linear(latent), BLOCK)
+            lapped = F.pixel_shuffle(self.linear(latent), BLOCK)
+            straight = filter_borders(lapped, self.borders)
         x = self.enter(latent / self.spread[:, None, None])
         x = self.body16(self.rate16(x, rate))
         x = F.pixel_shuffle(self.up(x), 2) + self.inject(F.pixel_unshuffle(straight, 8) / 64.0)

@@ -69,11 +69,16 @@ def read_config(path: Path) -> Config:
     return Config(**values)
 
 
+BLOCK_TRANSFORMS = {
+    f"{net}.{part}" for net in ("analysis", "synthesis") for part in ("linear.weight", "borders")
+}
+
+
 def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
     """Learning rates by what a parameter is: block transforms move least, rate tables most."""
     slow, tables, entropy, rest = [], [], [], []
     for name, parameter in model.named_parameters():
-        if name in ("analysis.linear.weight", "synthesis.linear.weight"):
+        if name in BLOCK_TRANSFORMS:
             slow.append(parameter)
         elif "knots" in name or "base_pass" in name:
             tables.append(parameter)

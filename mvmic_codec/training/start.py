@@ -1,6 +1,7 @@
 """The first guess: a model that is already a transform codec before any training.
 
-The linear paths start at the KLT of training patches (luma and chroma apart), quantiser steps at
+The filter across block borders starts at the orthonormal one of highest coding gain, the block
+transforms at the KLT of what it leaves (luma and chroma apart), quantiser steps at
 the high-rate optimum, the linear predictors at least squares on training crops, and the table
 indices at the mean magnitude of what is left. See docs/training.md for what each is worth.
 """
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..nets.entropy import LOG_RATIO, PASSES, SCALE_MIN, TABLES
 from ..nets.model import Model
-from ..nets.transforms import BLOCK, RATES, RateTable, rotate_colour
+from ..nets.transforms import BLOCK, RATES, RateTable, filter_borders, rotate_colour
 from ..rate import lambda_of
 
 RIDGE_RATE = 30  # the index whose quantisation noise the predictors are fitted for
@@ -39,16 +40,74 @@ def leading(moment: Tensor, count: int) -> Tensor:
     return vectors.flip(1)[:, :count].t()
 
 
+def line_covariance(planes: Tensor, length: int = 64) -> Tensor:
+    """[length,length] covariance of rows and columns of [N,1,S,S], stationary, unit variance."""
+    lags = torch.zeros(length, dtype=torch.float64)
+    for image in (planes, planes.transpose(2, 3)):
+        lines = image.unflatten(3, (-1, length)).flatten(0, 3).double()
+        moment = lines.t() @ lines
+        lags += torch.stack([moment.diagonal(k).mean() for k in range(length)])
+    at = torch.arange(length)
+    return (lags / lags[0])[(at[:, None] - at[None]).abs()]
+
+
+def best_borders(covariances: list[Tensor]) -> Tensor:
+    """The orthonormal 16x16 border filter of highest mean coding gain before a DCT.
+
+    Of the form W diag(I, V) W with V a rotation (Tran, Liang and Tu 2003), so that even signals
+    pass unchanged; V is found by LBFGS.
+    """
+    half = BLOCK // 2
+    unit = torch.eye(half, dtype=torch.float64)
+    flip = unit.flip(0)
+    fold = torch.cat([torch.cat([unit, flip], 1), torch.cat([flip, -unit], 1)]) / math.sqrt(2)
+    k = torch.arange(BLOCK, dtype=torch.float64)
+    dct = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
+    dct[0] /= math.sqrt(2)
+    blocks = torch.block_diag(dct, dct, dct, dct)
+    torch.manual_seed(0)
+    seed = (torch.randn(half, half, dtype=torch.float64) * 0.01).requires_grad_()
+
+    def borders() -> Tensor:
+        rotation = torch.linalg.matrix_exp(seed - seed.t())
+        return fold @ torch.block_diag(unit, rotation) @ fold
+
+    def cost() -> Tensor:
+        search.zero_grad()
+        matrix = borders()
+        whole = blocks @ torch.block_diag(unit, matrix, matrix, matrix, unit)
+        total = torch.zeros((), dtype=torch.float64)
+        for covariance in covariances:
+            variance = (whole @ covariance @ whole.t()).diagonal()[BLOCK : 2 * BLOCK]
+            total = total + variance.log().mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    search = torch.optim.LBFGS([seed], max_iter=300, line_search_fn="strong_wolfe")
+    search.step(cost)  # type: ignore[no-untyped-call]
+    return borders().detach()
+
+
 def table_index(scale: Tensor) -> Tensor:
     return 1.0 + torch.log(scale.clamp_min(1e-4) / SCALE_MIN) / LOG_RATIO
 
 
-@torch.no_grad()
 def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
-    """Set a fresh model's linear parts from crops [N,3,S,S] in 0..1 (S a multiple of 64)."""
-    shape = model.shape
+    """Set a fresh model's parameters from crops [N,3,S,S] in 0..1 (S a multiple of 64)."""
     rotated = rotate_colour(planes)
-    patches = F.pixel_unshuffle(rotated, BLOCK).double()
+    luma = rotated[:, :1]
+    parts = [luma[part] for part in (gray, ~gray) if bool(part.any())]
+    borders = best_borders([line_covariance(part) for part in parts]).float()
+    with torch.no_grad():
+        model.analysis.borders.copy_(borders)
+        model.synthesis.borders.copy_(borders.t())
+        start_linear(model, filter_borders(rotated, model.analysis.borders), gray)
+
+
+def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
+    """Block transforms, steps, predictors and tables from planes filtered at the borders."""
+    shape = model.shape
+    patches = F.pixel_unshuffle(lapped, BLOCK).double()
     block = BLOCK * BLOCK
     luma = patches[:, :block].permute(1, 0, 2, 3).flatten(1)
     chroma = patches[~gray, block:].permute(1, 0, 2, 3).flatten(1)
@@ -59,7 +118,7 @@ def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
     model.synthesis.linear.weight.copy_(basis.t().float()[:, :, None, None])
 
     live = model.live(gray)[:, :, None, None]
-    y = model.analysis.linear(F.pixel_unshuffle(rotated, BLOCK)) * live
+    y = model.analysis.linear(F.pixel_unshuffle(lapped, BLOCK)) * live
     spread = (y.square().sum((0, 2, 3)) / live.expand_as(y).sum((0, 2, 3))).sqrt() + 4.0
     for net in (model.analysis, model.synthesis):
         net.spread.copy_(spread)
