@@ -17,14 +17,6 @@ _PHOTOMETRIC = {
     container.MIN_IS_WHITE: "smallest value is white",
     container.RGB: "RGB",
 }
-_MODEL_FIELDS = (
-    "name",
-    "fingerprint",
-    "rates",
-    "parameters",
-    "decode_kmac_per_pixel",
-    "encode_kmac_per_pixel",
-)
 
 
 @click.command("info")
@@ -38,7 +30,7 @@ def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
     described, failed = [], False
     if show_models:
         try:
-            described = [_model(path) for path in _weights()]
+            described = _models()
         except batch.KNOWN_ERRORS as error:
             raise batch.stop(error) from error
     # Headers take no time: no progress bar, whose import would take longer than they do.
@@ -82,23 +74,28 @@ def _file(path: Path) -> dict[str, Any]:
     }
 
 
-def _weights() -> list[Path]:
-    from importlib import resources
+def _models() -> list[dict[str, Any]]:
+    from mvmic_codec.nets import identity
 
-    folder = resources.files("mvmic_codec") / "nets" / "weights"
-    with resources.as_file(folder) as path:
-        weights = sorted(path.glob("*.safetensors"))
-    if not weights:
+    cards = [
+        identity.Identity.from_json(path.read_text(encoding="utf-8"))
+        for path in sorted(identity.WEIGHTS.glob("*.json"))
+    ]
+    if not cards:
         raise ModelError("this installation holds no model; install mvmic_codec again")
-    return weights
-
-
-def _model(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
-    return {name: metadata.get(name, "not stated") for name in _MODEL_FIELDS}
+    return [
+        {
+            "name": card.name,
+            "fingerprint": card.fingerprint,
+            "rates": rate.RATES,
+            "parameters": card.parameters,
+            "decode_kmac_per_pixel": card.decode_kmac,
+            "encode_kmac_per_pixel": card.encode_kmac,
+            "encodes": card.name == identity.DEFAULT_MODEL,
+            "notes": card.notes,
+        }
+        for card in cards
+    ]
 
 
 def _as_text(fields: dict[str, Any]) -> str:

@@ -1,8 +1,11 @@
 import json
 
+from click.testing import CliRunner
 from PIL import Image
 
 from mvmic_codec import api
+from mvmic_codec.cli import main
+from mvmic_codec.nets import identity
 
 
 def test_text(mvmic, gray):
@@ -33,16 +36,15 @@ def test_files_or_the_model(mvmic, gray):
     assert mvmic("info", gray, "--model").exit_code == 2
 
 
-def test_model(mvmic, tmp_path, monkeypatch):
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    from mvmic_codec.cli import info
-
-    path = tmp_path / "m.safetensors"
-    save_file({"w": np.zeros(2, np.float32)}, path, {"name": "m1", "parameters": "123"})
-    monkeypatch.setattr(info, "_weights", lambda: [path])
-    result = mvmic("info", "--model", "--json")
+def test_model(tmp_path, monkeypatch):
+    run = CliRunner().invoke
+    card = identity.Identity("m1", "00" * 8, {}, 123, 17.5, 18.0, "none")
+    monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
+    empty = run(main, ["info", "--model"])
+    assert empty.exit_code == 1 and "holds no model" in empty.stderr
+    (tmp_path / "m1.json").write_text(card.to_json())
+    result = run(main, ["info", "--model", "--json"])
     assert result.exit_code == 0
     (described,) = json.loads(result.stdout)
-    assert described["name"] == "m1" and described["parameters"] == "123"
+    assert described["name"] == "m1" and described["parameters"] == 123
+    assert described["decode_kmac_per_pixel"] == 17.5 and described["rates"] == 64
