@@ -53,6 +53,7 @@ def decode_planes(payload: bytes, header: Header, *, device: str | None = None) 
 
 
 def pick_device(device: str | None) -> str:
+    """The device asked for, else CUDA where there is one."""
     if device is not None:
         return str(device)
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -139,12 +140,10 @@ def reconstruct(
 ) -> Planes:
     """Quantised latent -> planes [C,H,W] in 0..1."""
     rotated = release.synthesis(latent, torch.tensor([rate], device=release.device))
-    if gray:
-        planes = rotated[0, :1] / (math.sqrt(3.0) * 255.0) + 0.5
-    else:
-        planes = restore_colour(rotated)[0]
+    luma_only = rotated[0, :1] / (math.sqrt(3.0) * 255.0) + 0.5
+    planes = luma_only if gray else restore_colour(rotated)[0]
     cut = planes[:, : size[0], : size[1]].clamp(0, 1)
-    return cut.cpu().numpy()  # type: ignore[no-any-return]
+    return cut.cpu().numpy()
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:
@@ -155,4 +154,5 @@ def pad_to_unit(planes: Tensor) -> Tensor:
 
 
 def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:
-    return symbols.to(torch.int16).cpu().numpy().ravel()  # type: ignore[no-any-return]
+    """Flat, in the order of the coder."""
+    return symbols.to(torch.int16).cpu().numpy().ravel()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,7 +117,8 @@ class LogisticBits(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:
+        """Bits, by position only through the gradient."""
         inverse = 1.0 / scale
         ctx.save_for_backward(symbol, position, inverse)
         low = -(symbol.abs() - 0.5) * inverse
@@ -126,7 +128,8 @@ class LogisticBits(torch.autograd.Function):
         return -log_p / math.log(2.0)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
+        """Gradients by position and scale."""
         symbol, position, inverse = ctx.saved_tensors
         size = symbol.abs()
         low = (size - 0.5) * inverse
@@ -197,6 +200,7 @@ class EntropyModel(nn.Module):
             [nn.Conv2d(p * linear, linear, 3, bias=False) for p in range(1, PASSES)]
         )
         for predictor in self.predict:
+            assert isinstance(predictor, nn.Conv2d)
             nn.init.zeros_(predictor.weight)
         self.quantise = True
 
@@ -259,9 +263,10 @@ class EntropyModel(nn.Module):
             index = (index / FRACTION).clamp(0, TABLES - 1)
             linear = linear_from_z[p]
             if p:
+                predictor = self.predict[p - 1]
+                assert isinstance(predictor, nn.Conv2d)
                 linear = linear + F.conv2d(
-                    F.pad(torch.cat(levels, 1), (1,) * 4, mode="replicate"),
-                    self.predict[p - 1].weight,
+                    F.pad(torch.cat(levels, 1), (1,) * 4, mode="replicate"), predictor.weight
                 )
             mean = self.round(linear / step[:, : self.linear])
             mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)

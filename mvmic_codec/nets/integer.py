@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ModelError
 from .entropy import (
@@ -62,8 +62,10 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
         )
         arrays["start"] = torch.floor(model.start(rates) + 0.5).to(torch.int16)
         limit = 2**15 - 1
-        linear = {"hyper_linear": model.hyper_linear.weight}
-        linear |= {f"predict.{p}": m.weight for p, m in enumerate(model.predict)}
+        linear: dict[str, Tensor] = {"hyper_linear": model.hyper_linear.weight}
+        for p, predictor in enumerate(model.predict):
+            assert isinstance(predictor, nn.Conv2d)
+            linear[f"predict.{p}"] = predictor.weight
         for name, weight in linear.items():
             scaled = (weight.double() * 2**LINEAR_BITS).round().clamp(-limit, limit)
             arrays[name] = scaled.to(torch.int16)

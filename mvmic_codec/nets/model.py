@@ -56,7 +56,8 @@ class HyperAnalysis(nn.Module):
         x = self.enter(y / spread[:, None, None])
         x = self.body(F.relu(x + self.rate(rate)[:, :, None, None].to(x.dtype)))
         bent = self.down(F.pixel_unshuffle(x, 4)).float()
-        return straight + bent * 32.0
+        out: Tensor = straight + bent * 32.0
+        return out
 
 
 @dataclass

@@ -12,14 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import ans
 from ..errors import ModelError
 from .complexity import decode_macs, encode_macs
-from .entropy import FRACTION, EntropyModel
+from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity
 from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, integerise
 from .model import HyperAnalysis, Model, Shape
@@ -81,7 +81,10 @@ def load(print_of_model: bytes, device_name: str) -> Release:
     """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
     identity, path = find_identity(print_of_model)
     device = torch.device(device_name)
-    arrays = load_file(path)
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the weights in {path.name} cannot be read: {error}") from error
     if fingerprint(arrays) != print_of_model:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
     shape = Shape(**identity.shape)  # type: ignore[arg-type]
@@ -136,9 +139,12 @@ def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
     model.start.knots.copy_(arrays["start"][at].float())
     model.hyper_linear.weight.copy_(arrays["hyper_linear"].float() / 2**LINEAR_BITS)
     for p, predictor in enumerate(model.predict):
+        assert isinstance(predictor, nn.Conv2d)
         predictor.weight.copy_(arrays[f"predict.{p}"].float() / 2**LINEAR_BITS)
     modules = dict(model.named_modules())
     for name in LAYERS:
         unit = torch.exp2(arrays[f"{name}.shift"].float())
-        modules[name].weight.copy_(arrays[f"{name}.weight"].float() / unit[:, None, None, None])
-        modules[name].bias.copy_(arrays[f"{name}.bias"].float() / unit)
+        layer = modules[name]
+        assert isinstance(layer, IntegerConv)
+        layer.weight.copy_(arrays[f"{name}.weight"].float() / unit[:, None, None, None])
+        layer.bias.copy_(arrays[f"{name}.bias"].float() / unit)

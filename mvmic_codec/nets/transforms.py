@@ -87,7 +87,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """X [B,width,h,w] -> the same shape."""
-        return x + self.second(F.relu(self.first(x)))
+        out: Tensor = x + self.second(F.relu(self.first(x)))
+        return out
 
 
 class RateScale(nn.Module):
@@ -100,7 +101,8 @@ class RateScale(nn.Module):
     def forward(self, x: Tensor, rate: Tensor) -> Tensor:
         """X [B,width,h,w] and rate indices [B] -> the same shape as x."""
         scale, shift = self.table(rate)[:, :, None, None].to(x.dtype).chunk(2, 1)
-        return x * (1 + scale) + shift
+        out: Tensor = x * (1 + scale) + shift
+        return out
 
 
 class Analysis(nn.Module):
@@ -134,7 +136,8 @@ class Analysis(nn.Module):
         x = self.down(F.pixel_unshuffle(x, 2))
         x = self.body16(self.rate16(x, rate))
         bent = self.leave(x).float()
-        return straight + bent * self.spread[:, None, None]
+        out: Tensor = straight + bent * self.spread[:, None, None]
+        return out
 
 
 class Synthesis(nn.Module):

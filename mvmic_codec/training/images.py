@@ -40,7 +40,7 @@ def load_planes(path: Path) -> np.ndarray:
         if image.mode.startswith("I"):
             deep = np.asarray(image).astype(np.float64)
             low, high = deep.min(), deep.max()
-            stretched = np.round((deep - low) / max(high - low, 1) * 65535)
+            stretched: np.ndarray = np.round((deep - low) / max(high - low, 1) * 65535)
             return stretched.astype(np.uint16)[None]
         pixels = np.asarray(image.convert("RGB"))
     if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
@@ -124,6 +124,7 @@ class CropSource:
         self.share = share / share.sum()
 
     def make(self) -> Batch:
+        """One batch."""
         crops, gray, kinds = [], [], []
         for k in self.rng.choice(len(self.kinds), self.batch, p=self.share):
             kind = self.kinds[k]

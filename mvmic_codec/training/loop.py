@@ -170,7 +170,8 @@ class Trainer:
     def follow(self) -> None:
         """Move the EMA one step towards the model."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        ours, theirs = list(self.ema.parameters()), list(self.model.parameters())
+        ours: list[Tensor] = list(self.ema.parameters())
+        theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
     def save(self, path: Path) -> None:

@@ -24,6 +24,7 @@ HYPER_COARSER = 8.0
 
 
 def knot_rates(table: RateTable) -> list[float]:
+    """The (fractional) rate index of each knot."""
     knots = table.knots.shape[0]
     return [k * (RATES - 1) / (knots - 1) for k in range(knots)]
 
@@ -37,7 +38,8 @@ def theory_step(rate: float) -> float:
 def leading(moment: Tensor, count: int) -> Tensor:
     """The `count` leading eigenvectors of a symmetric matrix, as rows."""
     _, vectors = torch.linalg.eigh(moment)
-    return vectors.flip(1)[:, :count].t()
+    rows: Tensor = vectors.flip(1)[:, :count].t()
+    return rows
 
 
 def line_covariance(planes: Tensor, length: int = 64) -> Tensor:
@@ -70,7 +72,8 @@ def best_borders(covariances: list[Tensor]) -> Tensor:
 
     def borders() -> Tensor:
         rotation = torch.linalg.matrix_exp(seed - seed.t())
-        return fold @ torch.block_diag(unit, rotation) @ fold
+        out: Tensor = fold @ torch.block_diag(unit, rotation) @ fold
+        return out
 
     def cost() -> Tensor:
         search.zero_grad()
@@ -80,15 +83,16 @@ def best_borders(covariances: list[Tensor]) -> Tensor:
         for covariance in covariances:
             variance = (whole @ covariance @ whole.t()).diagonal()[BLOCK : 2 * BLOCK]
             total = total + variance.log().mean()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
     search = torch.optim.LBFGS([seed], max_iter=300, line_search_fn="strong_wolfe")
-    search.step(cost)  # type: ignore[no-untyped-call]
+    search.step(cost)
     return borders().detach()
 
 
 def table_index(scale: Tensor) -> Tensor:
+    """The (fractional) table index of a logistic scale in steps."""
     return 1.0 + torch.log(scale.clamp_min(1e-4) / SCALE_MIN) / LOG_RATIO
 
 
@@ -136,7 +140,7 @@ def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
     z = model.hyper_analysis.linear(cells4)
     noise = theory_step(RIDGE_RATE)
     z_noisy = z + (torch.rand_like(z) - 0.5) * noise * HYPER_COARSER
-    for knot, rate in enumerate(knot_rates(entropy.hyper_index)):
+    for knot in range(len(entropy.hyper_index.knots)):
         scale = z.abs().mean((0, 2, 3)) / (math.exp(entropy.hyper_log_step.knots[knot, 0])) * 0.72
         entropy.hyper_index.knots[knot] = table_index(scale).clamp(1, TABLES - 1)
 
@@ -162,7 +166,9 @@ def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
             wide = F.unfold(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), 3)
             solution = solve(wide, near.flatten(2), noise)
             weight = solution.t().reshape(low, p * low, 3, 3)
-            entropy.predict[p - 1].weight.copy_(weight)
+            predictor = entropy.predict[p - 1]
+            assert isinstance(predictor, torch.nn.Conv2d)
+            predictor.weight.copy_(weight)
             guess = F.conv2d(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), weight)
         left = target.clone()
         left[:, :low] -= guess.reshape(near.shape[0], low, height, width)
@@ -185,4 +191,5 @@ def solve(inputs: Tensor, targets: Tensor, noise: float) -> Tensor:
     gram = x @ x.t()
     ridge = x.shape[1] * noise**2 / 12.0
     gram += torch.eye(gram.shape[0], dtype=gram.dtype) * ridge
-    return torch.linalg.solve(gram, x @ t.t()).float()
+    solution: Tensor = torch.linalg.solve(gram, x @ t.t())
+    return solution.float()

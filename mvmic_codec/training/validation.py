@@ -55,10 +55,12 @@ def jpeg2000_curve(planes: np.ndarray, gray: bool) -> list[tuple[float, float]]:
 
 
 def psnr(mse255: float) -> float:
+    """Decibels of a mean squared error on the 0 to 255 scale."""
     return 10 * float(np.log10(255.0**2 / max(mse255, 1e-6)))
 
 
 def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
+    """Samples of all validation images, given by kind."""
     samples = []
     for kind, pool in images.items():
         for image in pool:
@@ -73,7 +75,7 @@ def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
 
 @torch.no_grad()
 def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
-    """Means over samples: log loss, hyper share, bpp and PSNR by rate, BD-rate by kind (percent)."""
+    """Means over samples: log loss, hyper share, bpp and PSNR by rate, BD-rate by kind (%)."""
     rates = torch.tensor(VALIDATION_RATES)
     count = len(rates)
     lambdas = np.array([lambda_of(int(r)) for r in rates])
@@ -110,5 +112,5 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
         mean = np.mean(pairs, 0)
         for r, b, q in zip(VALIDATION_RATES, mean[0], mean[1], strict=True):
             result[f"{kind}_bpp_{r}"], result[f"{kind}_psnr_{r}"] = float(b), float(q)
-    assert RATES > max(VALIDATION_RATES)
+    assert max(VALIDATION_RATES) < RATES
     return result
