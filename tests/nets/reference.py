@@ -1,0 +1,120 @@
+"""The integer entropy model once more, from formats/model.md alone: numpy, int64, no torch.
+
+Slow and plain on purpose. `decode_latent` is all that a decoder needs between the symbols of z and
+the latent that synthesis takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+# (pass, table indices, means), each [C,h,w], -> the symbols of that pass [C,h,w].
+Coder = Callable[[int, Ints, Ints], Ints]
+
+PASSES = 4
+SITE_ORDER = (0, 3, 1, 2)
+LEVEL_MAX = 2**23
+MEAN_MAX = 2**18
+
+
+def shift_right(x: Ints, bits: Ints | int) -> Ints:
+    """x / 2^bits, rounded to nearest, halves up."""
+    bits = np.asarray(bits, np.int64)
+    return (x + (np.left_shift(1, bits) >> 1)) >> bits
+
+
+def convolve(x: Ints, weight: Ints) -> Ints:
+    """Correlation of [I,h,w] with [O,I,k,k] over edges that repeat -> [O,h,w]."""
+    size = weight.shape[-1]
+    pad = size // 2
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    height, width = x.shape[1:]
+    out = np.zeros((weight.shape[0], height * width), np.int64)
+    for dy in range(size):
+        for dx in range(size):
+            window = padded[:, dy : dy + height, dx : dx + width].reshape(len(x), -1)
+            out += weight[:, :, dy, dx] @ window
+    return out.reshape(-1, height, width)
+
+
+def spread_cells(x: Ints) -> Ints:
+    """[4C,h,w] -> [C,2h,2w]: plane 4c + 2i + j holds row i, column j of each cell of channel c."""
+    planes, height, width = x.shape
+    cells = x.reshape(planes // 4, 2, 2, height, width)
+    return cells.transpose(0, 3, 1, 4, 2).reshape(planes // 4, 2 * height, 2 * width)
+
+
+def site_of(p: int, channel: int, rotate: bool) -> int:
+    """Which site of a cell (0 to 3, row by row) pass p codes."""
+    turn = channel % 4 if rotate else 0
+    return SITE_ORDER[(p + turn) % 4]
+
+
+def decode_latent(
+    arrays: Mapping[str, npt.NDArray[np.generic]],
+    z: Ints,
+    rate: int,
+    size: tuple[int, int],
+    live: npt.NDArray[np.bool_],
+    rotate: bool,
+    coder: Coder,
+) -> Ints:
+    """Symbols z [Z,h/2,w/2] -> v [C,2h,2w], in sixteenths of the 255 scale; h, w are at 1/32.
+
+    size is (height, width) of the image in pixels; live [C] is False for channels not coded.
+    """
+    a = {name: array.astype(np.int64) for name, array in arrays.items()}
+    step, gain = a["step"][rate][:, None, None], a["gain"][rate][:, None, None]
+    channels, near = len(step), len(gain)
+
+    def layer(name: str, x: Ints) -> Ints:
+        total = convolve(x, a[f"{name}.weight"]) + a[f"{name}.bias"][:, None, None]
+        return shift_right(total, a[f"{name}.shift"][:, None, None])
+
+    def compand(q: Ints) -> Ints:
+        return np.sign(q) * a["compand"][np.minimum(np.abs(q), 255)]
+
+    level = shift_right(z * 16 * a["hyper_step"][rate][:, None, None], 12)
+    from_z = spread_cells(convolve(np.clip(level, -LEVEL_MAX, LEVEL_MAX), a["hyper_linear"]))
+    features = spread_cells(layer("hyper_rise", compand(z * 16)))
+    features = np.clip(features + a["start"][rate][:, None, None], 0, 255)
+    _, height, width = features.shape
+
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    latent = np.zeros((channels, 2 * height, 2 * width), np.int64)
+    levels: list[Ints] = []
+    q = np.zeros((channels, height, width), np.int64)
+    for p in range(PASSES):
+        if p:
+            shaped = compand(q)
+            parts = [features, shaped[:near], np.abs(shaped[:near]), np.abs(shaped[near:])]
+            features = np.clip(layer(f"merge.{p - 1}", np.concatenate(parts)), 0, 255)
+        deep = np.clip(layer(f"think.{p}", features), 0, 255)
+
+        index = layer(f"scales.{p}", deep) + a["base"][rate, p][:, None, None]
+        index = np.clip((index + 8) >> 4, 0, 63)
+        for channel in range(channels):
+            i, j = divmod(site_of(p, channel, rotate), 2)
+            inside = (16 * (2 * rows + i) < size[0]) & (16 * (2 * columns + j) < size[1])
+            index[channel] *= inside & live[channel]
+
+        linear = from_z[p * near : (p + 1) * near]
+        if p:
+            linear = linear + convolve(np.concatenate(levels), a[f"predict.{p - 1}"])
+        mean = np.zeros_like(q)
+        mean[:near] = shift_right(shift_right(linear, 12) * gain, 20)
+        mean[:near] += np.clip(layer(f"means.{p}", deep), -127, 127)
+        mean = np.clip(mean, -MEAN_MAX, MEAN_MAX) * live[:, None, None]
+
+        q = coder(p, index, mean) * 16 + mean
+        v = shift_right(q * step, 12)
+        levels.append(np.clip(v[:near], -LEVEL_MAX, LEVEL_MAX))
+        for channel in range(channels):
+            i, j = divmod(site_of(p, channel, rotate), 2)
+            latent[channel, i::2, j::2] = v[channel]
+    return latent

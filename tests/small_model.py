@@ -1,0 +1,58 @@
+"""A small model whose weights are neither zero nor trained, and pictures to code with it."""
+
+import numpy as np
+import torch
+
+from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.training.start import start_from_statistics
+
+SMALL = Shape(
+    luma=12,
+    chroma=6,
+    hyper=5,
+    width8=8,
+    blocks8=1,
+    width16=12,
+    blocks16=1,
+    context=10,
+    linear=7,
+)
+
+
+def picture(height, width, channels, seed=0):
+    """Planes [channels,height,width] in 0..1 with edges, gradients and grain."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    planes = []
+    for _ in range(channels):
+        a, b, phase = rng.normal(size=3)
+        waves = np.sin((a * rows + b * columns) / 19 + 3 * phase)
+        blob = np.hypot(rows - height * rng.random(), columns - width * rng.random()) < 40
+        planes.append(0.5 + 0.18 * waves + 0.2 * blob + 0.02 * rng.normal(size=rows.shape))
+    shared = np.mean(planes, axis=0)
+    return np.clip(np.stack([(p + shared) / 2 for p in planes]), 0, 1).astype(np.float32)
+
+
+def crops(count=6, size=128):
+    """Training crops [count,3,size,size] and which of them are gray."""
+    gray = torch.tensor([k % 3 == 2 for k in range(count)])
+    planes = [
+        np.broadcast_to(picture(size, size, 1 if g else 3, seed), (3, size, size))
+        for seed, g in enumerate(gray.tolist())
+    ]
+    return torch.from_numpy(np.stack(planes)), gray
+
+
+def small_model(seed=0):
+    """Every parameter counts: what starts at zero gets random values too."""
+    torch.manual_seed(seed)
+    model = Model(SMALL).eval().requires_grad_(False)
+    start_from_statistics(model, *crops())
+    for name, parameter in model.named_parameters():
+        if name.endswith(("leave.weight", "leave.bias", "down.weight", "down.bias")):
+            parameter.normal_(std=0.01)
+        elif name.startswith("entropy") and name.endswith("bias"):
+            parameter.normal_(std=4.0)
+        elif "start" in name:
+            parameter.add_(torch.randn_like(parameter) * 4)
+    return model
