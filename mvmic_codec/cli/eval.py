@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,11 @@ def command(
 
     _, failures = batch.run(jobs, work, lambda job: job[0], label="eval", quiet=quiet)
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in measured], indent=1))
+        # JSON has no infinity: the PSNR of an exact copy is null.
+        objects = [
+            asdict(row) | {"psnr": row.psnr if isfinite(row.psnr) else None} for row in measured
+        ]
+        click.echo(json.dumps(objects, indent=1))
     elif not quiet:
         click.echo(_summary(measured), nl=False)
     if failures:
