@@ -34,6 +34,9 @@ def markdown(rows: Sequence[Row], test: str) -> str:
     ]
     lines += [_comparison(comparison) for comparison in comparisons]
     notes = [note for comparison in comparisons for note in _notes(comparison, test)]
+    absent = {row.set for row in rows} - {row.set for row in rows if row.codec == test}
+    if absent:
+        notes.append(f"- without rows of {test}: {', '.join(sorted(absent))}")
     if notes:
         lines += ["", *notes]
     lines += ["", f"Means of {test} over the images of each set:", ""]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -84,3 +85,9 @@ def test_a_row_given_twice_is_refused():
 def test_no_rows_of_the_codec():
     with pytest.raises(InputError, match="no rows of mvm"):
         markdown(rows("jpeg", "a", ANCHOR), "mvm")
+
+
+def test_sets_without_rows_of_the_codec_are_named():
+    other = [replace(line, set="other") for line in rows("jpeg", "a", ANCHOR)]
+    page = markdown(other + rows("jpeg", "a", ANCHOR) + rows("mvm", "a", ANCHOR), "mvm")
+    assert "without rows of mvm: other" in page
