@@ -65,11 +65,15 @@ class IntegerConv(nn.Module):
     """A convolution whose weights are int8 times 2^-shift (shift per output channel).
 
     Inputs and outputs are integers held in float; replicate padding. The output is rounded, not
-    clamped.
+    clamped. With `half` it may run in bfloat16 under autocast, which holds every input and weight
+    exactly and every output up to 256.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, gain: float = 1.0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, gain: float = 1.0, half: bool = False
+    ) -> None:
         super().__init__()
+        self.half = half
         self.pad = size // 2
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -89,8 +93,17 @@ class IntegerConv(nn.Module):
             weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
         if self.pad:
             x = F.pad(x, (self.pad,) * 4, mode="replicate")
-        out = F.conv2d(x, weight, bias)
-        return round_through(out) if quantise else out
+        if not (quantise and self.half):
+            with torch.autocast(x.device.type, enabled=False):
+                out = F.conv2d(x, weight, bias)
+            return round_through(out) if quantise else out
+        return round_through(F.conv2d(x, weight, bias).float())
+
+
+def predict_linear(levels: Tensor, weight: Tensor) -> Tensor:
+    """3x3 prediction from quantised latents; these need more than bfloat16 can hold."""
+    with torch.autocast(levels.device.type, enabled=False):
+        return F.conv2d(F.pad(levels, (1,) * 4, mode="replicate"), weight)
 
 
 def activation(x: Tensor) -> Tensor:
@@ -188,8 +201,8 @@ class EntropyModel(nn.Module):
         nn.init.zeros_(self.hyper_linear.weight)
         self.start = RateTable(width, value=8.0)
         merged = width + 2 * linear + (latent - linear)
-        self.merge = nn.ModuleList([IntegerConv(merged, width, 3) for _ in range(PASSES - 1)])
-        self.think = nn.ModuleList([IntegerConv(width, width, 3) for _ in range(PASSES)])
+        self.merge = nn.ModuleList([IntegerConv(merged, width, 3, half=True) for _ in range(PASSES - 1)])
+        self.think = nn.ModuleList([IntegerConv(width, width, 3, half=True) for _ in range(PASSES)])
         self.scales = nn.ModuleList(
             [IntegerConv(width, latent, 1, gain=0.05) for _ in range(PASSES)]
         )
@@ -227,7 +240,7 @@ class EntropyModel(nn.Module):
     def forward(
         self, y: Tensor, z_symbol: Tensor, rate: Tensor, weight: Tensor, live: Tensor
     ) -> Coded:
-        """Code y given the symbols of z.
+        """Code y given the symbols of z, in float32 whatever the autocast state.
 
         weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one;
         live [B,C] is 0 where a channel is not coded (chroma of gray images).
@@ -237,7 +250,7 @@ class EntropyModel(nn.Module):
         step = self.steps(rate)
         live = live[:, :, None, None]
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
-        from_z = F.conv2d(F.pad(z_level, (1,) * 4, mode="replicate"), self.hyper_linear.weight)
+        from_z = predict_linear(z_level, self.hyper_linear.weight)
         linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
         z_shaped = compand(z_symbol * FRACTION)
         features = F.pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
@@ -265,9 +278,7 @@ class EntropyModel(nn.Module):
             if p:
                 predictor = self.predict[p - 1]
                 assert isinstance(predictor, nn.Conv2d)
-                linear = linear + F.conv2d(
-                    F.pad(torch.cat(levels, 1), (1,) * 4, mode="replicate"), predictor.weight
-                )
+                linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
             mean = self.round(linear / step[:, : self.linear])
             mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
             mean = F.pad(mean, (0, 0, 0, 0, 0, channels - self.linear)) * live
