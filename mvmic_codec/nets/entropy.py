@@ -55,25 +55,26 @@ def round_through(x: Tensor) -> Tensor:
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
-def compand(q: Tensor) -> Tensor:
+def compand(q: Tensor, quantise: bool = True) -> Tensor:
     """sign(q) * round(32 log2(1 + |q| / 16)), at most 127 in magnitude."""
     value = 32.0 / math.log(2.0) * torch.log1p(q.abs() / FRACTION)
-    return round_through((torch.sign(q) * value).clamp(-COMPANDED_MAX, COMPANDED_MAX))
+    value = (torch.sign(q) * value).clamp(-COMPANDED_MAX, COMPANDED_MAX)
+    return round_through(value) if quantise else value
 
 
 class IntegerConv(nn.Module):
     """A convolution whose weights are int8 times 2^-shift (shift per output channel).
 
     Inputs and outputs are integers held in float; replicate padding. The output is rounded, not
-    clamped. With `half` it may run in bfloat16 under autocast, which holds every input and weight
+    clamped. With `brief` it may run in bfloat16 under autocast, which holds every input and weight
     exactly and every output up to 256.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, gain: float = 1.0, half: bool = False
+        self, inputs: int, outputs: int, size: int, gain: float = 1.0, brief: bool = False
     ) -> None:
         super().__init__()
-        self.half = half
+        self.brief = brief
         self.pad = size // 2
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -93,7 +94,7 @@ class IntegerConv(nn.Module):
             weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
         if self.pad:
             x = F.pad(x, (self.pad,) * 4, mode="replicate")
-        if not (quantise and self.half):
+        if not (quantise and self.brief):
             with torch.autocast(x.device.type, enabled=False):
                 out = F.conv2d(x, weight, bias)
             return round_through(out) if quantise else out
@@ -201,8 +202,12 @@ class EntropyModel(nn.Module):
         nn.init.zeros_(self.hyper_linear.weight)
         self.start = RateTable(width, value=8.0)
         merged = width + 2 * linear + (latent - linear)
-        self.merge = nn.ModuleList([IntegerConv(merged, width, 3, half=True) for _ in range(PASSES - 1)])
-        self.think = nn.ModuleList([IntegerConv(width, width, 3, half=True) for _ in range(PASSES)])
+        self.merge = nn.ModuleList(
+            [IntegerConv(merged, width, 3, brief=True) for _ in range(PASSES - 1)]
+        )
+        self.think = nn.ModuleList(
+            [IntegerConv(width, width, 3, brief=True) for _ in range(PASSES)]
+        )
         self.scales = nn.ModuleList(
             [IntegerConv(width, latent, 1, gain=0.05) for _ in range(PASSES)]
         )
@@ -215,6 +220,7 @@ class EntropyModel(nn.Module):
         for predictor in self.predict:
             assert isinstance(predictor, nn.Conv2d)
             nn.init.zeros_(predictor.weight)
+        # False gives the float twin: the same network without rounding, to measure what that costs
         self.quantise = True
 
     def round(self, x: Tensor) -> Tensor:
@@ -252,7 +258,7 @@ class EntropyModel(nn.Module):
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = predict_linear(z_level, self.hyper_linear.weight)
         linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
-        z_shaped = compand(z_symbol * FRACTION)
+        z_shaped = compand(z_symbol * FRACTION, self.quantise)
         features = F.pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
         features = activation(features + self.round(self.start(rate))[:, :, None, None])
         base = self.base(rate)
@@ -264,7 +270,7 @@ class EntropyModel(nn.Module):
         q = y
         for p in range(PASSES):
             if p:
-                shaped = compand(q)
+                shaped = compand(q, self.quantise)
                 near, far = shaped[:, : self.linear], shaped[:, self.linear :]
                 merged = torch.cat([features, near, near.abs(), far.abs()], 1)
                 features = activation(self.merge[p - 1](merged, self.quantise))
@@ -283,7 +289,7 @@ class EntropyModel(nn.Module):
             mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
             mean = F.pad(mean, (0, 0, 0, 0, 0, channels - self.linear)) * live
 
-            coded = round_through(index)
+            coded = self.round(index)
             position = cells[:, self.sites[p]] / step - mean / FRACTION
             with torch.no_grad():
                 lift = step_to_zero_bits(coded.clamp_min(0.5)) / price

@@ -1,0 +1,54 @@
+"""What integer arithmetic costs in rate: the entropy model against its float twin.
+
+    python benchmarks/integer_cost.py CHECKPOINT IMAGE [IMAGE ...]
+
+Both code the same latents with the same quantiser steps; the twin rounds neither weights nor
+activations nor table indices. CHECKPOINT is a training checkpoint, which holds the float weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mvmic_codec.codec import pad_to_unit
+from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.training.images import as_planes, load_planes
+
+RATES = (0, 18, 36, 54, 63)
+
+
+@torch.inference_mode()
+def bits(model: Model, path: Path) -> np.ndarray:
+    """Bits of an image at RATES."""
+    pixels = load_planes(path)
+    planes = pad_to_unit(torch.from_numpy(np.array(as_planes(pixels))))[None]
+    gray = torch.tensor([pixels.shape[0] == 1])
+    out = []
+    for rate in RATES:
+        result = model(planes, torch.tensor([rate]), gray)
+        out.append(float(result.y_bits + result.z_bits))
+    return np.array(out)
+
+
+def main(checkpoint: Path, paths: list[Path]) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    model = Model(Shape(**state["config"]["shape"])).eval()
+    model.load_state_dict(state["ema"])
+    ratios = []
+    for path in paths:
+        integer = bits(model, path)
+        model.entropy.quantise = False
+        ratios.append(integer / bits(model, path))
+        model.entropy.quantise = True
+    mean = (np.mean(ratios, 0) - 1) * 100
+    for rate, percent in zip(RATES, mean, strict=True):
+        print(f"rate index {rate:2}: {percent:+.3f}% bits against the float twin")
+    print(f"mean over {len(paths)} images and {len(RATES)} rates: {mean.mean():+.3f}%")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(argument) for argument in sys.argv[2:]])
