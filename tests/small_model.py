@@ -19,8 +19,8 @@ SMALL = Shape(
 )
 
 
-def picture(height, width, channels, seed=0):
-    """Planes [channels,height,width] in 0..1 with edges, gradients and grain."""
+def picture(height, width, channels, seed=0, edge=0.2, grain=0.02):
+    """Planes [channels,height,width] in 0..1 with an edge, waves and grain."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     planes = []
@@ -28,7 +28,7 @@ def picture(height, width, channels, seed=0):
         a, b, phase = rng.normal(size=3)
         waves = np.sin((a * rows + b * columns) / 19 + 3 * phase)
         blob = np.hypot(rows - height * rng.random(), columns - width * rng.random()) < 40
-        planes.append(0.5 + 0.18 * waves + 0.2 * blob + 0.02 * rng.normal(size=rows.shape))
+        planes.append(0.5 + 0.18 * waves + edge * blob + grain * rng.normal(size=rows.shape))
     shared = np.mean(planes, axis=0)
     return np.clip(np.stack([(p + shared) / 2 for p in planes]), 0, 1).astype(np.float32)
 
