@@ -1,0 +1,75 @@
+"""formats/model.md says which arrays a release holds, and how they are hashed."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from safetensors.numpy import load_file
+from small_model import SMALL
+
+from mvmic_codec.nets import identity
+from mvmic_codec.nets.integer import EXACT, LEVEL_MAX, MEAN_MAX, PASSES
+from mvmic_codec.nets.transforms import RATES
+
+TEXT = (Path(__file__).parents[2] / "formats/model.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `entropy\.(\S+)` \| (\w+) \| ([^|]+) \|", TEXT, re.MULTILINE)
+
+
+def size_of(word, array):
+    """A size as the page writes it: 64, C, 16N, W+N+C; V is whatever it is."""
+    sizes = {"C": SMALL.latent, "N": SMALL.linear, "W": SMALL.context, "Z": SMALL.hyper}
+    if word == "V":
+        return array.shape[-1]
+    parts = [re.fullmatch(r"(\d*)([A-Z]?)", part).groups() for part in word.split("+")]
+    return sum(int(number or 1) * sizes.get(letter, 1) for number, letter in parts)
+
+
+def described(arrays):
+    """Name -> (type, shape) by the page's table."""
+    found = {}
+    layers = []
+    for name, kind, shape in ROWS:
+        count = {"p": PASSES, "q": PASSES - 1}
+        letter = re.search(r"\.([pq])\.", name)
+        names = [name]
+        if letter:
+            places = range(count[letter[1]])
+            names = [name.replace(letter[0], f".{k}.") for k in places]
+        if name.startswith("LAYER"):
+            names = [name.replace("LAYER", layer) for layer in layers]
+        for each in names:
+            if each.endswith(".weight"):
+                layers.append(each.removesuffix(".weight"))
+            array = arrays[f"entropy.{each}"]
+            if shape == "O":
+                expected = (len(arrays[f"entropy.{each.rsplit('.', 1)[0]}.weight"]),)
+            else:
+                expected = tuple(size_of(word, array) for word in shape.split(", "))
+            found[f"entropy.{each}"] = (kind, expected)
+    return found
+
+
+def test_every_array_is_described(weights_path):
+    arrays = load_file(weights_path)
+    real = {
+        name: (str(array.dtype), array.shape)
+        for name, array in arrays.items()
+        if name.startswith("entropy.")
+    }
+    assert described(arrays) == real
+
+
+def test_fingerprint_as_described(weights_path):
+    digest = hashlib.sha256()
+    for name, array in sorted(load_file(weights_path).items()):
+        sizes = ", ".join(map(str, array.shape)) + "," * (array.ndim == 1)
+        digest.update(f"{name} torch.{array.dtype} ({sizes})\n".encode("ascii"))
+        digest.update(array.tobytes())
+    assert digest.digest()[:8] == identity.model_identity()[1]
+
+
+def test_numbers():
+    assert RATES == 64
+    assert f"below 2^{EXACT.bit_length() - 1}," in TEXT
+    assert f"clamp(near(v), -2^{LEVEL_MAX.bit_length() - 1}, " in TEXT
+    assert f"m = clamp(m, -2^{MEAN_MAX.bit_length() - 1}, " in TEXT
