@@ -118,3 +118,67 @@ def decode_latent(
             i, j = divmod(site_of(p, channel, rotate), 2)
             latent[channel, i::2, j::2] = v[channel]
     return latent
+
+
+Reals = npt.NDArray[np.float64]
+
+
+def shuffle(x: Reals, n: int) -> Reals:
+    """[n*n*K,h,w] -> [K,n*h,n*w]."""
+    planes, height, width = x.shape
+    cells = x.reshape(planes // n**2, n, n, height, width)
+    return cells.transpose(0, 3, 1, 4, 2).reshape(planes // n**2, n * height, n * width)
+
+
+def unshuffle(x: Reals, n: int) -> Reals:
+    """The inverse of `shuffle`."""
+    planes, height, width = x.shape
+    cells = x.reshape(planes, height // n, n, width // n, n)
+    return cells.transpose(0, 2, 4, 1, 3).reshape(planes * n**2, height // n, width // n)
+
+
+def synthesise(
+    arrays: Mapping[str, npt.NDArray[np.generic]], y: Reals, rate: int, size: tuple[int, int]
+) -> Reals:
+    """Latent y [C,h,w] at 1/16 -> R, G, B planes [3,H,W] in 0..1, in float64."""
+    a = {k: v.astype(np.float64) for k, v in arrays.items() if k.startswith("synthesis.")}
+
+    def conv(x: Reals, name: str) -> Reals:
+        weight = a[f"synthesis.{name}.weight"]
+        pad = weight.shape[-1] // 2
+        padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], (1, 2))
+        out = np.einsum("oiab,ihwab->ohw", weight, windows)
+        bias = a.get(f"synthesis.{name}.bias")
+        return out if bias is None else out + bias[:, None, None]
+
+    def tune(x: Reals, name: str) -> Reals:
+        table = a[f"synthesis.{name}.table.knots"]
+        t = rate * 7 / 63
+        k = min(int(t), 6)
+        row = table[k] + (t - k) * (table[k + 1] - table[k])
+        scale, offset = np.split(row[:, None, None], 2)
+        return x * (1 + scale) + offset
+
+    def blocks(x: Reals, name: str) -> Reals:
+        k = 0
+        while f"synthesis.{name}.{k}.first.weight" in a:
+            x = x + conv(np.maximum(conv(x, f"{name}.{k}.first"), 0), f"{name}.{k}.second")
+            k += 1
+        return x
+
+    def border(x: Reals) -> Reals:
+        x = x.copy()
+        for at in range(8, x.shape[2] - 16, 16):
+            x[:, :, at : at + 16] = x[:, :, at : at + 16] @ a["synthesis.borders"].T
+        return x
+
+    straight = border(shuffle(conv(y, "linear"), 16))
+    straight = border(straight.transpose(0, 2, 1)).transpose(0, 2, 1)
+    x = blocks(tune(conv(y / a["synthesis.spread"][:, None, None], "enter"), "rate16"), "body16")
+    x = shuffle(conv(x, "up"), 2) + conv(unshuffle(straight, 8) / 64, "inject")
+    x = blocks(tune(x, "rate8"), "body8")
+    luma, red_blue, green = straight + shuffle(16 * conv(x, "leave"), 8)
+    luma, red_blue, green = luma / np.sqrt(3), red_blue / np.sqrt(2), green / np.sqrt(6)
+    planes = np.stack([luma + red_blue + green, luma - 2 * green, luma - red_blue + green])
+    return np.clip(planes[:, : size[0], : size[1]] / 255 + 0.5, 0, 1)

@@ -57,8 +57,9 @@ def hyper_symbols(size, seed, spread=3.0):
     return np.clip(np.round(rng.laplace(size=shape) * spread), -32768, 32767).astype(np.int64)
 
 
-def live_channels(gray):
-    return np.arange(SMALL.latent) < (SMALL.luma if gray else SMALL.latent)
+def live_channels(count):
+    """The first `count` channels are coded."""
+    return np.arange(SMALL.latent) < count
 
 
 def inside_image(size):
@@ -77,12 +78,12 @@ def as_tensors(arrays):
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def run_reference(arrays, size, rate, gray, seeds=(0,), spread=2.0):
+def run_reference(arrays, size, rate, live, seeds=(0,), spread=2.0):
     """Recorders and latents [N,C,h,w] of one made-up image for each seed."""
     recorders = [Recorder(seed, spread) for seed in seeds]
     latents = [
         decode_latent(
-            arrays, hyper_symbols(size, s, spread), rate, size, live_channels(gray), True, r
+            arrays, hyper_symbols(size, s, spread), rate, size, live_channels(live), True, r
         )
         for s, r in zip(seeds, recorders, strict=True)
     ]
@@ -90,16 +91,16 @@ def run_reference(arrays, size, rate, gray, seeds=(0,), spread=2.0):
 
 
 def run_torch(
-    arrays, size, rate, gray, recorders, seeds=(0,), spread=2.0, device="cpu", channels_last=False
+    arrays, size, rate, live, recorders, seeds=(0,), spread=2.0, device="cpu", channels_last=False
 ):
     """What the torch implementation asks for, and its latents."""
     entropy = IntegerEntropy(as_tensors(arrays), True, torch.device(device))
     z = torch.from_numpy(np.stack([hyper_symbols(size, seed, spread) for seed in seeds])).to(device)
     if channels_last:
         z = z.contiguous(memory_format=torch.channels_last)
-    live = torch.from_numpy(live_channels(gray)).to(device)
+    mask = torch.from_numpy(live_channels(live)).to(device)
     playback = Playback(recorders, device, channels_last)
-    latent = entropy.code(z, rate, live, inside_image(size).to(device), playback)
+    latent = entropy.code(z, rate, mask, inside_image(size).to(device), playback)
     return playback.asked, latent.cpu().numpy()
 
 
@@ -117,17 +118,18 @@ def arrays(weights_path):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("gray", [False, True])
+# Colour, gray, and a model with more near channels than luma.
+@pytest.mark.parametrize("live", [SMALL.latent, SMALL.luma, SMALL.linear - 3])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("size", SIZES)
-def test_same_as_the_reference(arrays, size, rate, gray, device):
-    recorders, expected = run_reference(arrays, size, rate, gray)
-    assert_same(recorders, expected, *run_torch(arrays, size, rate, gray, recorders, device=device))
+def test_same_as_the_reference(arrays, size, rate, live, device):
+    recorders, expected = run_reference(arrays, size, rate, live)
+    assert_same(recorders, expected, *run_torch(arrays, size, rate, live, recorders, device=device))
 
 
 def test_the_made_up_case_is_not_trivial(arrays):
     """Else the tests of this file would hold for a model that says nothing."""
-    (recorder,), expected = run_reference(arrays, (130, 70), 31, False)
+    (recorder,), expected = run_reference(arrays, (130, 70), 31, SMALL.latent)
     indices, means = recorder.asked[0::2], recorder.asked[1::2]
     for index, mean in zip(indices, means, strict=True):
         assert len(np.unique(index)) > 8
@@ -136,10 +138,10 @@ def test_the_made_up_case_is_not_trivial(arrays):
 
 
 def test_outside_the_image_and_chroma_of_gray_are_not_coded(arrays):
-    (recorder,), _ = run_reference(arrays, (1, 1), 63, True)
+    (recorder,), _ = run_reference(arrays, (1, 1), 63, SMALL.luma)
     coded = sum(int((index > 0).sum()) for index in recorder.asked[0::2])
     assert 0 < coded <= SMALL.luma
-    (recorder,), latent = run_reference(arrays, (64, 64), 63, True)
+    (recorder,), latent = run_reference(arrays, (64, 64), 63, SMALL.luma)
     assert not latent[SMALL.luma :].any()
 
 
@@ -150,7 +152,7 @@ def test_outside_the_image_and_chroma_of_gray_are_not_coded(arrays):
 def test_nothing_around_it_matters(arrays, device, channels_last, threads, autocast):
     """Threads, batch, memory format, autocast: batch of 4 against 4 single references."""
     size, seeds = (130, 200), (1, 2, 3, 4)
-    recorders, expected = run_reference(arrays, size, 31, False, seeds)
+    recorders, expected = run_reference(arrays, size, 31, SMALL.latent, seeds)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     around = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
@@ -160,7 +162,7 @@ def test_nothing_around_it_matters(arrays, device, channels_last, threads, autoc
                 arrays,
                 size,
                 31,
-                False,
+                SMALL.latent,
                 recorders,
                 seeds,
                 device=device,
@@ -205,8 +207,8 @@ def at_the_bounds(arrays, seed):
 def test_extreme_weights_and_symbols(arrays, seed, spread, device):
     extreme = at_the_bounds(arrays, seed)
     size = (130, 70)
-    recorders, expected = run_reference(extreme, size, 31, False, spread=spread)
-    result = run_torch(extreme, size, 31, False, recorders, spread=spread, device=device)
+    recorders, expected = run_reference(extreme, size, 31, SMALL.latent, spread=spread)
+    result = run_torch(extreme, size, 31, SMALL.latent, recorders, spread=spread, device=device)
     assert_same(recorders, expected, *result)
 
 
@@ -241,7 +243,9 @@ def test_the_reference_decodes_what_the_codec_writes(weights_path, released, cha
         symbols = unpacker.next(index.astype(np.uint8).ravel())
         return symbols.astype(np.int64).reshape(index.shape)
 
-    latent = decode_latent(arrays, z, rate, size, live_channels(gray), True, coder)
+    latent = decode_latent(
+        arrays, z, rate, size, live_channels(SMALL.luma if gray else SMALL.latent), True, coder
+    )
     unpacker.finish()
     ours = codec.decode_symbols(released, payload, rate, size, gray)
     assert np.array_equal(ours[0].numpy(), (latent / 16).astype(np.float32))

@@ -4,9 +4,14 @@ import hashlib
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from nets.reference import synthesise
 from safetensors.numpy import load_file
 from small_model import SMALL
 
+from mvmic_codec.codec import reconstruct
 from mvmic_codec.nets import identity
 from mvmic_codec.nets.integer import EXACT, LEVEL_MAX, MEAN_MAX, PASSES
 from mvmic_codec.nets.transforms import RATES
@@ -73,3 +78,24 @@ def test_numbers():
     assert f"below 2^{EXACT.bit_length() - 1}," in TEXT
     assert f"clamp(near(v), -2^{LEVEL_MAX.bit_length() - 1}, " in TEXT
     assert f"m = clamp(m, -2^{MEAN_MAX.bit_length() - 1}, " in TEXT
+
+
+@pytest.mark.parametrize("rate", [0, 30, 63])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_synthesis_as_described(weights_path, released, channels, rate):
+    """The page's formulas in float64 against what decoding gives."""
+    size = (100, 140)
+    rng = np.random.default_rng(rate)
+    y = rng.normal(size=(SMALL.latent, 8, 12)) * 60
+    y[SMALL.luma if channels == 1 else SMALL.latent :] = 0
+    latent = torch.from_numpy(y.astype(np.float32))[None]
+    planes = reconstruct(released, latent, rate, size, channels == 1)
+    expected = synthesise(load_file(weights_path), y, rate, size)
+    if channels == 1:
+        # Gray is the luma axis alone: (R + G + B) / 3, where nothing was clamped.
+        inside = ((expected > 0) & (expected < 1)).all(0)
+        assert inside.mean() > 0.3
+        assert np.abs(planes[0] - expected.mean(0))[inside].max() < 1e-3
+    else:
+        assert planes.shape == expected.shape
+        assert np.abs(planes - expected).max() < 1e-3
