@@ -65,11 +65,15 @@ def encode(
     given = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
     chunks = metadata.to_chunks(given, image if isinstance(image, Image.Image) else None)
     samples = sampling.from_input(image)
+    photometric = _photometric(samples)
+    # Equal channels cost no more than one of them.
+    planes = samples.planes if photometric == container.RGB else samples.planes[:1]
     model, fingerprint = model_identity()
 
     def file_at(index: int) -> bytes:
-        payload = encode_planes(samples.planes, index, device=device)
-        return container.write(_header(samples, index, model, fingerprint), [payload], chunks)
+        payload = encode_planes(planes, index, device=device)
+        header = _header(samples, photometric, index, model, fingerprint)
+        return container.write(header, [payload], chunks)
 
     def psnr_of(file: bytes) -> float:
         whole = container.read(file)
@@ -121,6 +125,8 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
     from mvmic_codec.codec import decode_planes
 
     planes = decode_planes(whole.payloads[0], header, device=device)
+    if header.photometric == container.GRAY_RGB:
+        planes = planes.repeat(3, axis=0)
     image = sampling.to_image(
         sampling.Samples(planes, header.bits, header.signed, header.lo, header.hi)
     )
@@ -154,14 +160,24 @@ def _fixed_index(
     return rate.index_of(rate.DEFAULT_QUALITY if quality is None else quality)
 
 
-def _header(samples: Samples, index: int, model: str, fingerprint: bytes) -> Header:
+def _photometric(samples: Samples) -> int:
+    planes = samples.planes
+    if len(planes) == 1:
+        return container.MIN_IS_BLACK
+    equal = (planes[0] == planes[1]).all() and (planes[0] == planes[2]).all()
+    return container.GRAY_RGB if equal else container.RGB
+
+
+def _header(
+    samples: Samples, photometric: int, index: int, model: str, fingerprint: bytes
+) -> Header:
     channels, height, width = samples.planes.shape
     return Header(
         rate_index=index,
         channels=channels,
         bits=samples.bits,
         signed=samples.signed,
-        photometric=container.RGB if channels == 3 else container.MIN_IS_BLACK,
+        photometric=photometric,
         width=width,
         height=height,
         lo=samples.lo,

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ans
-from .container import Header
+from .container import RGB, Header
+from .errors import InputError
 from .nets.entropy import step_to_zero_bits
 from .nets.identity import model_identity
 from .nets.release import Release, load
@@ -43,20 +44,30 @@ def estimate_bits(planes: Planes, rate_index: int, *, device: str | None = None)
 def decode_planes(payload: bytes, header: Header, *, device: str | None = None) -> Planes:
     """Planes [C,H,W] in 0..1 of a payload that the header's model coded.
 
+    C is 3 if the header's photometric is RGB, else 1.
+
     Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
     is damaged.
     """
     release = load(header.fingerprint, pick_device(device))
-    size, gray = (header.height, header.width), header.channels == 1
+    size, gray = (header.height, header.width), header.photometric != RGB
     latent = decode_symbols(release, payload, header.rate_index, size, gray)
     return reconstruct(release, latent, header.rate_index, size, gray)
 
 
 def pick_device(device: str | None) -> str:
     """The device asked for, else CUDA where there is one."""
-    if device is not None:
-        return str(device)
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """A torch device's name. Raises InputError for one that this machine does not have."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    # torch has many classes of errors for this: RuntimeError, AssertionError, AcceleratorError ...
+    except Exception as error:
+        raise InputError(
+            f"there is no device {device!r} here; give cpu, or cuda on a machine that has it"
+        ) from error
+    return str(device)
 
 
 def live_channels(release: Release, gray: bool) -> Tensor:

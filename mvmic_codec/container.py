@@ -37,6 +37,7 @@ METADATA = (EXIF, ICC, XMP, DPI, TEXT)
 MIN_IS_BLACK = 0
 MIN_IS_WHITE = 1
 RGB = 2
+GRAY_RGB = 3
 
 _CHUNK = struct.Struct("<I4s")
 _CRC = struct.Struct("<I")
@@ -67,7 +68,8 @@ class Header:
     channels     1 (gray) or 3 (RGB)
     bits         bits per sample, 1 to 16
     signed       samples are two's complement
-    photometric  0 = smallest value is black, 1 = smallest value is white, 2 = RGB
+    photometric  0 = smallest value is black, 1 = smallest value is white, 2 = RGB,
+                 3 = RGB whose three channels are equal, coded as gray
     tile_log2    0 = one tile; version 1 has no other value
     width, height  in pixels, 1 to 2^31 - 1
     frames       1 in version 1
@@ -289,9 +291,9 @@ def _fault(header: Header) -> str:
         return f"{header.bits} bits per sample are not in 1 to 16"
     if header.channels == 3 and (header.bits > 8 or header.signed):
         return "colour samples have at most 8 bits and no sign"
-    if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB):
-        return f"photometric {header.photometric} is not in 0 to 2"
-    if (header.photometric == RGB) != (header.channels == 3):
+    if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB, GRAY_RGB):
+        return f"photometric {header.photometric} is not in 0 to 3"
+    if (header.photometric in (RGB, GRAY_RGB)) != (header.channels == 3):
         return f"photometric {header.photometric} does not go with {header.channels} channel(s)"
     if header.tile_log2 != 0 or header.frames != 1:
         return "version 1 has one tile and one frame"

@@ -24,7 +24,7 @@ def _decode_planes(payload, header, *, device=None):
     levels = 2 ** (2 + 14 * header.rate_index / 63)
     values = np.frombuffer(zlib.decompress(payload), "<u2").astype(np.float32)
     planes = values / np.float32(levels - 1)
-    return planes.reshape(header.channels, header.height, header.width)
+    return planes.reshape(3 if header.photometric == 2 else 1, header.height, header.width)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ _PHOTOMETRIC = {
     container.MIN_IS_BLACK: "smallest value is black",
     container.MIN_IS_WHITE: "smallest value is white",
     container.RGB: "RGB",
+    container.GRAY_RGB: "RGB with equal channels, coded as gray",
 }
 
 

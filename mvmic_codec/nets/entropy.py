@@ -66,15 +66,15 @@ class IntegerConv(nn.Module):
     """A convolution whose weights are int8 times 2^-shift (shift per output channel).
 
     Inputs and outputs are integers held in float; replicate padding. The output is rounded, not
-    clamped. With `brief` it may run in bfloat16 under autocast, which holds every input and weight
+    clamped. With `narrow` it may run in bfloat16 under autocast, which holds every input and weight
     exactly and every output up to 256.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, gain: float = 1.0, brief: bool = False
+        self, inputs: int, outputs: int, size: int, gain: float = 1.0, narrow: bool = False
     ) -> None:
         super().__init__()
-        self.brief = brief
+        self.narrow = narrow
         self.pad = size // 2
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -94,7 +94,7 @@ class IntegerConv(nn.Module):
             weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
         if self.pad:
             x = F.pad(x, (self.pad,) * 4, mode="replicate")
-        if not (quantise and self.brief):
+        if not (quantise and self.narrow):
             with torch.autocast(x.device.type, enabled=False):
                 out = F.conv2d(x, weight, bias)
             return round_through(out) if quantise else out
@@ -203,10 +203,10 @@ class EntropyModel(nn.Module):
         self.start = RateTable(width, value=8.0)
         merged = width + 2 * linear + (latent - linear)
         self.merge = nn.ModuleList(
-            [IntegerConv(merged, width, 3, brief=True) for _ in range(PASSES - 1)]
+            [IntegerConv(merged, width, 3, narrow=True) for _ in range(PASSES - 1)]
         )
         self.think = nn.ModuleList(
-            [IntegerConv(width, width, 3, brief=True) for _ in range(PASSES)]
+            [IntegerConv(width, width, 3, narrow=True) for _ in range(PASSES)]
         )
         self.scales = nn.ModuleList(
             [IntegerConv(width, latent, 1, gain=0.05) for _ in range(PASSES)]

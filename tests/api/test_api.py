@@ -41,6 +41,17 @@ def test_header():
     assert mvmic_codec.read_header(mvmic_codec.encode(NOISE)).photometric == 2
 
 
+def test_equal_channels_cost_no_more_than_one():
+    gray = NOISE[:, :, 0]
+    data = mvmic_codec.encode(gray[:, :, None].repeat(3, axis=2), rate_index=63)
+    header = mvmic_codec.read_header(data)
+    assert (header.photometric, header.channels) == (3, 3)
+    assert len(data) == len(mvmic_codec.encode(gray, rate_index=63))
+    decoded = mvmic_codec.decode(data)
+    assert decoded.mode == "RGB"
+    assert (np.asarray(decoded) == np.asarray(decoded)[:, :, :1]).all()
+
+
 def test_default_quality():
     assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, 3)
     assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, rate_index=18)

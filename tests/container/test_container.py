@@ -80,6 +80,7 @@ def test_every_kind_of_input(header, file, kind):
     "change",
     [
         {"channels": 3, "photometric": 2},
+        {"channels": 3, "photometric": 3},
         {"photometric": 1},
         {"bits": 16, "lo": 17, "hi": 4095},
         {"bits": 16, "lo": 65535, "hi": 65535},
@@ -116,6 +117,7 @@ BAD_FIELDS = [
     ({"bits": 0}, 4, b"\0"),
     ({"bits": 17}, 4, b"\x11"),
     ({"photometric": 3}, 6, b"\x03"),
+    ({"photometric": 4}, 6, b"\x04"),
     ({"photometric": 2}, 6, b"\x02"),
     ({"tile_log2": 9}, 7, b"\x09"),
     ({"width": 0}, 8, bytes(4)),

@@ -9,7 +9,7 @@ from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
 from mvmic_codec.container import Header
-from mvmic_codec.errors import ChecksumError, ModelError, MvmError
+from mvmic_codec.errors import ChecksumError, InputError, ModelError, MvmError
 from mvmic_codec.nets import identity, release
 from mvmic_codec.nets.model import Model
 from mvmic_codec.nets.release import Release
@@ -216,3 +216,9 @@ def test_the_fingerprint_covers_every_array(weights_path):
         changed = array.clone()
         changed.view(torch.uint8).flatten()[-1] ^= 1
         assert release.fingerprint({**arrays, name: changed}) != whole, name
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
+def test_a_device_that_is_not_there(weights, device):
+    with pytest.raises(InputError, match=device):
+        codec.encode_planes(picture(10, 10, 1), 31, device=device)

@@ -33,7 +33,8 @@ KINDS = (
     "street",
     "ultrasound",
 )
-LOWEST_PSNR = {1: 22.0, 3: 24.0, 5: 27.0, 8: 33.0}
+# Far under what is measured: a broken path fails, a weaker model does not.
+LOWEST_PSNR = {1: 17.0, 3: 20.0, 5: 23.0, 8: 30.0}
 
 
 def qualities(position: int) -> tuple[int, ...]:
