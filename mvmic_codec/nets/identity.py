@@ -38,7 +38,10 @@ class Identity:
 @lru_cache(maxsize=1)
 def default_identity() -> Identity:
     """Card of the model that encodes."""
-    return Identity.from_json((WEIGHTS / f"{DEFAULT_MODEL}.json").read_text())
+    card = WEIGHTS / f"{DEFAULT_MODEL}.json"
+    if not card.is_file():
+        raise ModelError("this installation holds no model: install mvmic_codec again")
+    return Identity.from_json(card.read_text(encoding="utf-8"))
 
 
 def model_identity() -> tuple[str, bytes]:

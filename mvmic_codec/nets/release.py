@@ -1,7 +1,7 @@
 """A released model: one safetensors file of float transforms and the integer entropy model.
 
-The fingerprint is the first 8 bytes of SHA-256 over every array (name, type, shape, bytes), so that
-two files with the same arrays are the same model whatever their metadata say.
+The fingerprint is the first 8 bytes of SHA-256 over the model's shape and every array (name, type,
+sizes, bytes), so that two files with the same of these are the same model whatever their names.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ ENTROPY = "entropy."
 TRANSFORMS = ("analysis.", "synthesis.", "hyper_analysis.")
 
 
-def fingerprint(arrays: dict[str, Tensor]) -> bytes:
+def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> bytes:
     """The 8 bytes by which files name the model of these arrays."""
     digest = hashlib.sha256()
+    for field in sorted(shape):
+        digest.update(f"{field} {int(shape[field])}\n".encode())
     for name in sorted(arrays):
         array = arrays[name].contiguous()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
@@ -49,7 +51,7 @@ def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
     arrays |= {ENTROPY + k: v.contiguous() for k, v in integerise(model.entropy).items()}
     identity = Identity(
         name=name,
-        fingerprint=fingerprint(arrays).hex(),
+        fingerprint=fingerprint(arrays, model.config()).hex(),
         shape=model.config(),
         parameters=sum(p.numel() for p in model.parameters()),
         decode_kmac=round(decode_macs(model.shape) / 1000, 2),
@@ -85,7 +87,7 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the weights in {path.name} cannot be read: {error}") from error
-    if fingerprint(arrays) != print_of_model:
+    if fingerprint(arrays, identity.shape) != print_of_model:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
     shape = Shape(**identity.shape)  # type: ignore[arg-type]
     size = (shape.latent, shape.width8, shape.blocks8, shape.width16, shape.blocks16)

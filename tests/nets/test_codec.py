@@ -208,14 +208,18 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     assert released_bits(second, planes, rate) == pytest.approx(before, rel=0.01)
 
 
-def test_the_fingerprint_covers_every_array(weights_path):
+def test_the_fingerprint_covers_shape_and_every_array(weights_path):
     arrays = release.load_file(weights_path)
-    whole = release.fingerprint(arrays)
+    shape = identity.default_identity().shape
+    whole = release.fingerprint(arrays, shape)
     assert whole == identity.model_identity()[1]
+    for field in shape:
+        changed_shape = {**shape, field: not shape[field]}
+        assert release.fingerprint(arrays, changed_shape) != whole, field
     for name, array in arrays.items():
         changed = array.clone()
         changed.view(torch.uint8).flatten()[-1] ^= 1
-        assert release.fingerprint({**arrays, name: changed}) != whole, name
+        assert release.fingerprint({**arrays, name: changed}, shape) != whole, name
 
 
 @pytest.mark.parametrize("device", ["nowhere", "cuda:99"])
