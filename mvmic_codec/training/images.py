@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import InputError
+
 # Share of each kind in a batch.
 MIX = {
     "polyp": 0.36,
@@ -57,11 +59,16 @@ class Split:
 
 
 def load_split(folder: Path, kinds: dict[str, float] = MIX) -> Split:
-    """Read FOLDER/<kind>/* and hold the validation part out by patient or source."""
+    """Read FOLDER/<kind>/* and hold the validation part out by patient or source.
+
+    Kinds that have no folder are left out. Raises InputError if nothing is left to train on or
+    to validate with.
+    """
     split = Split({}, {})
-    patients = sorted({p.name.split("_")[0] for p in (folder / "cxr").iterdir()})
+    kinds = {kind: share for kind, share in kinds.items() if (folder / kind).is_dir()}
+    patients = sorted({name.split("_")[0] for name in names(folder / "cxr")})
     held_patients = set(patients[-VALIDATION_CXR_PATIENTS:])
-    polyps = sorted(p.name for p in (folder / "polyp").iterdir())
+    polyps = names(folder / "polyp")
     held_polyps = [n for n in polyps if n.startswith(VALIDATION_POLYP)][-VALIDATION_POLYP_FRAMES:]
     for kind in kinds:
         train: list[np.ndarray] = []
@@ -78,16 +85,27 @@ def load_split(folder: Path, kinds: dict[str, float] = MIX) -> Split:
                 validation.append(load_planes(path))
             else:
                 train.append(load_planes(path))
-        split.train[kind] = train
+        if train:
+            split.train[kind] = train
         if validation:
             split.validation[kind] = validation
+    if not split.train or not split.validation:
+        raise InputError(
+            f"{folder} holds no images to train on and to validate with: a folder for each kind "
+            f"is expected, such as {folder / 'cxr'}"
+        )
     return split
+
+
+def names(folder: Path) -> list[str]:
+    """Sorted file names of a folder, none if it is not there."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def as_planes(crop: np.ndarray) -> np.ndarray:
     """uint8 or uint16 [C,h,w] -> float32 [3,h,w] in 0..1."""
     peak = 255.0 if crop.dtype == np.uint8 else 65535.0
-    return np.broadcast_to(crop.astype(np.float32) / peak, (3, *crop.shape[1:]))
+    return np.broadcast_to(crop.astype(np.float32) / peak, (3, *crop.shape[1:])).copy()
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +137,7 @@ class CropSource:
         self.images = images
         self.batch, self.size = batch, size
         self.rng = np.random.default_rng(seed)
-        self.kinds = [k for k in images if images[k]]
+        self.kinds = list(images)
         share = np.array([MIX[k] for k in self.kinds])
         self.share = share / share.sum()
 

@@ -134,14 +134,14 @@ class Trainer:
         bits = (out.y_bits + out.z_bits) / pixels
         each = bits + self.model.ladder[rate] * error
         row, column = gray.long(), rate * RATE_BUCKETS // RATES
-        for r, c, value in zip(row.tolist(), column.tolist(), each.tolist(), strict=True):
+        for r, c, value in zip(row.tolist(), column.tolist(), each.detach().tolist(), strict=True):
             old = float(self.level[r, c])
             self.level[r, c] = value if old == 0 else old + 0.02 * (value - old)
         weight = 1.0 / self.level.to(self.device)[row, column]
         return (each * weight).mean(), {
-            "bpp": float(bits.mean()),
-            "mse": float(error.mean()),
-            "loss": float(each.mean()),
+            "bpp": float(bits.detach().mean()),
+            "mse": float(error.detach().mean()),
+            "loss": float(each.detach().mean()),
         }
 
     def train_step(self, batch: Batch) -> dict[str, float]:

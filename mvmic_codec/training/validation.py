@@ -65,7 +65,7 @@ def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
     for kind, pool in images.items():
         for image in pool:
             crop = centre(image)
-            planes = np.ascontiguousarray(as_planes(crop))
+            planes = as_planes(crop)
             gray = crop.shape[0] == 1
             samples.append(
                 Sample(kind, torch.from_numpy(planes), gray, jpeg2000_curve(planes, gray))
@@ -100,7 +100,13 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
         theirs = np.array(sample.jpeg2000).T
         try:
             gain = bjontegaard.bd_rate(
-                theirs[0], theirs[1], bpp, quality, method="pchip", require_matching_points=False
+                theirs[0],
+                theirs[1],
+                bpp,
+                quality,
+                method="pchip",
+                require_matching_points=False,
+                min_overlap=0,
             )
         except (ValueError, AssertionError):
             continue
