@@ -70,6 +70,8 @@ def test_written_size_is_the_estimate(test_images: Path, kind: str) -> None:
             continue
         with Image.open(path) as image:
             planes = from_image(image).planes
+            if (planes == planes[:1]).all():
+                planes = planes[:1]  # RGB with equal channels is coded as gray
             for quality in qualities(position):
                 data = mvmic_codec.encode(image, quality=quality)
                 written = sum(len(payload) for payload in container.read(data).payloads)
