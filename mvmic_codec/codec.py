@@ -56,8 +56,10 @@ def decode_planes(payload: bytes, header: Header, *, device: str | None = None) 
 
 
 def pick_device(device: str | None) -> str:
-    """The device asked for, else CUDA where there is one."""
-    """A torch device's name. Raises InputError for one that this machine does not have."""
+    """The device asked for, else CUDA where there is one, else the CPU.
+
+    Raises InputError for a device that is not there.
+    """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
