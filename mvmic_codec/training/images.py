@@ -155,12 +155,19 @@ class CropSource:
         return Batch(torch.from_numpy(np.stack(crops)), torch.tensor(gray), kinds)
 
     def __iter__(self) -> Iterator[Batch]:
-        ahead: queue.Queue[Batch] = queue.Queue(maxsize=2)
+        ahead: queue.Queue[Batch | Exception] = queue.Queue(maxsize=2)
 
         def work() -> None:
-            while True:
-                ahead.put(self.make())
+            try:
+                while True:
+                    ahead.put(self.make())
+            except Exception as error:
+                # Raised where the batch was wanted: else the run would wait for it for ever.
+                ahead.put(error)
 
         threading.Thread(target=work, daemon=True).start()
         while True:
-            yield ahead.get()
+            batch = ahead.get()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch

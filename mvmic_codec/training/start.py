@@ -48,7 +48,7 @@ def line_covariance(planes: Tensor, length: int = 64) -> Tensor:
     for image in (planes, planes.transpose(2, 3)):
         lines = image.unflatten(3, (-1, length)).flatten(0, 3).double()
         moment = lines.t() @ lines
-        lags += torch.stack([moment.diagonal(k).mean() for k in range(length)])
+        lags += torch.stack([moment.diagonal(k).mean() for k in range(length)]).cpu()
     at = torch.arange(length)
     return (lags / lags[0])[(at[:, None] - at[None]).abs()]
 
@@ -190,6 +190,6 @@ def solve(inputs: Tensor, targets: Tensor, noise: float) -> Tensor:
     t = targets.permute(1, 0, 2).flatten(1).double()
     gram = x @ x.t()
     ridge = x.shape[1] * noise**2 / 12.0
-    gram += torch.eye(gram.shape[0], dtype=gram.dtype) * ridge
+    gram += torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device) * ridge
     solution: Tensor = torch.linalg.solve(gram, x @ t.t())
     return solution.float()
