@@ -116,10 +116,11 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
     header = whole.header
     info = metadata.to_info(header, whole.metadata)
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and header.width * header.height > 2 * limit:
+    if limit is not None and _padded_pixels(header) > 2 * limit:
         raise FormatError(
-            f"the file claims {header.width}x{header.height} pixels, above Pillow's limit of "
-            f"{2 * limit}; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"the file claims {header.width}x{header.height} pixels, {_padded_pixels(header)} with "
+            f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
+            "it, raise PIL.Image.MAX_IMAGE_PIXELS"
         )
     from mvmic_codec import samples as sampling
     from mvmic_codec.codec import decode_planes
@@ -158,6 +159,11 @@ def _fixed_index(
             rate.checked_target(name, value)
             return None
     return rate.index_of(rate.DEFAULT_QUALITY if quality is None else quality)
+
+
+def _padded_pixels(header: Header) -> int:
+    """Pixels of the 64x64 grid that decoding works on; of a thin image, far more than its own."""
+    return -(-header.width // 64) * -(-header.height // 64) * 64 * 64
 
 
 def _photometric(samples: Samples) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +33,15 @@ DEADZONE_MAX = 0.6
 def encode_planes(planes: Planes, rate_index: int, *, device: str | None = None) -> bytes:
     """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model."""
     release = load(model_identity()[1], pick_device(device))
-    return pack(code_symbols(release, planes, rate_index), release.tables)
+    with full_precision(release):
+        return pack(code_symbols(release, planes, rate_index), release.tables)
 
 
 def estimate_bits(planes: Planes, rate_index: int, *, device: str | None = None) -> float:
     """Ideal size in bits of what `encode_planes` codes, by the model's tables."""
     release = load(model_identity()[1], pick_device(device))
-    passes = code_symbols(release, planes, rate_index)
+    with full_precision(release):
+        passes = code_symbols(release, planes, rate_index)
     return sum(ans.estimate_bits(*each, release.tables) for each in passes)
 
 
@@ -51,8 +55,9 @@ def decode_planes(payload: bytes, header: Header, *, device: str | None = None) 
     """
     release = load(header.fingerprint, pick_device(device))
     size, gray = (header.height, header.width), header.photometric != RGB
-    latent = decode_symbols(release, payload, header.rate_index, size, gray)
-    return reconstruct(release, latent, header.rate_index, size, gray)
+    with full_precision(release):
+        latent = decode_symbols(release, payload, header.rate_index, size, gray)
+        return reconstruct(release, latent, header.rate_index, size, gray)
 
 
 def pick_device(device: str | None) -> str:
@@ -63,7 +68,8 @@ def pick_device(device: str | None) -> str:
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        # The exact path needs float64 there, and a way back.
+        torch.zeros(1, dtype=torch.float64, device=device).cpu()
     # torch has many classes of errors for this: RuntimeError, AssertionError, AcceleratorError ...
     except Exception as error:
         raise InputError(
@@ -93,7 +99,25 @@ def hyper_indices(release: Release, rate: int, cells: tuple[int, int]) -> npt.ND
     return np.repeat(index, cells[0] * cells[1])
 
 
-@torch.inference_mode()
+@contextmanager
+def full_precision(release: Release) -> Iterator[None]:
+    """Networks in single precision, whatever the caller's autocast or TF32 says.
+
+    Raises MemoryError where torch has a RuntimeError of its own for that.
+    """
+    try:
+        with (
+            torch.inference_mode(),
+            torch.autocast(release.device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
+            yield
+    except RuntimeError as error:
+        if "out of memory" in str(error) or "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
+
+
 def code_symbols(release: Release, planes: Planes, rate: int) -> list[Pass]:
     """The passes (symbols, table indices) of an image, in decoding order, z first."""
     gray = planes.shape[0] == 1
@@ -127,7 +151,6 @@ def code_symbols(release: Release, planes: Planes, rate: int) -> list[Pass]:
     return passes
 
 
-@torch.inference_mode()
 def decode_symbols(
     release: Release, payload: bytes, rate: int, size: tuple[int, int], gray: bool
 ) -> Tensor:
@@ -147,7 +170,6 @@ def decode_symbols(
     return latent
 
 
-@torch.inference_mode()
 def reconstruct(
     release: Release, latent: Tensor, rate: int, size: tuple[int, int], gray: bool
 ) -> Planes:

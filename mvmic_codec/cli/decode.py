@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,11 @@ def command(
         image = api.decode(job.source, device=device)
         known = {name: image.info[name] for name in _METADATA if name in image.info}
         with files.atomic(job.target) as file:
-            image.save(file, form, **options, **known)
+            try:
+                image.save(file, form, **options, **known)
+            # What Pillow's writers raise for metadata or sizes that their format cannot hold.
+            except (ValueError, RuntimeError, SyntaxError, struct.error) as error:
+                raise InputError(f"cannot be written as {form}: {error}") from error
 
     _, failures = batch.run(jobs, work, lambda job: job.source, label="decode", quiet=quiet)
     if failures:

@@ -78,10 +78,7 @@ def _file(path: Path) -> dict[str, Any]:
 def _models() -> list[dict[str, Any]]:
     from mvmic_codec.nets import identity
 
-    cards = [
-        identity.Identity.from_json(path.read_text(encoding="utf-8"))
-        for path in sorted(identity.WEIGHTS.glob("*.json"))
-    ]
+    cards = [identity.read_card(path) for path in sorted(identity.WEIGHTS.glob("*.json"))]
     if not cards:
         raise ModelError("this installation holds no model; install mvmic_codec again")
     return [

@@ -31,6 +31,9 @@ def command(config_path: Path, out: Path | None, resume: bool) -> None:
             raise InputError(f"{out} holds a run already; use --resume to go on with it")
         if resume and not started:
             raise InputError(f"{out} holds no run to go on with")
+        from mvmic_codec.evaluation import require
+
+        require("bjontegaard", extra="train")
         from mvmic_codec.training.loop import read_config, train
 
         try:

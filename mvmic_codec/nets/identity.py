@@ -35,13 +35,23 @@ class Identity:
         return cls(**json.loads(text))
 
 
+def read_card(path: Path) -> Identity:
+    """The identity in a card. Raises ModelError if it is damaged."""
+    try:
+        return Identity.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"the model card {path.name} is damaged: install mvmic_codec again"
+        ) from error
+
+
 @lru_cache(maxsize=1)
 def default_identity() -> Identity:
     """Card of the model that encodes."""
     card = WEIGHTS / f"{DEFAULT_MODEL}.json"
     if not card.is_file():
         raise ModelError("this installation holds no model: install mvmic_codec again")
-    return Identity.from_json(card.read_text(encoding="utf-8"))
+    return read_card(card)
 
 
 def model_identity() -> tuple[str, bytes]:
@@ -53,7 +63,7 @@ def model_identity() -> tuple[str, bytes]:
 def find_identity(fingerprint: bytes) -> tuple[Identity, Path]:
     """Card and weights file of an installed model. Raises ModelError if there is none."""
     for card in sorted(WEIGHTS.glob("*.json")):
-        identity = Identity.from_json(card.read_text())
+        identity = read_card(card)
         if identity.fingerprint == fingerprint.hex():
             return identity, card.with_suffix(".safetensors")
     raise ModelError(

@@ -51,9 +51,9 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
     with torch.no_grad():
         step = torch.exp(model.log_step(rates).double())
         hyper_step = torch.exp(model.hyper_log_step(rates).double())
-        arrays["step"] = (step * 2**STEP_BITS).round().int()
+        arrays["step"] = (step * 2**STEP_BITS).round().clamp_min(1).int()
         arrays["gain"] = (2**GAIN_BITS / step[:, : model.linear]).round().int()
-        arrays["hyper_step"] = (hyper_step * 2**STEP_BITS).round().int()
+        arrays["hyper_step"] = (hyper_step * 2**STEP_BITS).round().clamp_min(1).int()
         hyper_index = model.hyper_index(rates).clamp(1, TABLES - 1)
         arrays["hyper_index"] = torch.floor(hyper_index + 0.5).to(torch.uint8)
         base = model.base(rates)[:, None] + model.base_pass[None]
@@ -147,6 +147,10 @@ class IntegerEntropy:
         levels = (2**15 * FRACTION + MEAN_MAX) * float(
             torch.maximum(self.step.max(), self.hyper_step.max())
         )
+        whole = min(float(self.step.min()), float(self.hyper_step.min())) >= 1
+        indexed = bool(((self.hyper_index >= 1) & (self.hyper_index < TABLES)).all())
+        if not (whole and indexed):
+            raise ModelError("the model's steps or table indices are out of range")
         if max(layers, linear, means, levels) >= EXACT:
             raise ModelError("the model's weights are too large for exact arithmetic")
 

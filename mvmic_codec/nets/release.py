@@ -7,6 +7,7 @@ sizes, bytes), so that two files with the same of these are the same model whate
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -59,8 +60,14 @@ def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
         notes=notes,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(arrays, folder / f"{name}.safetensors", {"identity": identity.to_json()})
-    (folder / f"{name}.json").write_text(identity.to_json() + "\n")
+    # Each appears whole, and the card last.
+    weights, card = folder / f"{name}.safetensors", folder / f"{name}.json"
+    part = folder / f".{name}.part"
+    save_file(arrays, part, {"identity": identity.to_json()})
+    part.chmod(0o644)
+    os.replace(part, weights)
+    part.write_text(identity.to_json() + "\n", encoding="utf-8")
+    os.replace(part, card)
     return identity
 
 
@@ -91,8 +98,10 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
     shape = Shape(**identity.shape)  # type: ignore[arg-type]
     size = (shape.latent, shape.width8, shape.blocks8, shape.width16, shape.blocks16)
-    analysis, synthesis = Analysis(*size), Synthesis(*size)
-    hyper_analysis = HyperAnalysis(shape.latent, shape.hyper, shape.linear)
+    # Fresh networks draw random weights; the caller's random numbers are none of our business.
+    with torch.random.fork_rng(devices=[]):
+        analysis, synthesis = Analysis(*size), Synthesis(*size)
+        hyper_analysis = HyperAnalysis(shape.latent, shape.hyper, shape.linear)
     nets = (analysis, synthesis, hyper_analysis)
     for prefix, net in zip(TRANSFORMS, nets, strict=True):
         part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}

@@ -262,7 +262,7 @@ def train(config: Config, out: Path) -> Path:
     """Run or resume a training; returns the checkpoint.
 
     OUT receives checkpoint.pt, train.csv, validation.csv, config.json and, whenever validation
-    improves, the release files NAME.safetensors and NAME.json. SIGTERM saves and stops.
+    improves, the release files NAME.safetensors and NAME.json. SIGTERM and SIGINT save and stop.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
@@ -279,7 +279,8 @@ def train(config: Config, out: Path) -> Path:
         nonlocal stopping
         stopping = True
 
-    signal.signal(signal.SIGTERM, stop)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
     journal = Log(out)
     source = CropSource(split.train, config.batch, config.crop, config.seed + 7919 * trainer.step)
     saved = time.monotonic()

@@ -67,8 +67,8 @@ def best_borders(covariances: list[Tensor]) -> Tensor:
     dct = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     dct[0] /= math.sqrt(2)
     blocks = torch.block_diag(dct, dct, dct, dct)
-    torch.manual_seed(0)
-    seed = (torch.randn(half, half, dtype=torch.float64) * 0.01).requires_grad_()
+    draw = torch.Generator().manual_seed(0)
+    seed = (torch.randn(half, half, dtype=torch.float64, generator=draw) * 0.01).requires_grad_()
 
     def borders() -> Tensor:
         rotation = torch.linalg.matrix_exp(seed - seed.t())

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import pathlib
 
@@ -50,6 +51,13 @@ def test_equal_channels_cost_no_more_than_one():
     decoded = mvmic_codec.decode(data)
     assert decoded.mode == "RGB"
     assert (np.asarray(decoded) == np.asarray(decoded)[:, :, :1]).all()
+
+
+def test_a_thin_image_is_measured_with_its_margins(header):
+    """One pixel wide is 64 to decode: 1 x 3 million is above Pillow's limit."""
+    thin = dataclasses.replace(header, width=1, height=3_000_000)
+    with pytest.raises(FormatError, match="MAX_IMAGE_PIXELS"):
+        mvmic_codec.decode(container.write(thin, [b"payload"], {}))
 
 
 def test_default_quality():
