@@ -191,7 +191,8 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
     # A mean that rounds the other way moves a few symbols to their neighbour.
     error = (coded - latent).abs() / step
     assert float((error > 0.5).float().mean()) < 0.025
-    assert float(error.mean()) < 0.04
+    # Means are rounded to sixteenths, which moves the latents of symbols by up to 1/32 each.
+    assert float(error.mean()) < 0.05
 
 
 @pytest.mark.parametrize("rate", [0, 31, 63])
