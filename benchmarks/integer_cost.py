@@ -30,7 +30,7 @@ def bits(model: Model, path: Path) -> np.ndarray:
     out = []
     for rate in RATES:
         result = model(planes, torch.tensor([rate]), gray)
-        out.append(float(result.y_bits + result.z_bits))
+        out.append(float(result.bits))
     return np.array(out)
 
 

@@ -29,7 +29,7 @@ class Decoder:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         model = Model(shape).eval().requires_grad_(False)
-        self.synthesis = model.synthesis
+        self.blocks, self.synthesis = model.blocks, model.synthesis
         arrays = integerise(model.entropy)
         self.entropy = IntegerEntropy(arrays, shape.rotate, torch.device("cpu"))
         self.times: dict[str, list[float]] = {"entropy": [], "synthesis": []}
@@ -38,15 +38,16 @@ class Decoder:
     def run(self) -> None:
         shape = self.shape
         start = time.perf_counter()
-        latent = self.entropy.code(
+        latent, modes = self.entropy.code(
             torch.zeros(1, shape.hyper, SIDE // 64, SIDE // 64),
             31,
             torch.ones(shape.latent, dtype=torch.bool),
             torch.ones(SIDE // 16, SIDE // 16, dtype=torch.bool),
-            lambda p, index, mean: torch.zeros_like(index),
+            lambda half, bit, index: torch.zeros_like(index),
+            lambda part, index, mean: torch.zeros_like(index),
         )
         middle = time.perf_counter()
-        self.synthesis(latent, torch.tensor([31]))
+        self.synthesis(self.blocks.inverse(latent, modes), modes, torch.tensor([31]))
         self.times["entropy"].append(middle - start)
         self.times["synthesis"].append(time.perf_counter() - middle)
 

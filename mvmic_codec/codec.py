@@ -15,10 +15,18 @@ from torch import Tensor
 from . import ans
 from .container import RGB, Header
 from .errors import InputError
-from .nets.entropy import step_to_zero_bits
+from .nets.entropy import (
+    MODE_DEPTH,
+    MODES,
+    SITE_ORDER,
+    TABLES,
+    mode_bits,
+    step_to_zero_bits,
+)
 from .nets.identity import model_identity
+from .nets.integer import walk_modes
 from .nets.release import Release, load
-from .nets.transforms import BLOCK, restore_colour, rotate_colour
+from .nets.transforms import BLOCK, restore_colour, rotate_colour, shuffle, unshuffle
 from .rate import lambda_of
 from .symbols import Unpacker, pack
 
@@ -56,8 +64,8 @@ def decode_planes(payload: bytes, header: Header, *, device: str | None = None) 
     release = load(header.fingerprint, pick_device(device))
     size, gray = (header.height, header.width), header.photometric != RGB
     with full_precision(release):
-        latent = decode_symbols(release, payload, header.rate_index, size, gray)
-        return reconstruct(release, latent, header.rate_index, size, gray)
+        latent, modes = decode_symbols(release, payload, header.rate_index, size, gray)
+        return reconstruct(release, latent, modes, header.rate_index, size, gray)
 
 
 def pick_device(device: str | None) -> str:
@@ -80,10 +88,8 @@ def pick_device(device: str | None) -> str:
 
 def live_channels(release: Release, gray: bool) -> Tensor:
     """[C] bool: gray images have no chroma."""
-    live = torch.ones(release.shape.latent, dtype=torch.bool, device=release.device)
-    if gray:
-        live[release.shape.luma :] = False
-    return live
+    chroma = release.shape.is_chroma().to(release.device)
+    return ~chroma if gray else torch.ones_like(chroma)
 
 
 def sites_inside(release: Release, height: int, width: int) -> Tensor:
@@ -126,55 +132,96 @@ def code_symbols(release: Release, planes: Planes, rate: int) -> list[Pass]:
     rates = torch.tensor([rate], device=release.device)
     rotated = rotate_colour(padded.expand(3, -1, -1)[None])
     live = live_channels(release, gray)
-    y = release.analysis(rotated, rates) * live[:, None, None]
-    z = release.hyper_analysis(y, release.analysis.spread, rates)
+    coefficients = release.analysis(rotated, rates)
+    steps = (release.entropy.step[rate] / 2**12).float()[None, :, None, None]
+    weight = torch.tensor([lambda_of(rate) / 3.0], device=release.device)
+    costs = release.blocks.costs(coefficients, steps, weight)
+    z = release.hyper_analysis(coefficients, release.analysis.spread, rates)
     z_step = release.entropy.hyper_step[rate][:, None, None] / 2**12
     z_symbols = torch.round(z.double() / z_step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
-    cells = F.pixel_unshuffle(y.double(), 2)
+    inside = sites_inside(release, height, width)
+    # A block outside of the image is never coded: its mode is 0.
+    costs[:, 1:] += torch.where(inside, 0.0, math.inf)
+    cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
     step = release.entropy.step[rate][:, None, None] / 2**12
     # What a symbol's squared error costs in bits; see the training loss.
     price = 2.0 * lambda_of(rate) / 3.0 * step**2
     passes = [(to_int16(z_symbols), hyper_indices(release, rate, tuple(z.shape[2:])))]
 
-    def choose(p: int, index: Tensor, mean: Tensor) -> Tensor:
+    chosen = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
+    cells = cost_cells
+
+    def choose_mode(half: int, index: Tensor) -> Tensor:
+        """Each block's mode of least cost, its own bits included."""
+        nonlocal cells
+        sites = list(SITE_ORDER[2 * half : 2 * half + 2])
+        bits = mode_bits((index - TABLES).clamp_min(0).transpose(1, 2))
+        modes = (bits + cost_cells[:, :, sites]).argmin(1)
+        chosen[:, sites] = modes
+        if half == 1:
+            y = release.blocks(coefficients, shuffle(chosen, 2)[:, 0]) * live[:, None, None]
+            cells = unshuffle(y.double(), 2)
+
+        def give(bit: int, table: Tensor) -> Tensor:
+            flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
+            passes.append((to_int16(flags), to_uint8(table)))
+            return flags
+
+        return walk_modes(index, give)
+
+    def choose(part: int, index: Tensor, mean: Tensor) -> Tensor:
         """Round, lowering a symbol where that saves more bits than its distortion is worth."""
-        position = cells[:, release.entropy.sites[p]] / step - mean / 16
-        lift = (step_to_zero_bits(index.clamp_min(0.5)) / price).clamp(0, DEADZONE_MAX)
+        places = release.entropy.places(part)
+        mine = places // 4
+        position = cells[:, places] / step[mine] - mean / 16
+        lift = (step_to_zero_bits(index.clamp_min(0.5)) / price[mine]).clamp(0, DEADZONE_MAX)
         size = position.abs()
         level = torch.floor(size + 0.5 - lift) * (size >= 0.5) * (index > 0)
-        symbols = (torch.sign(position) * level).clamp(-SYMBOL_MAX, SYMBOL_MAX)
-        passes.append((to_int16(symbols), index.to(torch.uint8).cpu().numpy().ravel()))
+        symbols: Tensor = (torch.sign(position) * level).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        passes.append((to_int16(symbols), to_uint8(index)))
         return symbols
 
-    inside = sites_inside(release, height, width)
-    release.entropy.code(z_symbols, rate, live, inside, choose)
+    release.entropy.code(z_symbols, rate, live, inside, choose_mode, choose)
     return passes
 
 
 def decode_symbols(
     release: Release, payload: bytes, rate: int, size: tuple[int, int], gray: bool
-) -> Tensor:
-    """The quantised latent [1,C,h,w] at 1/16 on the 255 scale."""
+) -> tuple[Tensor, Tensor]:
+    """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
     unpacker = Unpacker(payload, release.tables)
     cells = (math.ceil(size[0] / UNIT), math.ceil(size[1] / UNIT))
     z = unpacker.next(hyper_indices(release, rate, cells))
     z_symbols = torch.from_numpy(z).to(release.device).reshape(1, -1, *cells)
 
-    def take(p: int, index: Tensor, mean: Tensor) -> Tensor:
-        symbols = unpacker.next(index.to(torch.uint8).cpu().numpy().ravel())
+    def take(index: Tensor) -> Tensor:
+        symbols = unpacker.next(to_uint8(index))
         return torch.from_numpy(symbols).to(release.device).reshape(index.shape)
 
     live, inside = live_channels(release, gray), sites_inside(release, *size)
-    latent = release.entropy.code(z_symbols, rate, live, inside, take)
+    latent, modes = release.entropy.code(
+        z_symbols,
+        rate,
+        live,
+        inside,
+        lambda half, index: walk_modes(index, lambda bit, table: take(table)),
+        lambda part, index, mean: take(index),
+    )
     unpacker.finish()
-    return latent
+    return latent, modes
 
 
 def reconstruct(
-    release: Release, latent: Tensor, rate: int, size: tuple[int, int], gray: bool
+    release: Release,
+    latent: Tensor,
+    modes: Tensor,
+    rate: int,
+    size: tuple[int, int],
+    gray: bool,
 ) -> Planes:
-    """Quantised latent -> planes [C,H,W] in 0..1."""
-    rotated = release.synthesis(latent, torch.tensor([rate], device=release.device))
+    """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1."""
+    rates = torch.tensor([rate], device=release.device)
+    rotated = release.synthesis(release.blocks.inverse(latent, modes), modes, rates)
     luma_only = rotated[0, :1] / (math.sqrt(3.0) * 255.0) + 0.5
     planes = luma_only if gray else restore_colour(rotated)[0]
     cut = planes[:, : size[0], : size[1]].clamp(0, 1)
@@ -191,3 +238,8 @@ def pad_to_unit(planes: Tensor) -> Tensor:
 def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:
     """Flat, in the order of the coder."""
     return symbols.to(torch.int16).cpu().numpy().ravel()
+
+
+def to_uint8(indices: Tensor) -> npt.NDArray[np.uint8]:
+    """Flat, in the order of the coder."""
+    return indices.to(torch.uint8).cpu().numpy().ravel()

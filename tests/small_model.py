@@ -7,15 +7,15 @@ from mvmic_codec.nets.model import Model, Shape
 from mvmic_codec.training.start import start_from_statistics
 
 SMALL = Shape(
-    luma=12,
     chroma=6,
+    near_luma=5,
+    near_chroma=2,
     hyper=5,
     width8=8,
     blocks8=1,
     width16=12,
     blocks16=1,
     context=10,
-    linear=7,
 )
 
 
@@ -55,4 +55,8 @@ def small_model(seed=0):
             parameter.normal_(std=4.0)
         elif "start" in name:
             parameter.add_(torch.randn_like(parameter) * 4)
+        elif "base_mode" in name:
+            parameter.add_(torch.randn_like(parameter))
+        elif "mode_scores" in name:
+            parameter.mul_(16)
     return model

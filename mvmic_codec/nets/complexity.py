@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from .entropy import PASSES
-from .model import Shape
-from .transforms import BLOCK
+from .entropy import MODES, NODES, PASSES
+from .model import LOW_CHROMA, LOW_LUMA, Shape
+from .transforms import AREA, BLOCK
 
 
 def transform_macs(shape: Shape) -> float:
-    """Of analysis, and of synthesis without its injection of the linear picture (the same)."""
-    c, w8, w16 = shape.latent, shape.width8, shape.width16
-    at8 = 192 * w8 + 2 * 9 * w8**2 * shape.blocks8
-    at16 = 4 * w8 * w16 + 2 * 9 * w16**2 * shape.blocks16 + w16 * c + 768 * c
-    borders = 2 * 3 * BLOCK
-    return at8 / 64 + at16 / 256 + borders
+    """Of analysis and the block transform; synthesis without its injection takes as many."""
+    w8, w16 = shape.width8, shape.width16
+    at8 = 192 * w8 + 2 * 9 * w8 * w8 * shape.blocks8
+    at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * 3 * AREA
+    lapped = 2 * 3 * BLOCK + 3 * AREA
+    return at8 / 64 + at16 / 256 + lapped + block_macs(shape)
+
+
+def block_macs(shape: Shape) -> float:
+    """Of one mode's rotation of luma and that of chroma."""
+    return AREA + 2.0 * shape.chroma
 
 
 def entropy_macs(shape: Shape) -> float:
-    """Of hyper-synthesis and all context passes."""
-    c, z, w, near = shape.latent, shape.hyper, shape.context, shape.linear
+    """Of hyper-synthesis, modes and all context passes."""
+    c, z, w, near = shape.latent, shape.hyper, shape.context, shape.near
     at64 = 9 * z * (4 * w + PASSES * near * 4)
-    merged = w + near + c
-    merge = (PASSES - 1) * 9 * merged * w
-    each = PASSES * (9 * w * w + w * c + w * near)
+    modes = 2 * w * 2 * NODES + 9 * w * (2 * w + 6 * MODES)
+    merge = 9 * w * (PASSES * (w + 2 * near) + (PASSES - 1) * (w + c - near))
+    each = PASSES * (2 * 9 * w * w + w * c + w * near)
     predict = 9 * near * near * sum(range(1, PASSES))
-    return at64 / 4096 + (merge + each + predict) / 1024
+    return at64 / 4096 + (modes + merge + each + predict) / 1024
 
 
 def decode_macs(shape: Shape) -> float:
     """Multiply-adds for each pixel to decode."""
+    mode = MODES * shape.width16 / AREA
     inject = 192 * shape.width8 / 64
-    return transform_macs(shape) + inject + entropy_macs(shape)
+    return transform_macs(shape) + mode + inject + entropy_macs(shape)
 
 
 def encode_macs(shape: Shape) -> float:
-    """Multiply-adds for each pixel to encode: analysis, hyper-analysis and the entropy model."""
+    """Multiply-adds for each pixel to encode: all modes are tried on every block."""
     width = 96
-    hyper = (shape.latent * width + 2 * 9 * width**2) / 256
-    hyper += (16 * width * shape.hyper + shape.linear * 16 * shape.hyper) / 4096
-    return transform_macs(shape) + hyper + entropy_macs(shape)
+    low = LOW_LUMA * LOW_LUMA + 2 * LOW_CHROMA * LOW_CHROMA
+    hyper = (3 * AREA * width + 2 * 9 * width * width) / 256
+    hyper += (16 * width * shape.hyper + low * 16 * shape.hyper) / 4096
+    return transform_macs(shape) + MODES * AREA + hyper + entropy_macs(shape)

@@ -7,8 +7,17 @@ channel, so that training sees what decoding will do.
 
 Layout: latent y [B,C,h,w] at 1/16 is taken in cells of 2x2 sites at 1/32. A pass codes, for
 every cell and channel, one of the four sites; which one rotates with the channel, so that after
-four passes each site of each channel has been coded once. Pass p sees everything that passes
-before it decoded, and the hyper-latent z at 1/64.
+four passes each site of each channel has been coded once. Every pass has two parts, first the near
+channels, which take part in linear prediction, then the far ones. A part sees everything that parts
+before it decoded, the hyper-latent z at 1/64 and the modes of all blocks.
+
+Modes (one for each site, see transforms.BlockTransform) come first, in two halves: the two sites
+on the diagonal of every cell, then the other two. A mode is three binary symbols, most
+significant bit first; each has a table of its own kind (a flag table) that a network picks for
+every node of the tree.
+
+Channels after a mode's rotation mean different things in different modes. Linear prediction is
+used where they mean the same: in mode 0, in the first channel and in chroma ("aligned").
 
 Units: a symbol is an integer s; the quantised latent is q = 16 s + m (sixteenths of a step) with m
 the predicted mean; v = q * step (sixteenths of the 255-scale unit) feeds the linear predictor.
@@ -24,9 +33,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .transforms import RateTable
+from .transforms import RateTable, shuffle, unshuffle
 
 PASSES = 4
+PARTS = 2 * PASSES
 # Order in which the sites of a 2x2 cell (row-major) are coded: diagonal first.
 SITE_ORDER = (0, 3, 1, 2)
 FRACTION = 16  # q and m are in sixteenths
@@ -35,6 +45,12 @@ SCALE_MIN = 0.07  # logistic scale of table 1, in steps
 SCALE_MAX = 70.0
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
 COMPANDED_MAX = 127
+MODE_DEPTH = 3  # bits of a mode
+MODES = 1 << MODE_DEPTH
+NODES = MODES - 1  # of the tree that codes a mode
+FLAG_TABLES = 32  # tables of the mode's bits, after the others
+FLAG_LOGIT = 0.4  # distance of two flag tables, in nats
+MODE_INPUT = 32  # what a one stands for where modes enter a network
 
 
 def table_scale(index: Tensor) -> Tensor:
@@ -48,6 +64,27 @@ def pass_sites(channels: int, rotate: bool = True) -> Tensor:
     turn = channel % 4 if rotate else torch.zeros_like(channel)
     order = torch.tensor(SITE_ORDER)
     return torch.stack([channel * 4 + order[(p + turn) % 4] for p in range(PASSES)])
+
+
+def flag_logit(index: Tensor) -> Tensor:
+    """Log odds of a one by (fractional) flag table index, 0 to FLAG_TABLES - 1."""
+    return (index - (FLAG_TABLES - 1) / 2) * FLAG_LOGIT
+
+
+def mode_path(modes: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes of the tree and bits on the way to each mode, stacked first: [MODE_DEPTH, ...]."""
+    nodes = torch.stack([2**d - 1 + (modes >> (MODE_DEPTH - d)) for d in range(MODE_DEPTH)])
+    bits = torch.stack([modes >> (MODE_DEPTH - 1 - d) & 1 for d in range(MODE_DEPTH)])
+    return nodes, bits
+
+
+def mode_bits(index: Tensor) -> Tensor:
+    """Bits of every mode [B,MODES,...] by the flag tables of the nodes [B,NODES,...]."""
+    logits = flag_logit(index)
+    nodes, bits = mode_path(torch.arange(MODES, device=index.device))
+    picked = logits[:, nodes.t().flatten()].unflatten(1, (MODES, MODE_DEPTH))
+    sign = (1.0 - 2.0 * bits.t()).reshape(1, MODES, MODE_DEPTH, *[1] * (index.dim() - 2))
+    return F.softplus(picked * sign).sum(2) / math.log(2.0)
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -185,8 +222,11 @@ class EntropyModel(nn.Module):
     """Hyper-synthesis and context passes: from z to the symbols of y."""
 
     sites: Tensor
+    aligned: Tensor
 
-    def __init__(self, latent: int, hyper: int, width: int, linear: int, rotate: bool) -> None:
+    def __init__(
+        self, latent: int, hyper: int, width: int, linear: int, near_luma: int, rotate: bool
+    ) -> None:
         super().__init__()
         self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
         self.register_buffer("sites", pass_sites(latent, rotate), persistent=False)
@@ -201,15 +241,30 @@ class EntropyModel(nn.Module):
         self.hyper_linear = nn.Conv2d(hyper, PASSES * linear * 4, 3, bias=False)
         nn.init.zeros_(self.hyper_linear.weight)
         self.start = RateTable(width, value=8.0)
-        merged = width + 2 * linear + (latent - linear)
+        # Modes: of the first two sites of a cell, of the other two given these, and what all
+        # of them say of the latent.
+        self.mode_scores = nn.ModuleList(
+            [IntegerConv(width, 2 * NODES, 1, gain=0.05) for _ in range(2)]
+        )
+        self.mode_base = RateTable(NODES)
+        self.mode_merge = nn.ModuleList(
+            [IntegerConv(width + 2 * n * MODES, width, 3, narrow=True) for n in (1, 2)]
+        )
+        self.base_mode = nn.Parameter(torch.zeros(MODES, latent))
+        aligned = torch.ones(MODES, linear)
+        aligned[1:, 1:near_luma] = 0
+        self.register_buffer("aligned", aligned, persistent=False)
+        # In the order of coding: near part of pass 0, far part of pass 0, near part of pass 1 ...
+        far = latent - linear
+        joined = [(2 * linear, far)[part % 2] for part in range(PARTS - 1)]
         self.merge = nn.ModuleList(
-            [IntegerConv(merged, width, 3, narrow=True) for _ in range(PASSES - 1)]
+            [IntegerConv(width + more, width, 3, narrow=True) for more in joined]
         )
         self.think = nn.ModuleList(
-            [IntegerConv(width, width, 3, narrow=True) for _ in range(PASSES)]
+            [IntegerConv(width, width, 3, narrow=True) for _ in range(PARTS)]
         )
         self.scales = nn.ModuleList(
-            [IntegerConv(width, latent, 1, gain=0.05) for _ in range(PASSES)]
+            [IntegerConv(width, (linear, far)[part % 2], 1, gain=0.05) for part in range(PARTS)]
         )
         self.means = nn.ModuleList(
             [IntegerConv(width, linear, 1, gain=0.02) for _ in range(PASSES)]
@@ -235,6 +290,10 @@ class EntropyModel(nn.Module):
         """Quantiser steps of z [B,Z,1,1] on the 255 scale."""
         return torch.exp(self.hyper_log_step(rate))[:, :, None, None]
 
+    def spread_modes(self, table: Tensor, modes: Tensor) -> Tensor:
+        """Rows of table [MODES,n] for modes [B,2h,2w], as cells [B,4n,h,w]."""
+        return unshuffle(F.embedding(modes, table).permute(0, 3, 1, 2), 2)
+
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols and bits of z [B,Z,h,w] (255 scale)."""
         position = z / self.hyper_steps(rate)
@@ -243,24 +302,65 @@ class EntropyModel(nn.Module):
         bits = logistic_bits(symbol.detach(), position, table_scale(index).expand_as(position))
         return symbol, bits
 
+    def first_features(self, z_symbol: Tensor, rate: Tensor) -> Tensor:
+        """What the hyper-latent says [B,W,h,w], at 1/32."""
+        z_shaped = compand(z_symbol * FRACTION, self.quantise)
+        features = shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
+        return activation(features + self.round(self.start(rate))[:, :, None, None])
+
+    def code_modes(
+        self, features: Tensor, costs: Tensor, rate: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose and code a mode for each block.
+
+        costs [B,K,2h,2w] of each mode without its own bits, which are added here. Returns modes
+        [B,2h,2w], features that know them, and their bits [B].
+        """
+        base = self.round(self.mode_base(rate) * FRACTION).repeat(1, 2)[:, :, None, None]
+        known = features
+        bits = torch.zeros(len(costs), device=costs.device)
+        cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
+        modes = torch.zeros(cost_cells[:, 0].shape, dtype=torch.int64, device=costs.device)
+        for half in range(2):
+            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
+            score = self.mode_scores[half](known, self.quantise) + base
+            index = (score / FRACTION).clamp(0, FLAG_TABLES - 1)
+            each = mode_bits(self.round(index).unflatten(1, (2, NODES)).transpose(1, 2))
+            mode = (each.detach() + cost_cells[:, :, sites]).argmin(1)
+            bits = bits + each.gather(1, mode[:, None]).sum((1, 2, 3, 4))
+            modes[:, sites] = mode
+            seen = modes[:, SITE_ORDER[: 2 * half + 2]]
+            hot = F.one_hot(seen, MODES).permute(0, 1, 4, 2, 3).flatten(1, 2) * MODE_INPUT
+            merged = torch.cat([features, hot.to(features.dtype)], 1)
+            known = activation(self.mode_merge[half](merged, self.quantise))
+        return shuffle(modes, 2)[:, 0], known, bits
+
     def forward(
-        self, y: Tensor, z_symbol: Tensor, rate: Tensor, weight: Tensor, live: Tensor
+        self,
+        y: Tensor,
+        modes: Tensor,
+        features: Tensor,
+        z_symbol: Tensor,
+        rate: Tensor,
+        weight: Tensor,
+        live: Tensor,
     ) -> Coded:
-        """Code y given the symbols of z, in float32 whatever the autocast state.
+        """Code y given its modes [B,h,w], the features that know them and the symbols of z.
+
+        Float32 whatever autocast does.
 
         weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one;
         live [B,C] is 0 where a channel is not coded (chroma of gray images).
         """
         batch, channels, height, width_y = y.shape
-        cells = F.pixel_unshuffle(y, 2)
+        cells = unshuffle(y, 2)
         step = self.steps(rate)
         live = live[:, :, None, None]
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = predict_linear(z_level, self.hyper_linear.weight)
-        linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
-        z_shaped = compand(z_symbol * FRACTION, self.quantise)
-        features = F.pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
-        features = activation(features + self.round(self.start(rate))[:, :, None, None])
+        linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
+        offset = self.spread_modes(self.round(self.base_mode * FRACTION), modes)
+        aligned = self.spread_modes(self.aligned, modes)
         base = self.base(rate)
         # A symbol is lowered when that saves more bits than it costs in distortion.
         price = 2.0 * weight[:, None, None, None] * step.detach() ** 2
@@ -268,49 +368,57 @@ class EntropyModel(nn.Module):
         levels: list[Tensor] = []
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         q = y
-        for p in range(PASSES):
-            if p:
+        for part in range(PARTS):
+            p, far = divmod(part, 2)
+            mine = slice(self.linear, None) if far else slice(self.linear)
+            sites = self.sites[p, mine]
+            if part:
                 shaped = compand(q, self.quantise)
-                near, far = shaped[:, : self.linear], shaped[:, self.linear :]
-                merged = torch.cat([features, near, near.abs(), far.abs()], 1)
-                features = activation(self.merge[p - 1](merged, self.quantise))
-            deep = activation(self.think[p](features, self.quantise))
-            index = (
-                self.scales[p](deep, self.quantise)
-                + self.round(base * FRACTION + self.base_pass[p] * FRACTION)[:, :, None, None]
-            )
+                seen = [shaped, shaped.abs()] if far else [shaped.abs()]
+                merged = torch.cat([features, *seen], 1)
+                features = activation(self.merge[part - 1](merged, self.quantise))
+            deep = activation(self.think[part](features, self.quantise))
+            empty = (base + self.base_pass[p])[:, mine] * FRACTION
+            index = self.scales[part](deep, self.quantise) + offset[:, sites]
+            index = index + self.round(empty)[:, :, None, None]
             index = (index / FRACTION).clamp(0, TABLES - 1)
-            linear = linear_from_z[p]
-            if p:
-                predictor = self.predict[p - 1]
-                assert isinstance(predictor, nn.Conv2d)
-                linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
-            mean = self.round(linear / step[:, : self.linear])
-            mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
-            mean = F.pad(mean, (0, 0, 0, 0, 0, channels - self.linear)) * live
+            mean: Tensor | float = 0.0
+            if not far:
+                linear = linear_from_z[p]
+                if p:
+                    predictor = self.predict[p - 1]
+                    assert isinstance(predictor, nn.Conv2d)
+                    linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
+                same = aligned[:, sites]
+                mean = self.round(linear / step[:, mine]) * same
+                mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
+                mean = mean * live[:, mine]
 
             coded = self.round(index)
-            position = cells[:, self.sites[p]] / step - mean / FRACTION
+            position = cells[:, sites] / step[:, mine] - mean / FRACTION
             with torch.no_grad():
-                lift = step_to_zero_bits(coded.clamp_min(0.5)) / price
+                lift = step_to_zero_bits(coded.clamp_min(0.5)) / price[:, mine]
                 size = position.abs()
                 symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
                 symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol)
-                symbol = symbol * (live > 0)
+                symbol = symbol * (live[:, mine] > 0)
                 kept = torch.where(coded < 0.5, torch.zeros_like(symbol), symbol)
-            bits = logistic_bits(symbol, position, table_scale(coded.clamp_min(0.5))) * live
+            bits = logistic_bits(symbol, position, table_scale(coded.clamp_min(0.5)))
+            bits = bits * live[:, mine]
             if not self.training:
                 # Nothing is coded at table 0. In training its bits are charged all the same:
                 # else a table that has fallen to 0 would never rise again.
                 bits = bits * (coded >= 0.5)
             through = position + (kept - position).detach()
-            q = (through * FRACTION + mean) * live
-            levels.append(q[:, : self.linear] * step[:, : self.linear])
-            parts.append((q * step / FRACTION, bits, kept, index))
+            q = (through * FRACTION + mean) * live[:, mine]
+            level = q * step[:, mine]
+            if not far:
+                levels.append(level * same)
+            parts.append((level / FRACTION, bits, kept, index))
 
         def gather(k: int) -> Tensor:
             flat = torch.cat([part[k] for part in parts], 1)
             order = torch.argsort(self.sites.flatten())
-            return F.pixel_shuffle(flat[:, order], 2)
+            return shuffle(flat[:, order], 2)
 
-        return Coded(*(gather(k) for k in range(4)))
+        return Coded(gather(0), gather(1), gather(2), gather(3))

@@ -16,18 +16,26 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .entropy import (
+    FLAG_TABLES,
     FRACTION,
     LOG_RATIO,
+    MODE_DEPTH,
+    MODE_INPUT,
+    MODES,
+    NODES,
+    PARTS,
     PASSES,
     SCALE_MIN,
+    SITE_ORDER,
     TABLES,
     EntropyModel,
     IntegerConv,
     compand,
+    flag_logit,
     pass_sites,
 )
 from .tables import make_tables
-from .transforms import RATES
+from .transforms import RATES, shuffle, unshuffle
 
 STEP_BITS = 12  # steps are in 2^-12 of the 255 scale
 GAIN_BITS = 20  # reciprocal steps
@@ -40,8 +48,10 @@ COMPAND_ENTRIES = 256
 EXACT = 2**52
 
 LAYERS = ["hyper_rise"]
-LAYERS += [f"merge.{p}" for p in range(PASSES - 1)]
-LAYERS += [f"{kind}.{p}" for kind in ("think", "scales", "means") for p in range(PASSES)]
+LAYERS += [f"{kind}.{half}" for kind in ("mode_scores", "mode_merge") for half in range(2)]
+LAYERS += [f"merge.{part}" for part in range(PARTS - 1)]
+LAYERS += [f"{kind}.{part}" for kind in ("think", "scales") for part in range(PARTS)]
+LAYERS += [f"means.{p}" for p in range(PASSES)]
 
 
 def integerise(model: EntropyModel) -> dict[str, Tensor]:
@@ -60,6 +70,10 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
         arrays["base"] = (
             torch.floor(base * FRACTION + 0.5).clamp(-(2**15), 2**15 - 1).to(torch.int16)
         )
+        for name, values in (("base_mode", model.base_mode), ("mode_base", model.mode_base(rates))):
+            sixteenths = torch.floor(values * FRACTION + 0.5)
+            arrays[name] = sixteenths.clamp(-(2**15), 2**15 - 1).to(torch.int16)
+        arrays["aligned"] = model.aligned.to(torch.uint8)
         arrays["start"] = torch.floor(model.start(rates) + 0.5).to(torch.int16)
         limit = 2**15 - 1
         linear: dict[str, Tensor] = {"hyper_linear": model.hyper_linear.weight}
@@ -81,8 +95,8 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
             arrays[f"{name}.shift"] = shift.to(torch.uint8)
         quantile = torch.arange(COMPAND_ENTRIES, dtype=torch.float64)
         arrays["compand"] = compand(quantile).to(torch.uint8)
-        scales = scale_ladder()
-        half, cdf = make_tables(scales.numpy())
+        odds = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64))
+        half, cdf = make_tables(scale_ladder().numpy(), odds.numpy())
         arrays["table_half"] = torch.from_numpy(half)
         arrays["table_cdf"] = torch.from_numpy(cdf)
     return arrays
@@ -103,8 +117,25 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
     return divide(x, 2**bits)
 
 
-# Called once a pass with (pass, table index, mean m), each [B,C,h,w] at 1/32, for the symbols.
+# Called once for every part of a pass with (part, table index, mean m), each [B,n,h,w] at 1/32, for
+# the symbols; IntegerEntropy.places(part) says which channels and sites these are.
 Coder = Callable[[int, Tensor, Tensor], Tensor]
+# Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
+# the modes [B,2,h,w] of the two sites SITE_ORDER[2 * half : 2 * half + 2] of every cell.
+ModeCoder = Callable[[int, Tensor], Tensor]
+
+
+def walk_modes(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Modes [B,2,h,w] bit by bit, for table indices of the nodes [B,2,NODES,h,w].
+
+    coder takes (bit, table index [B,2,h,w]) and gives symbols of the same shape.
+    """
+    mode = torch.zeros_like(index[:, :, 0], dtype=torch.int64)
+    for bit in range(MODE_DEPTH):
+        node = 2**bit - 1 + mode
+        table = index.gather(2, node[:, :, None])[:, :, 0]
+        mode = 2 * mode + (coder(bit, table) > 0)
+    return mode
 
 
 class IntegerEntropy:
@@ -121,6 +152,8 @@ class IntegerEntropy:
         self.device = device
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
         self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
+        self.base_mode, self.mode_base = wide("base_mode"), wide("mode_base")
+        self.aligned = wide("aligned")
         self.hyper_index = arrays["hyper_index"].to(device)
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
         self.hyper_linear = wide("hyper_linear")
@@ -149,6 +182,7 @@ class IntegerEntropy:
         )
         whole = min(float(self.step.min()), float(self.hyper_step.min())) >= 1
         indexed = bool(((self.hyper_index >= 1) & (self.hyper_index < TABLES)).all())
+        indexed &= bool(((self.aligned == 0) | (self.aligned == 1)).all())
         if not (whole and indexed):
             raise ModelError("the model's steps or table indices are out of range")
         if max(layers, linear, means, levels) >= EXACT:
@@ -166,57 +200,111 @@ class IntegerEntropy:
         weight, bias, unit = self.layers[name]
         return divide(self.convolve(x, weight) + bias[:, None, None], unit[:, None, None])
 
+    def places(self, part: int) -> Tensor:
+        """Of each plane of a part, its position among the 4C planes of a latent in cells."""
+        p, far = divmod(part, 2)
+        return self.sites[p, self.linear :] if far else self.sites[p, : self.linear]
+
     def compand(self, q: Tensor) -> Tensor:
         """Magnitudes through the table, signs kept."""
         size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
         return torch.sign(q) * size
 
-    def code(self, z: Tensor, rate: int, live: Tensor, inside: Tensor, coder: Coder) -> Tensor:
+    def code(
+        self,
+        z: Tensor,
+        rate: int,
+        live: Tensor,
+        inside: Tensor,
+        mode_coder: ModeCoder,
+        coder: Coder,
+    ) -> tuple[Tensor, Tensor]:
         """Run all passes over a batch of images of one size.
 
         z [B,Z,h/2,w/2] symbols; live [C] bool, False for channels that are not coded; inside
         [2h,2w] bool at 1/16, False for sites wholly outside the image; h, w are at 1/32.
-        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32).
+        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
+        [B,2h,2w] (int64).
         """
         with torch.autocast(self.device.type, enabled=False):
-            return self._code(z.double(), rate, live, inside, coder)
+            return self._code(z.double(), rate, live, inside, mode_coder, coder)
 
-    def _code(self, z: Tensor, rate: int, live: Tensor, inside: Tensor, coder: Coder) -> Tensor:
+    def code_modes(
+        self, features: Tensor, rate: int, inside_cells: Tensor, mode_coder: ModeCoder
+    ) -> tuple[Tensor, Tensor]:
+        """Modes [B,4,h,w] of the sites of every cell, and the features that know them."""
+        batch, _, height, width = features.shape
+        base = self.mode_base[rate].repeat(2)[:, None, None]
+        modes = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=self.device)
+        known = features
+        for half in range(2):
+            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
+            score = self.layer(f"mode_scores.{half}", known) + base
+            index = torch.floor((score + FRACTION // 2) / FRACTION).clamp(0, FLAG_TABLES - 1)
+            index = (index + TABLES).unflatten(1, (2, NODES)) * inside_cells[sites][None, :, None]
+            modes[:, sites] = mode_coder(half, index)
+            seen = modes[:, SITE_ORDER[: 2 * half + 2]]
+            hot = F.one_hot(seen, MODES).permute(0, 1, 4, 2, 3).flatten(1, 2) * MODE_INPUT
+            merged = torch.cat([features, hot.double()], 1)
+            known = self.layer(f"mode_merge.{half}", merged).clamp(0, 255)
+        return modes, known
+
+    def _code(
+        self,
+        z: Tensor,
+        rate: int,
+        live: Tensor,
+        inside: Tensor,
+        mode_coder: ModeCoder,
+        coder: Coder,
+    ) -> tuple[Tensor, Tensor]:
         step = self.step[rate][:, None, None]
         gain = self.gain[rate][:, None, None]
         z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
         from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
-        linear_from_z = F.pixel_shuffle(from_z, 2).chunk(PASSES, 1)
-        features = F.pixel_shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
+        linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
+        features = shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
         features = (features + self.start[rate][:, None, None]).clamp(0, 255)
-        inside_cells = F.pixel_unshuffle(inside[None].double(), 2).bool()
+        inside_cells = unshuffle(inside[None, None], 2)[0]
         alive = live[:, None, None]
+        mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
+        modes = shuffle(mode_cells, 2)[:, 0]
+        # As cells [B,4C,h,w], so that self.sites picks from them as from a latent.
+        offset = unshuffle(F.embedding(modes, self.base_mode).permute(0, 3, 1, 2), 2)
+        aligned = unshuffle(F.embedding(modes, self.aligned).permute(0, 3, 1, 2), 2)
 
         levels: list[Tensor] = []
         latents: list[Tensor] = []
         q = z
-        for p in range(PASSES):
-            if p:
+        for part in range(PARTS):
+            p, far = divmod(part, 2)
+            places = self.places(part)
+            mine = places // 4
+            if part:
                 shaped = self.compand(q)
-                near, far = shaped[:, : self.linear], shaped[:, self.linear :]
-                merged = torch.cat([features, near, near.abs(), far.abs()], 1)
-                features = self.layer(f"merge.{p - 1}", merged).clamp(0, 255)
-            deep = self.layer(f"think.{p}", features).clamp(0, 255)
-            index = self.layer(f"scales.{p}", deep) + self.base[rate, p][:, None, None]
+                seen = [shaped, shaped.abs()] if far else [shaped.abs()]
+                merged = torch.cat([features, *seen], 1)
+                features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
+            deep = self.layer(f"think.{part}", features).clamp(0, 255)
+            index = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
+            index = index + offset[:, places]
             index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
-            index = index * (alive & inside_cells[self.sites[p] % 4])
-            linear = linear_from_z[p]
-            if p:
-                linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
-            mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS)
-            mean = mean + self.layer(f"means.{p}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
-            mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
-            mean = F.pad(mean, (0, 0, 0, 0, 0, self.channels - self.linear)) * alive
+            index = index * (alive[mine] & inside_cells[places % 4])
+            mean = torch.zeros_like(index)
+            if not far:
+                linear = linear_from_z[p]
+                if p:
+                    linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
+                same = aligned[:, places]
+                mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS) * same
+                mean = mean + self.layer(f"means.{p}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
+                mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
 
-            symbol = coder(p, index, mean).double()
+            symbol = coder(part, index, mean).double()
             q = symbol * FRACTION + mean
-            v = floor_shift(q * step, STEP_BITS)
-            levels.append(v[:, : self.linear].clamp(-LEVEL_MAX, LEVEL_MAX))
+            v = floor_shift(q * step[mine], STEP_BITS)
+            if not far:
+                levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * same)
             latents.append(v)
         flat = torch.cat(latents, 1)[:, self.order]
-        return (F.pixel_shuffle(flat, 2) / FRACTION).float()
+        return (shuffle(flat, 2) / FRACTION).float(), modes

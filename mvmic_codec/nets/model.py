@@ -9,39 +9,81 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..rate import lambda_of
-from .entropy import Coded, EntropyModel
-from .transforms import RATES, Analysis, RateTable, ResidualBlock, Synthesis, rotate_colour
+from .entropy import MODES, Coded, EntropyModel
+from .transforms import (
+    AREA,
+    BLOCK,
+    RATES,
+    Analysis,
+    BlockTransform,
+    RateTable,
+    ResidualBlock,
+    Synthesis,
+    rotate_colour,
+    unshuffle,
+)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model. Channels of y are `luma` luma channels, then `chroma`."""
+    """Sizes of a model.
 
-    luma: int = 208
+    Channels of y: `near_luma` of luma and `near_chroma` of chroma, which take part in linear
+    prediction, then the rest of 256 of luma and the rest of `chroma`.
+    """
+
     chroma: int = 48
+    near_luma: int = 48
+    near_chroma: int = 16
     hyper: int = 32
     width8: int = 96
     blocks8: int = 3
     width16: int = 192
     blocks16: int = 2
     context: int = 128
-    linear: int = 64
     rotate: bool = True
 
     @property
     def latent(self) -> int:
         """Channels of y."""
-        return self.luma + self.chroma
+        return AREA + self.chroma
+
+    @property
+    def near(self) -> int:
+        """Channels of y that take part in linear prediction."""
+        return self.near_luma + self.near_chroma
+
+    def is_chroma(self) -> Tensor:
+        """[C] bool."""
+        chroma = torch.zeros(self.latent, dtype=torch.bool)
+        chroma[self.near_luma : self.near] = True
+        chroma[self.latent - (self.chroma - self.near_chroma) :] = True
+        return chroma
+
+
+# Side of the square of low DCT frequencies that the hyper-latent's linear path sees.
+LOW_LUMA = 6
+LOW_CHROMA = 3
+
+
+def low_frequencies() -> Tensor:
+    """Positions of the low frequencies among the 768 DCT coefficients of a block."""
+    at = torch.arange(AREA).reshape(BLOCK, BLOCK)
+    luma = at[:LOW_LUMA, :LOW_LUMA].flatten()
+    chroma = at[:LOW_CHROMA, :LOW_CHROMA].flatten()
+    return torch.cat((luma, AREA + chroma, 2 * AREA + chroma))
 
 
 class HyperAnalysis(nn.Module):
-    """y [B,C,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
+    """DCT coefficients [B,768,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
 
-    def __init__(self, latent: int, hyper: int, linear: int, width: int = 96) -> None:
+    low: Tensor
+
+    def __init__(self, hyper: int, width: int = 96) -> None:
         super().__init__()
-        self.low = linear
-        self.linear = nn.Conv2d(linear * 16, hyper, 1, bias=False)
-        self.enter = nn.Conv2d(latent, width, 1)
+        self.register_buffer("low", low_frequencies(), persistent=False)
+        self.linear = nn.Conv2d(len(self.low) * 16, hyper, 1, bias=False)
+        self.enter = nn.Conv2d(3 * AREA, width, 1)
         self.rate = RateTable(width)
         self.body = ResidualBlock(width)
         self.down = nn.Conv2d(16 * width, hyper, 1)
@@ -49,15 +91,28 @@ class HyperAnalysis(nn.Module):
         assert self.down.bias is not None
         nn.init.zeros_(self.down.bias)
 
-    def forward(self, y: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
-        """`spread` [C] brings the channels of y to one size; rate [B]."""
-        with torch.autocast(y.device.type, enabled=False):
-            straight = self.linear(F.pixel_unshuffle(y[:, : self.low], 4))
-        x = self.enter(y / spread[:, None, None])
+    def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
+        """`spread` [768] brings the coefficients to one size; rate [B]."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            straight = self.linear(unshuffle(coefficients[:, self.low], 4))
+        x = self.enter(coefficients / spread[:, None, None])
         x = self.body(F.relu(x + self.rate(rate)[:, :, None, None].to(x.dtype)))
-        bent = self.down(F.pixel_unshuffle(x, 4)).float()
+        bent = self.down(unshuffle(x, 4)).float()
         out: Tensor = straight + bent * 32.0
         return out
+
+
+def make_transforms(
+    shape: Shape,
+) -> tuple[Analysis, BlockTransform, Synthesis, HyperAnalysis]:
+    """Fresh networks of the float part of a model."""
+    size = (shape.width8, shape.blocks8, shape.width16, shape.blocks16)
+    return (
+        Analysis(*size),
+        BlockTransform(MODES, shape.chroma, shape.near_luma, shape.near_chroma),
+        Synthesis(MODES, *size),
+        HyperAnalysis(shape.hyper),
+    )
 
 
 @dataclass
@@ -65,9 +120,16 @@ class Output:
     """What one training pass gives. Bits are sums per image of the batch."""
 
     planes: Tensor  # rotated planes, 255 scale
+    error: Tensor  # [B], mean squared error of these
     y_bits: Tensor
     z_bits: Tensor
+    mode_bits: Tensor
     coded: Coded
+
+    @property
+    def bits(self) -> Tensor:
+        """All bits of each image."""
+        return self.y_bits + self.z_bits + self.mode_bits
 
 
 class Model(nn.Module):
@@ -78,22 +140,18 @@ class Model(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        size = (shape.latent, shape.width8, shape.blocks8, shape.width16, shape.blocks16)
-        self.analysis = Analysis(*size)
-        self.synthesis = Synthesis(*size)
-        self.hyper_analysis = HyperAnalysis(shape.latent, shape.hyper, shape.linear)
+        nets = make_transforms(shape)
+        self.analysis, self.blocks, self.synthesis, self.hyper_analysis = nets
         self.entropy = EntropyModel(
-            shape.latent, shape.hyper, shape.context, shape.linear, shape.rotate
+            shape.latent, shape.hyper, shape.context, shape.near, shape.near_luma, shape.rotate
         )
         ladder = torch.tensor([lambda_of(i) for i in range(RATES)])
         self.register_buffer("ladder", ladder, persistent=False)
 
     def live(self, gray: Tensor) -> Tensor:
         """[B] bool -> [B,C] 1 where a channel is coded: gray images have no chroma."""
-        shape = self.shape
-        live = torch.ones(gray.shape[0], shape.latent, device=gray.device)
-        live[:, shape.luma :] = (~gray).float()[:, None]
-        return live
+        chroma = self.shape.is_chroma().to(gray.device)
+        return (~(gray[:, None] & chroma)).float()
 
     def forward(self, planes: Tensor, rate: Tensor, gray: Tensor) -> Output:
         """Code and decode planes [B,3,H,W] in 0..1, H and W multiples of 64.
@@ -102,16 +160,23 @@ class Model(nn.Module):
         """
         rotated = rotate_colour(planes)
         live = self.live(gray)
-        y = self.analysis(rotated, rate) * live[:, :, None, None]
-        z = self.hyper_analysis(y, self.analysis.spread, rate)
+        weight = self.ladder[rate] / 3.0
+        coefficients = self.analysis(rotated, rate)
+        z = self.hyper_analysis(coefficients, self.analysis.spread, rate)
         z_symbol, z_bits = self.entropy.code_hyper(z, rate)
-        coded = self.entropy(y, z_symbol, rate, self.ladder[rate] / 3.0, live)
-        out = self.synthesis(coded.latent, rate)
+        costs = self.blocks.costs(coefficients, self.entropy.steps(rate), weight)
+        features = self.entropy.first_features(z_symbol, rate)
+        modes, features, mode_bits = self.entropy.code_modes(features, costs, rate)
+        y = self.blocks(coefficients, modes) * live[:, :, None, None]
+        coded = self.entropy(y, modes, features, z_symbol, rate, weight, live)
+        out = self.synthesis(self.blocks.inverse(coded.latent, modes), modes, rate)
         # Gray images leave without colour.
         colour = torch.ones(planes.shape[0], 3, device=planes.device)
         colour[:, 1:] = (~gray).float()[:, None]
         out = out * colour[:, :, None, None]
-        return Output(out, coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), coded)
+        bits = (coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), mode_bits)
+        error = (out - rotated).square().mean((1, 2, 3))
+        return Output(out, error, *bits, coded)
 
     def config(self) -> dict[str, int | bool]:
         """The fields of the model's Shape."""

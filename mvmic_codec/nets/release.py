@@ -23,11 +23,11 @@ from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity
 from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, integerise
-from .model import HyperAnalysis, Model, Shape
-from .transforms import Analysis, Synthesis
+from .model import HyperAnalysis, Model, Shape, make_transforms
+from .transforms import Analysis, BlockTransform, Synthesis
 
 ENTROPY = "entropy."
-TRANSFORMS = ("analysis.", "synthesis.", "hyper_analysis.")
+TRANSFORMS = ("analysis.", "blocks.", "synthesis.", "hyper_analysis.")
 
 
 def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> bytes:
@@ -78,6 +78,7 @@ class Release:
     identity: Identity
     shape: Shape
     analysis: Analysis
+    blocks: BlockTransform
     hyper_analysis: HyperAnalysis
     synthesis: Synthesis
     entropy: IntegerEntropy
@@ -97,12 +98,10 @@ def load(print_of_model: bytes, device_name: str) -> Release:
     if fingerprint(arrays, identity.shape) != print_of_model:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
     shape = Shape(**identity.shape)  # type: ignore[arg-type]
-    size = (shape.latent, shape.width8, shape.blocks8, shape.width16, shape.blocks16)
     # Fresh networks draw random weights; the caller's random numbers are none of our business.
     with torch.random.fork_rng(devices=[]):
-        analysis, synthesis = Analysis(*size), Synthesis(*size)
-        hyper_analysis = HyperAnalysis(shape.latent, shape.hyper, shape.linear)
-    nets = (analysis, synthesis, hyper_analysis)
+        analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
+    nets = (analysis, blocks, synthesis, hyper_analysis)
     for prefix, net in zip(TRANSFORMS, nets, strict=True):
         part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
         net.load_state_dict(part)
@@ -113,6 +112,7 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         identity=identity,
         shape=shape,
         analysis=analysis,
+        blocks=blocks,
         hyper_analysis=hyper_analysis,
         synthesis=synthesis,
         entropy=IntegerEntropy(integers, shape.rotate, device),
@@ -147,6 +147,8 @@ def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
     base = arrays["base"].float() / FRACTION
     model.base.knots.copy_(base[at, 0])
     model.base_pass.copy_((base - base[:, :1]).mean(0))
+    model.base_mode.copy_(arrays["base_mode"].float() / FRACTION)
+    model.mode_base.knots.copy_(arrays["mode_base"][at].float() / FRACTION)
     model.start.knots.copy_(arrays["start"][at].float())
     model.hyper_linear.weight.copy_(arrays["hyper_linear"].float() / 2**LINEAR_BITS)
     for p, predictor in enumerate(model.predict):

@@ -1,4 +1,7 @@
-"""Frequency tables of symbols: discretised logistics in units of 1/4096, made once at export."""
+"""Frequency tables of symbols in units of 1/4096, made once at export.
+
+Two kinds: discretised logistics for latents, and tables of one bit for modes.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,22 @@ def logistic_table(scale: float) -> npt.NDArray[np.int64]:
     return frequency
 
 
+def flag_table(log_odds: float) -> npt.NDArray[np.int64]:
+    """Frequencies of -1, 0, 1 and the escape for a bit; the first and the last never occur."""
+    coded = TOTAL - 2
+    ones = int(np.clip(round(coded / (1.0 + np.exp(-log_odds))), 1, coded - 1))
+    return np.array([1, coded - ones, ones, 1], np.int64)
+
+
 def make_tables(
-    scales: npt.NDArray[np.float64],
+    scales: npt.NDArray[np.float64], log_odds: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Scales of tables 1..T-1 -> (half [T], cdf [T, W]) as `ans.Tables` takes them."""
+    """Scales of tables 1..T-1, log odds of the tables that follow -> (half, cdf).
+
+    half [N] and cdf [N, W] as `ans.Tables` takes them, N tables in all with table 0.
+    """
     rows = [logistic_table(float(scale)) for scale in scales]
+    rows += [flag_table(float(odds)) for odds in log_odds]
     width = max(len(row) for row in rows) + 1
     half = np.zeros(len(rows) + 1, np.uint16)
     cdf = np.zeros((len(rows) + 1, width), np.uint16)

@@ -1,10 +1,14 @@
 """Analysis and synthesis: image planes <-> latent y at 1/16, all convolutions at 1/8 or below.
 
 Each transform is a linear path plus a convolutional branch that starts at zero and learns the rest.
-The linear path is a lapped transform in two orthonormal steps, started at the statistics of the
-training images: a filter across block borders (Tran, Liang and Tu, "Lapped transform via
-time-domain pre- and post-filtering", 2003) and a 16x16 block transform. It stays in float32; the
-branch may run in bfloat16 under autocast.
+The linear path is a lapped transform: a filter across block borders (Tran, Liang and Tu,
+"Lapped transform via time-domain pre- and post-filtering", 2003), a 16x16 DCT, and a rotation of
+the luma coefficients that the encoder chooses for each block out of a few: its mode. Tissue wants
+long smooth basis functions, burned-in text and the edge of an endoscope's black frame want short
+ones (Sezer, Guleryuz and Altunbasak, "Approximation and compression with sparse orthonormal
+transforms", 2015). All of it is set from the statistics of the training images and stays
+orthonormal: trained by gradients, the large mean of a block leaks into its other coefficients. It
+is computed in float32; the branch may run in bfloat16 under autocast.
 
 Units: images are in 0..255 after a shift by 127.5, colours rotated to an orthonormal luma and two
 chroma axes, so that squared error in the latent is squared error over the three samples of a
@@ -20,7 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCK = 16
+AREA = BLOCK * BLOCK
 RATES = 64
+# Price of a coefficient in bits, when modes are compared: one that is not zero, and each doubling.
+NONZERO_BITS = 5.0
+DOUBLING_BITS = 1.5
+# A coefficient under this many steps is taken for zero.
+ZERO_BELOW = 0.67
+# What a block gives up in any mode but 0: linear prediction.
+PREDICTION_BITS = 6.0
 
 # Orthonormal colour rotation: luma (R+G+B)/sqrt 3, and two chroma axes.
 COLOUR = torch.tensor(
@@ -36,14 +48,22 @@ def rotate_colour(planes: Tensor) -> Tensor:
     """[B,3,H,W] RGB in 0..1 -> luma and chroma in 255 units, mid-gray at zero."""
     with torch.autocast(planes.device.type, enabled=False):
         colour = COLOUR.to(planes)
-        return F.conv2d((planes - 0.5) * 255.0, colour[:, :, None, None])
+        return mix((planes - 0.5) * 255.0, colour)
 
 
 def restore_colour(rotated: Tensor) -> Tensor:
     """The inverse of rotate_colour."""
     with torch.autocast(rotated.device.type, enabled=False):
         colour = COLOUR.to(rotated)
-        return F.conv2d(rotated, colour.t()[:, :, None, None]) / 255.0 + 0.5
+        return mix(rotated, colour.t()) / 255.0 + 0.5
+
+
+def mix(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply the channels of [B,I,h,w] by a matrix [O,I]: a 1x1 convolution, as a product."""
+    out: Tensor = torch.matmul(matrix, planes.flatten(2)).reshape(
+        planes.shape[0], -1, *planes.shape[2:]
+    )
+    return out
 
 
 def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -57,6 +77,83 @@ def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
         inner = F.linear(inner.unflatten(3, (-1, BLOCK)), matrix).flatten(3)
         planes = torch.cat((first, inner, last), 3).transpose(2, 3)
     return planes
+
+
+def dct_matrix(size: int) -> Tensor:
+    """[size,size] orthonormal DCT-II in float64, one row a basis function."""
+    k = torch.arange(size, dtype=torch.float64)
+    rows = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * math.sqrt(2 / size)
+    rows[0] /= math.sqrt(2)
+    out: Tensor = rows
+    return out
+
+
+def block_dct(planes: Tensor) -> Tensor:
+    """[B,C,H,W] -> [B,256C,H/16,W/16]: coefficients of each plane, vertical frequency first."""
+    one = dct_matrix(BLOCK)
+    weight = torch.kron(one, one).to(planes)
+    out = mix(unshuffle(planes.flatten(0, 1)[:, None], BLOCK), weight)
+    return out.reshape(planes.shape[0], -1, *out.shape[2:])
+
+
+def inverse_block_dct(coefficients: Tensor) -> Tensor:
+    """The inverse of block_dct."""
+    one = dct_matrix(BLOCK)
+    weight = torch.kron(one, one).t().contiguous().to(coefficients)
+    batch, _, height, width = coefficients.shape
+    planes = shuffle(mix(coefficients.reshape(-1, AREA, height, width), weight), BLOCK)
+    return planes.reshape(batch, -1, *planes.shape[2:])
+
+
+def unshuffle(x: Tensor, size: int) -> Tensor:
+    """As F.pixel_unshuffle, by views and one copy, which on CPUs takes half the time."""
+    batch, channels, height, width = x.shape
+    view = x.reshape(batch, channels, height // size, size, width // size, size)
+    return view.permute(0, 1, 3, 5, 2, 4).reshape(
+        batch, channels * size * size, height // size, width // size
+    )
+
+
+def shuffle(x: Tensor, size: int) -> Tensor:
+    """The inverse of unshuffle."""
+    batch, channels, height, width = x.shape
+    view = x.reshape(batch, channels // size**2, size, size, height, width)
+    return view.permute(0, 1, 4, 2, 5, 3).reshape(
+        batch, channels // size**2, height * size, width * size
+    )
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """[B,C,h,w] -> [B*h*w,C]."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
+    """Multiply each row of [N,I] by its mode's matrix: modes [N], matrices [K,O,I] -> [N,O]."""
+    groups = [torch.nonzero(modes == k)[:, 0] for k in range(len(matrices))]
+    parts = [F.linear(rows[group], matrix) for group, matrix in zip(groups, matrices, strict=True)]
+    order = torch.cat(groups)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(parts)[back]
+
+
+@torch.no_grad()
+def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, weight: Tensor) -> Tensor:
+    """What each block would cost in each mode, in bits and in error at its price in bits.
+
+    luma [N,256] DCT coefficients, matrices [K,256,256], step [N,256] of each channel and
+    weight [N] bits for a unit of squared error. Returns [N,K]. The first channel is left out:
+    all modes share it. Rates are a rule of thumb: the modes are needed before any symbol is known.
+    """
+    costs = []
+    scale = weight[:, None] * step.square()
+    for k, matrix in enumerate(matrices):
+        size = F.linear(luma, matrix).abs_().div_(step)
+        coded = size.clamp_min(1.0).log2_().mul_(DOUBLING_BITS).add_(NONZERO_BITS + 0.08 * scale)
+        cost = torch.where(size < ZERO_BELOW, size.square() * scale, coded)
+        costs.append(cost[:, 1:].sum(1) + (PREDICTION_BITS if k else 0.0))
+    return torch.stack(costs, 1)
 
 
 class RateTable(nn.Module):
@@ -106,50 +203,117 @@ class RateScale(nn.Module):
 
 
 class Analysis(nn.Module):
-    """Rotated planes [B,3,H,W] (H, W multiples of 64) -> latent y [B,C,H/16,W/16]."""
+    """Rotated planes [B,3,H,W] (H, W multiples of 64) -> DCT coefficients [B,768,H/16,W/16].
 
+    They are those of the lapped picture, changed by the branch.
+    """
+
+    borders: Tensor
     spread: Tensor
 
-    def __init__(self, latent: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
+    def __init__(self, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
         super().__init__()
-        self.borders = nn.Parameter(torch.eye(BLOCK))
-        self.linear = nn.Conv2d(3 * BLOCK * BLOCK, latent, 1, bias=False)
+        self.register_buffer("borders", torch.eye(BLOCK))
         self.enter = nn.Conv2d(3 * 64, width8, 1)
         self.rate8 = RateScale(width8)
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
         self.down = nn.Conv2d(4 * width8, width16, 1)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
-        self.leave = nn.Conv2d(width16, latent, 1)
+        self.leave = nn.Conv2d(width16, 3 * AREA, 1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
-        self.register_buffer("spread", torch.ones(latent))
+        self.register_buffer("spread", torch.ones(3 * AREA))
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
-        """Rate [B] holds indices; the latent is float32 whatever autocast does."""
+        """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
         with torch.autocast(rotated.device.type, enabled=False):
-            lapped = filter_borders(rotated, self.borders)
-            straight = self.linear(F.pixel_unshuffle(lapped, BLOCK))
-        x = self.enter(F.pixel_unshuffle(rotated, 8) / 64.0)
+            straight = block_dct(filter_borders(rotated, self.borders))
+        x = self.enter(unshuffle(rotated, 8) / 64.0)
         x = self.body8(self.rate8(x, rate))
-        x = self.down(F.pixel_unshuffle(x, 2))
+        x = self.down(unshuffle(x, 2))
         x = self.body16(self.rate16(x, rate))
         bent = self.leave(x).float()
         out: Tensor = straight + bent * self.spread[:, None, None]
         return out
 
 
-class Synthesis(nn.Module):
-    """Latent y [B,C,h,w] -> rotated planes [B,3,16h,16w]."""
+class BlockTransform(nn.Module):
+    """DCT coefficients [B,768,h,w] and modes <-> latent y [B,C,h,w].
 
+    The channels of y are `near_luma` luma, `near_chroma` chroma, the rest of 256 luma, the rest of
+    `chroma`.
+    """
+
+    luma: Tensor
+    chroma: Tensor
+    luma_back: Tensor
+    chroma_back: Tensor
+
+    def __init__(self, modes: int, chroma: int, near_luma: int, near_chroma: int) -> None:
+        super().__init__()
+        self.near_luma, self.near_chroma = near_luma, near_chroma
+        self.register_buffer("luma", torch.eye(AREA).repeat(modes, 1, 1))
+        self.register_buffer("chroma", torch.eye(2 * AREA)[:chroma].clone())
+        self.register_buffer("luma_back", torch.eye(AREA).repeat(modes, 1, 1))
+        self.register_buffer("chroma_back", torch.eye(2 * AREA)[:, :chroma].clone())
+
+    def arrange(self, luma: Tensor, chroma: Tensor) -> Tensor:
+        """Luma and chroma along dimension 1 in the order of the channels of y."""
+        a, b = self.near_luma, self.near_chroma
+        return torch.cat((luma[:, :a], chroma[:, :b], luma[:, a:], chroma[:, b:]), 1)
+
+    def part(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of arrange."""
+        a, b = self.near_luma, self.near_chroma
+        near_luma, near_chroma, luma, chroma = y.split(
+            (a, b, AREA - a, self.chroma.shape[0] - b), 1
+        )
+        return torch.cat((near_luma, luma), 1), torch.cat((near_chroma, chroma), 1)
+
+    def costs(self, coefficients: Tensor, steps: Tensor, weight: Tensor) -> Tensor:
+        """What each block would cost in each mode [B,K,h,w], without the bits of the mode.
+
+        For steps of y [B,C,1,1] and bits for a unit of squared error [B]; see mode_costs.
+        """
+        batch, _, height, width = coefficients.shape
+        count = height * width
+        step = self.part(steps)[0].flatten(1).repeat_interleave(count, 0)
+        costs = mode_costs(
+            rows_of(coefficients[:, :AREA]), self.luma, step, weight.repeat_interleave(count)
+        )
+        return costs.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def forward(self, coefficients: Tensor, modes: Tensor) -> Tensor:
+        """To y [B,C,h,w]; float32."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            luma = rotate_rows(rows_of(coefficients[:, :AREA]), modes.flatten(), self.luma)
+            luma = luma.unflatten(0, modes.shape).permute(0, 3, 1, 2)
+            chroma = mix(coefficients[:, AREA:], self.chroma)
+            return self.arrange(luma, chroma)
+
+    def inverse(self, y: Tensor, modes: Tensor) -> Tensor:
+        """From y back to [B,768,h,w]; float32."""
+        with torch.autocast(y.device.type, enabled=False):
+            luma, chroma = self.part(y)
+            luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma_back)
+            luma = luma.unflatten(0, modes.shape).permute(0, 3, 1, 2)
+            return torch.cat((luma, mix(chroma, self.chroma_back)), 1)
+
+
+class Synthesis(nn.Module):
+    """DCT coefficients [B,768,h,w] and modes [B,h,w] -> rotated planes [B,3,16h,16w]."""
+
+    borders: Tensor
     spread: Tensor
 
-    def __init__(self, latent: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
+    def __init__(self, modes: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
         super().__init__()
-        self.linear = nn.Conv2d(latent, 3 * BLOCK * BLOCK, 1, bias=False)
-        self.borders = nn.Parameter(torch.eye(BLOCK))
-        self.enter = nn.Conv2d(latent, width16, 1)
+        self.modes = modes
+        self.register_buffer("borders", torch.eye(BLOCK))
+        self.enter = nn.Conv2d(3 * AREA, width16, 1)
+        self.mode = nn.Conv2d(modes, width16, 1, bias=False)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
         self.up = nn.Conv2d(width16, 4 * width8, 1)
@@ -160,15 +324,20 @@ class Synthesis(nn.Module):
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
-        self.register_buffer("spread", torch.ones(latent))
+        self.register_buffer("spread", torch.ones(3 * AREA))
 
-    def forward(self, latent: Tensor, rate: Tensor) -> Tensor:
+    def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
         """Rate [B] holds indices; the planes are float32 whatever autocast does."""
-        with torch.autocast(latent.device.type, enabled=False):
-            lapped = F.pixel_shuffle(self.linear(latent), BLOCK)
-            straight = filter_borders(lapped, self.borders)
-        x = self.enter(latent / self.spread[:, None, None])
+        with torch.autocast(coefficients.device.type, enabled=False):
+            straight = filter_borders(inverse_block_dct(coefficients), self.borders)
+        x = self.enter(coefficients / self.spread[:, None, None])
+        x = x + self.mode(one_hot(modes, self.modes).to(x.dtype))
         x = self.body16(self.rate16(x, rate))
-        x = F.pixel_shuffle(self.up(x), 2) + self.inject(F.pixel_unshuffle(straight, 8) / 64.0)
+        x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8) / 64.0)
         x = self.body8(self.rate8(x, rate))
-        return straight + F.pixel_shuffle(self.leave(x).float() * 16.0, 8)
+        return straight + shuffle(self.leave(x).float() * 16.0, 8)
+
+
+def one_hot(modes: Tensor, count: int) -> Tensor:
+    """[B,h,w] int64 -> [B,count,h,w] float32."""
+    return F.one_hot(modes, count).permute(0, 3, 1, 2).float()

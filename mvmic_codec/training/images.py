@@ -28,6 +28,7 @@ MIX = {
     "derm": 0.01,
     "histo": 0.02,
 }
+GRAY_AS_COLOUR = 0.06
 # Held out for validation: patients and sources that training never sees.
 VALIDATION_CXR_PATIENTS = 8
 VALIDATION_POLYP = "C3_"  # one centre; its last frames by name
@@ -150,7 +151,8 @@ class CropSource:
             image = pool[int(self.rng.integers(len(pool)))]
             crop = random_crop(image, self.size, self.rng)
             crops.append(as_planes(crop))
-            gray.append(crop.shape[0] == 1)
+            # Some gray crops go as colour, for scans whose chroma is nearly nothing.
+            gray.append(crop.shape[0] == 1 and self.rng.random() >= GRAY_AS_COLOUR)
             kinds.append(kind)
         return Batch(torch.from_numpy(np.stack(crops)), torch.tensor(gray), kinds)
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..nets.model import Model, Shape
 from ..nets.release import export, model_of
-from ..nets.transforms import RATES, rotate_colour
+from ..nets.transforms import RATES
 from .images import Batch, CropSource, Split, load_split
 from .start import start_from_statistics
 from .validation import make_samples, validate
@@ -69,25 +69,17 @@ def read_config(path: Path) -> Config:
     return Config(**values)
 
 
-BLOCK_TRANSFORMS = {
-    f"{net}.{part}" for net in ("analysis", "synthesis") for part in ("linear.weight", "borders")
-}
-
-
 def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
-    """Learning rates by what a parameter is: block transforms move least, rate tables most."""
-    slow, tables, entropy, rest = [], [], [], []
+    """Learning rates by what a parameter is: rate tables move most."""
+    tables, entropy, rest = [], [], []
     for name, parameter in model.named_parameters():
-        if name in BLOCK_TRANSFORMS:
-            slow.append(parameter)
-        elif "knots" in name or "base_pass" in name:
+        if "knots" in name or "base_pass" in name:
             tables.append(parameter)
         elif name.startswith("entropy") or name == "hyper_analysis.linear.weight":
             entropy.append(parameter)
         else:
             rest.append(parameter)
     return [
-        {"params": slow, "lr": rate * 0.04, "share": 0.04},
         {"params": tables, "lr": rate * 4, "share": 4.0},
         {"params": entropy, "lr": rate, "share": 1.0},
         {"params": rest, "lr": rate, "share": 1.0},
@@ -130,9 +122,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             out = self.model(planes, rate, gray)
         pixels = planes.shape[2] * planes.shape[3]
-        error = (out.planes - rotate_colour(planes)).square().mean((1, 2, 3))
-        bits = (out.y_bits + out.z_bits) / pixels
-        each = bits + self.model.ladder[rate] * error
+        bits = out.bits / pixels
+        each = bits + self.model.ladder[rate] * out.error
         row, column = gray.long(), rate * RATE_BUCKETS // RATES
         for r, c, value in zip(row.tolist(), column.tolist(), each.detach().tolist(), strict=True):
             old = float(self.level[r, c])
@@ -140,7 +131,7 @@ class Trainer:
         weight = 1.0 / self.level.to(self.device)[row, column]
         return (each * weight).mean(), {
             "bpp": float(bits.detach().mean()),
-            "mse": float(error.detach().mean()),
+            "mse": float(out.error.detach().mean()),
             "loss": float(each.detach().mean()),
         }
 
@@ -253,7 +244,9 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
         trainer.model.load_state_dict(model_of(Path(config.start)).state_dict())
     else:
         crops = CropSource(split.train, START_CROPS, START_SIZE, config.seed).make()
-        start_from_statistics(trainer.model, crops.planes.to(device), crops.gray.to(device))
+        fresh = Model(config.shape)
+        start_from_statistics(fresh, crops.planes, crops.gray)
+        trainer.model.load_state_dict(fresh.state_dict())
     trainer.ema.load_state_dict(trainer.model.state_dict())
     return trainer
 

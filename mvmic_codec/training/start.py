@@ -1,7 +1,7 @@
 """The first guess: a model that is already a transform codec before any training.
 
-The filter across block borders starts at the orthonormal one of highest coding gain, the block
-transforms at the KLT of what it leaves (luma and chroma apart), quantiser steps at
+The filter across block borders starts at the orthonormal one of highest coding gain, the modes'
+rotations at sparse orthonormal transforms of what it leaves, chroma at its KLT, quantiser steps at
 the high-rate optimum, the linear predictors at least squares on training crops, and the table
 indices at the mean magnitude of what is left. See docs/training.md for what each is worth.
 """
@@ -14,13 +14,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..nets.entropy import LOG_RATIO, PASSES, SCALE_MIN, TABLES
+from ..nets.entropy import (
+    FLAG_LOGIT,
+    FLAG_TABLES,
+    LOG_RATIO,
+    MODES,
+    NODES,
+    PASSES,
+    SCALE_MIN,
+    TABLES,
+    mode_path,
+)
 from ..nets.model import Model
-from ..nets.transforms import BLOCK, RATES, RateTable, filter_borders, rotate_colour
+from ..nets.transforms import (
+    AREA,
+    BLOCK,
+    RATES,
+    ZERO_BELOW,
+    RateTable,
+    block_dct,
+    dct_matrix,
+    filter_borders,
+    mode_costs,
+    rotate_colour,
+    rows_of,
+    shuffle,
+    unshuffle,
+)
 from ..rate import lambda_of
 
 RIDGE_RATE = 30  # the index whose quantisation noise the predictors are fitted for
 HYPER_COARSER = 8.0
+MODE_BLOCKS = 60_000  # that the modes' rotations are learned from
 
 
 def knot_rates(table: RateTable) -> list[float]:
@@ -63,9 +88,7 @@ def best_borders(covariances: list[Tensor]) -> Tensor:
     unit = torch.eye(half, dtype=torch.float64)
     flip = unit.flip(0)
     fold = torch.cat([torch.cat([unit, flip], 1), torch.cat([flip, -unit], 1)]) / math.sqrt(2)
-    k = torch.arange(BLOCK, dtype=torch.float64)
-    dct = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
-    dct[0] /= math.sqrt(2)
+    dct = dct_matrix(BLOCK)
     blocks = torch.block_diag(dct, dct, dct, dct)
     draw = torch.Generator().manual_seed(0)
     seed = (torch.randn(half, half, dtype=torch.float64, generator=draw) * 0.01).requires_grad_()
@@ -96,8 +119,65 @@ def table_index(scale: Tensor) -> Tensor:
     return 1.0 + torch.log(scale.clamp_min(1e-4) / SCALE_MIN) / LOG_RATIO
 
 
+def axis_transform(size: int) -> Tensor:
+    """[16,16] orthonormal: DCTs of `size` samples side by side, then a DCT of their means."""
+    count = BLOCK // size
+    parts = torch.block_diag(*[dct_matrix(size)] * count)
+    means = torch.arange(count) * size
+    rest = torch.tensor([i for i in range(BLOCK) if i % size])
+    return torch.cat((dct_matrix(count) @ parts[means], parts[rest]))
+
+
+def first_rotations(klt: Tensor) -> Tensor:
+    """[MODES,256,256] rotations of DCT coefficients to start from; all keep the first coefficient.
+
+    The KLT, square and oblong blocks inside the 16x16 one, and the DCT itself.
+    """
+    whole = torch.kron(dct_matrix(BLOCK), dct_matrix(BLOCK)).t()
+    sizes = ((8, 8), (4, 4), (16, 16), (16, 8), (8, 16), (4, 16), (16, 4))
+    blocks = [torch.kron(axis_transform(a), axis_transform(b)) @ whole for a, b in sizes]
+    rotations = torch.stack([klt, *blocks])
+    assert len(rotations) == MODES
+    return rotations.float()
+
+
+def learn_rotations(luma: Tensor, klt: Tensor, turns: int = 16) -> Tensor:
+    """Sparse orthonormal transforms of blocks [N,256] of DCT coefficients, one for each mode.
+
+    In turns, each block takes the mode of least cost at a random rate, and each mode the
+    rotation that brings its blocks closest to what is left of them after quantisation (Sezer,
+    Guleryuz and Altunbasak 2015).
+    """
+    rotations = first_rotations(klt)
+    draw = torch.Generator().manual_seed(0)
+    every = torch.arange(RATES)
+    theory = torch.tensor([theory_step(int(r)) for r in every])
+    weights = torch.tensor([lambda_of(int(r)) / 3 for r in every])
+    for _ in range(turns):
+        rate = torch.randint(0, RATES, (len(luma),), generator=draw)
+        step = theory[rate][:, None]
+        modes = mode_costs(luma, rotations, step.expand(-1, AREA), weights[rate]).argmin(1)
+        for k in range(MODES):
+            group = modes == k
+            if int(group.sum()) < AREA:
+                continue
+            inputs = luma[group, 1:]
+            for _ in range(2):
+                out = inputs @ rotations[k, 1:, 1:].t()
+                kept = out * (out.abs() > ZERO_BELOW * step[group]) / step[group]
+                moment = (kept.t() @ (inputs / step[group])).double()
+                moment += 1e-3 * moment.norm() / BLOCK * rotations[k, 1:, 1:].double()
+                left, _, right = torch.linalg.svd(moment)
+                rotations[k, 1:, 1:] = (left @ right).float()
+    for k in range(MODES):
+        energy = (luma[modes == k] @ rotations[k].t()).abs().sum(0)
+        energy[0] = math.inf
+        rotations[k] = rotations[k, energy.argsort(descending=True)]
+    return rotations
+
+
 def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
-    """Set a fresh model's parameters from crops [N,3,S,S] in 0..1 (S a multiple of 64)."""
+    """Set a fresh model's parameters from crops [N,3,S,S] in 0..1 (S a multiple of 64), on CPU."""
     rotated = rotate_colour(planes)
     luma = rotated[:, :1]
     parts = [luma[part] for part in (gray, ~gray) if bool(part.any())]
@@ -105,25 +185,55 @@ def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
     with torch.no_grad():
         model.analysis.borders.copy_(borders)
         model.synthesis.borders.copy_(borders.t())
-        start_linear(model, filter_borders(rotated, model.analysis.borders), gray)
+        start_linear(model, block_dct(filter_borders(rotated, borders)), gray)
 
 
-def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
-    """Block transforms, steps, predictors and tables from planes filtered at the borders."""
+def start_blocks(model: Model, coefficients: Tensor, gray: Tensor) -> None:
+    """Rotations of luma and chroma from DCT coefficients [N,768,h,w]."""
+    blocks = model.blocks
+    luma = rows_of(coefficients[:, :AREA])
+    chroma = rows_of(coefficients[~gray, AREA:]).double()
+    klt = torch.eye(AREA, dtype=torch.float64)
+    inner = luma[:, 1:].double()
+    klt[1:, 1:] = leading(inner.t() @ inner, AREA - 1)
+    draw = torch.Generator().manual_seed(0)
+    some = torch.randperm(len(luma), generator=draw)[:MODE_BLOCKS]
+    rotations = learn_rotations(luma[some], klt)
+    blocks.luma.copy_(rotations)
+    blocks.luma_back.copy_(rotations.transpose(1, 2))
+    basis = leading(chroma.t() @ chroma, model.shape.chroma).float()
+    blocks.chroma.copy_(basis)
+    blocks.chroma_back.copy_(basis.t())
+
+
+def start_mode_tables(model: Model, coefficients: Tensor) -> None:
+    """Log odds of the bits of a mode, from how often each is chosen at each rate."""
+    table = model.entropy.mode_base
+    for knot, rate in enumerate(knot_rates(table)):
+        step = torch.full((len(coefficients), model.shape.latent, 1, 1), theory_step(rate))
+        weight = torch.full((len(coefficients),), lambda_of(rate) / 3)
+        modes = model.blocks.costs(coefficients, step, weight).argmin(1)
+        nodes, bits = mode_path(modes.flatten())
+        passed = torch.bincount(nodes.flatten(), minlength=NODES).float()
+        ones = torch.bincount(nodes.flatten(), bits.flatten().double(), minlength=NODES).float()
+        odds = torch.log((ones + 1) / (passed - ones + 1))
+        table.knots[knot] = (odds / FLAG_LOGIT + (FLAG_TABLES - 1) / 2).clamp(0, FLAG_TABLES - 1)
+
+
+def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
+    """Rotations, steps, predictors and tables from DCT coefficients of lapped planes."""
     shape = model.shape
-    patches = F.pixel_unshuffle(lapped, BLOCK).double()
-    block = BLOCK * BLOCK
-    luma = patches[:, :block].permute(1, 0, 2, 3).flatten(1)
-    chroma = patches[~gray, block:].permute(1, 0, 2, 3).flatten(1)
-    basis = torch.zeros(shape.latent, 3 * block, dtype=torch.float64)
-    basis[: shape.luma, :block] = leading(luma @ luma.t(), shape.luma)
-    basis[shape.luma :, block:] = leading(chroma @ chroma.t(), shape.chroma)
-    model.analysis.linear.weight.copy_(basis.float()[:, :, None, None])
-    model.synthesis.linear.weight.copy_(basis.t().float()[:, :, None, None])
-
+    start_blocks(model, coefficients, gray)
+    start_mode_tables(model, coefficients)
+    noise = theory_step(RIDGE_RATE)
+    steps = torch.full((len(coefficients), shape.latent, 1, 1), noise)
+    weight = torch.full((len(gray),), lambda_of(RIDGE_RATE) / 3)
+    modes = model.blocks.costs(coefficients, steps, weight).argmin(1)
     live = model.live(gray)[:, :, None, None]
-    y = model.analysis.linear(F.pixel_unshuffle(lapped, BLOCK)) * live
-    spread = (y.square().sum((0, 2, 3)) / live.expand_as(y).sum((0, 2, 3))).sqrt() + 4.0
+    y = model.blocks(coefficients, modes) * live
+    colour = (~gray).float()[:, None, None, None]
+    seen = torch.cat((torch.ones(AREA), torch.full((2 * AREA,), float(colour.mean()))))
+    spread = (coefficients.square().mean((0, 2, 3)) / seen.clamp_min(1e-3)).sqrt() + 4.0
     for net in (model.analysis, model.synthesis):
         net.spread.copy_(spread)
 
@@ -132,36 +242,40 @@ def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
         entropy.log_step.knots[knot] = math.log(theory_step(rate))
         entropy.hyper_log_step.knots[knot] = math.log(HYPER_COARSER * theory_step(rate))
 
-    low = shape.linear
-    cells4 = F.pixel_unshuffle(y[:, :low], 4)
+    low = shape.near
+    cells4 = unshuffle(coefficients[:, model.hyper_analysis.low], 4)
     flat = cells4.permute(1, 0, 2, 3).flatten(1).double()
     hyper_basis = leading(flat @ flat.t(), shape.hyper).float()
     model.hyper_analysis.linear.weight.copy_(hyper_basis[:, :, None, None])
     z = model.hyper_analysis.linear(cells4)
-    noise = theory_step(RIDGE_RATE)
     z_noisy = z + (torch.rand_like(z) - 0.5) * noise * HYPER_COARSER
     for knot in range(len(entropy.hyper_index.knots)):
         scale = z.abs().mean((0, 2, 3)) / (math.exp(entropy.hyper_log_step.knots[knot, 0])) * 0.72
         entropy.hyper_index.knots[knot] = table_index(scale).clamp(1, TABLES - 1)
 
     # Least squares, pass by pass: hyper-latent and decoded neighbours -> what comes next.
-    cells = F.pixel_unshuffle(y, 2)
+    cells = unshuffle(y, 2)
+    aligned = entropy.spread_modes(entropy.aligned, modes)
     noisy = cells + (torch.rand_like(cells) - 0.5) * noise
     hyper_wide = F.unfold(F.pad(z_noisy, (1,) * 4, mode="replicate"), 3)
     residual_scale = []
     known: list[Tensor] = []
-    # The prediction from z alone serves all passes; later passes fit what it leaves.
+    leftover = torch.zeros_like(cells)
+    # Where modes differ nothing is predicted; the fit is to what mode 0 would make of every block.
+    aims = unshuffle(model.blocks(coefficients, torch.zeros_like(modes)) * live, 2)
     height, width = cells.shape[2:]
     for p in range(PASSES):
         target = cells[:, entropy.sites[p]]
-        near = target[:, :low]
+        same = aligned[:, entropy.sites[p, :low]]
+        near = aims[:, entropy.sites[p, :low]]
         if p == 0:
-            aim = F.pixel_unshuffle(near, 2).flatten(2)
+            # The prediction from z alone serves all passes; later passes fit what it leaves.
+            aim = unshuffle(near, 2).flatten(2)
             solution = solve(hyper_wide, aim, noise)
             weight = solution.t().reshape(low * 4, shape.hyper, 3, 3)
             entropy.hyper_linear.weight[: low * 4].copy_(weight)
             guess = F.conv2d(F.pad(z_noisy, (1,) * 4, mode="replicate"), weight)
-            guess = F.pixel_shuffle(guess, 2)
+            guess = shuffle(guess, 2)
         else:
             wide = F.unfold(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), 3)
             solution = solve(wide, near.flatten(2), noise)
@@ -171,17 +285,26 @@ def start_linear(model: Model, lapped: Tensor, gray: Tensor) -> None:
             predictor.weight.copy_(weight)
             guess = F.conv2d(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), weight)
         left = target.clone()
-        left[:, :low] -= guess.reshape(near.shape[0], low, height, width)
+        left[:, :low] -= guess.reshape(near.shape[0], low, height, width) * same
         weight_live = model.live(gray)[:, :, None, None].expand_as(left)
         residual_scale.append(
             (left.abs() * weight_live).sum((0, 2, 3)) / weight_live.sum((0, 2, 3)) * 0.72
         )
-        known.append(noisy[:, entropy.sites[p]][:, :low])
+        known.append(noisy[:, entropy.sites[p]][:, :low] * same)
+        leftover[:, entropy.sites[p]] = left.abs()
     scale = torch.stack(residual_scale)
     middle = scale.log().mean(0).exp()
     for knot, rate in enumerate(knot_rates(entropy.base)):
         entropy.base.knots[knot] = table_index(middle / theory_step(rate)).clamp(-4, TABLES - 2)
     entropy.base_pass.copy_(table_index(scale) - table_index(middle))
+    size = rows_of(shuffle(leftover, 2)) * 0.72
+    alive = rows_of(live.expand(-1, -1, *modes.shape[1:]))
+    whole = table_index(size.sum(0) / alive.sum(0).clamp_min(1))
+    for k in range(MODES):
+        group = modes.flatten() == k
+        count = alive[group].sum(0)
+        offset = table_index(size[group].sum(0) / count.clamp_min(1)) - whole
+        entropy.base_mode[k] = offset.clamp(-20, 20) * (count > AREA)
 
 
 def solve(inputs: Tensor, targets: Tensor, noise: float) -> Tensor:

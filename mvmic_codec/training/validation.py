@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..evaluation.curves import bd_rate
 from ..nets.model import Model
-from ..nets.transforms import rotate_colour
 from ..rate import lambda_of
 from .images import as_planes
 
@@ -89,6 +88,7 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
     lambdas = np.array([lambda_of(int(r)) for r in rates])
     logs: list[float] = []
     share: list[float] = []
+    modes: list[float] = []
     gains: dict[str, list[float]] = {}
     curves: dict[str, list[np.ndarray]] = {}
     for sample in samples:
@@ -99,9 +99,10 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
                 planes.to(device), rates.to(device), torch.full((count,), sample.gray).to(device)
             )
         pixels = planes[0, 0].numel()
-        error = (out.planes.cpu() - rotate_colour(planes)).square().mean((1, 2, 3)).numpy()
-        bpp = ((out.y_bits + out.z_bits).cpu() / pixels).numpy()
-        share.append(float((out.z_bits / (out.y_bits + out.z_bits)).mean()))
+        error = out.error.cpu().numpy()
+        bpp = (out.bits.cpu() / pixels).numpy()
+        share.append(float((out.z_bits / out.bits).mean()))
+        modes.append(float((out.mode_bits / out.bits).mean()))
         logs.append(float(np.log(bpp + lambdas * error).mean()))
         quality = [psnr(float(e)) for e in error]
         curves.setdefault(sample.kind, []).append(np.array([bpp, quality]))
@@ -109,7 +110,11 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
         if gain is None:
             continue
         gains.setdefault(sample.kind, []).append(gain)
-    result = {"log_loss": float(np.mean(logs)), "hyper_share": float(np.mean(share))}
+    result = {
+        "log_loss": float(np.mean(logs)),
+        "hyper_share": float(np.mean(share)),
+        "mode_share": float(np.mean(modes)),
+    }
     for kind, values in gains.items():
         result[f"bd_jpeg2000_{kind}"] = float(np.mean(values))
     for kind, pairs in curves.items():

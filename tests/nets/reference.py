@@ -1,7 +1,7 @@
 """The integer entropy model once more, from formats/model.md alone: numpy, int64, no torch.
 
 Slow and plain on purpose. `decode_latent` is all that a decoder needs between the symbols of z and
-the latent that synthesis takes.
+the latent and the modes that synthesis takes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-# (pass, table indices, means), each [C,h,w], -> the symbols of that pass [C,h,w].
+# (half, bit, table indices [2,h,w]) -> the symbols of that bit [2,h,w].
+ModeCoder = Callable[[int, int, Ints], Ints]
+# (part, table indices, means), each [n,h,w], -> the symbols of that part [n,h,w].
 Coder = Callable[[int, Ints, Ints], Ints]
 
-PASSES = 4
+PARTS = 8
 SITE_ORDER = (0, 3, 1, 2)
+HALVES = ((0, 3), (1, 2))
 LEVEL_MAX = 2**23
 MEAN_MAX = 2**18
 
@@ -62,11 +65,13 @@ def decode_latent(
     size: tuple[int, int],
     live: npt.NDArray[np.bool_],
     rotate: bool,
+    mode_coder: ModeCoder,
     coder: Coder,
-) -> Ints:
-    """Symbols z [Z,h/2,w/2] -> v [C,2h,2w], in sixteenths of the 255 scale; h, w are at 1/32.
+) -> tuple[Ints, Ints]:
+    """Symbols z [Z,h/2,w/2] -> v [C,2h,2w], in sixteenths of the 255 scale, and modes [2h,2w].
 
-    size is (height, width) of the image in pixels; live [C] is False for channels not coded.
+    h, w are at 1/32. size is (height, width) of the image in pixels; live [C] is False for channels
+    not coded.
     """
     a = {name: array.astype(np.int64) for name, array in arrays.items()}
     step, gain = a["step"][rate][:, None, None], a["gain"][rate][:, None, None]
@@ -86,38 +91,67 @@ def decode_latent(
     _, height, width = features.shape
 
     rows, columns = np.arange(height)[:, None], np.arange(width)
+    inside = [
+        (16 * (2 * rows + k // 2) < size[0]) & (16 * (2 * columns + k % 2) < size[1])
+        for k in range(4)
+    ]
+
+    mode = np.zeros((4, height, width), np.int64)
+    known, planes = features, [features]
+    for half, sites in enumerate(HALVES):
+        scores = layer(f"mode_scores.{half}", known)
+        # The table indices of all nodes of both sites, and the bits of each so far.
+        tables = []
+        for place, k in enumerate(sites):
+            score = scores[7 * place : 7 * place + 7] + a["mode_base"][rate][:, None, None]
+            tables.append((64 + np.clip((score + 8) >> 4, 0, 31)) * inside[k])
+        for bit in range(3):
+            index = [
+                np.choose(2**bit - 1 + mode[k], table)
+                for k, table in zip(sites, tables, strict=True)
+            ]
+            symbols = mode_coder(half, bit, np.stack(index))
+            for k, symbol in zip(sites, symbols, strict=True):
+                mode[k] = 2 * mode[k] + (symbol > 0)
+        planes += [32 * (mode[k] == np.arange(8)[:, None, None]) for k in sites]
+        known = np.clip(layer(f"mode_merge.{half}", np.concatenate(planes)), 0, 255)
+    features = known
+
     latent = np.zeros((channels, 2 * height, 2 * width), np.int64)
     levels: list[Ints] = []
-    q = np.zeros((channels, height, width), np.int64)
-    for p in range(PASSES):
-        if p:
-            shaped = compand(q)
-            parts = [features, shaped[:near], np.abs(shaped[:near]), np.abs(shaped[near:])]
-            features = np.clip(layer(f"merge.{p - 1}", np.concatenate(parts)), 0, 255)
-        deep = np.clip(layer(f"think.{p}", features), 0, 255)
+    q = np.zeros((0, height, width), np.int64)
+    for part in range(PARTS):
+        p, far = part // 2, part % 2 == 1
+        mine = range(near, channels) if far else range(near)
+        sites = [site_of(p, channel, rotate) for channel in mine]
+        if part:
+            t = compand(q)
+            seen = [features, t, np.abs(t)] if far else [features, np.abs(t)]
+            features = np.clip(layer(f"merge.{part - 1}", np.concatenate(seen)), 0, 255)
+        deep = np.clip(layer(f"think.{part}", features), 0, 255)
 
-        index = layer(f"scales.{p}", deep) + a["base"][rate, p][:, None, None]
-        index = np.clip((index + 8) >> 4, 0, 63)
-        for channel in range(channels):
-            i, j = divmod(site_of(p, channel, rotate), 2)
-            inside = (16 * (2 * rows + i) < size[0]) & (16 * (2 * columns + j) < size[1])
-            index[channel] *= inside & live[channel]
+        index = layer(f"scales.{part}", deep)
+        for n, (channel, k) in enumerate(zip(mine, sites, strict=True)):
+            index[n] += a["base"][rate, p, channel] + a["base_mode"][mode[k], channel]
+            index[n] = np.clip((index[n] + 8) >> 4, 0, 63) * (inside[k] & live[channel])
 
-        linear = from_z[p * near : (p + 1) * near]
-        if p:
-            linear = linear + convolve(np.concatenate(levels), a[f"predict.{p - 1}"])
-        mean = np.zeros_like(q)
-        mean[:near] = shift_right(shift_right(linear, 12) * gain, 20)
-        mean[:near] += np.clip(layer(f"means.{p}", deep), -127, 127)
-        mean = np.clip(mean, -MEAN_MAX, MEAN_MAX) * live[:, None, None]
+        mean = np.zeros_like(index)
+        if not far:
+            aligned = np.stack([a["aligned"][mode[k], c] for c, k in zip(mine, sites, strict=True)])
+            linear = from_z[p * near : (p + 1) * near]
+            if p:
+                linear = linear + convolve(np.concatenate(levels), a[f"predict.{p - 1}"])
+            mean = shift_right(shift_right(linear, 12) * gain, 20) * aligned
+            mean += np.clip(layer(f"means.{p}", deep), -127, 127)
+            mean = np.clip(mean, -MEAN_MAX, MEAN_MAX) * live[:near, None, None]
 
-        q = coder(p, index, mean) * 16 + mean
-        v = shift_right(q * step, 12)
-        levels.append(np.clip(v[:near], -LEVEL_MAX, LEVEL_MAX))
-        for channel in range(channels):
-            i, j = divmod(site_of(p, channel, rotate), 2)
-            latent[channel, i::2, j::2] = v[channel]
-    return latent
+        q = coder(part, index, mean) * 16 + mean
+        v = shift_right(q * step[mine.start : mine.stop], 12)
+        if not far:
+            levels.append(np.clip(v, -LEVEL_MAX, LEVEL_MAX) * aligned)
+        for n, (channel, k) in enumerate(zip(mine, sites, strict=True)):
+            latent[channel, k // 2 :: 2, k % 2 :: 2] = v[n]
+    return latent, spread_cells(mode)[0]
 
 
 Reals = npt.NDArray[np.float64]
@@ -137,11 +171,30 @@ def unshuffle(x: Reals, n: int) -> Reals:
     return cells.transpose(0, 2, 4, 1, 3).reshape(planes * n**2, height // n, width // n)
 
 
+def chroma_channels(channels: int, near_luma: int, near_chroma: int) -> npt.NDArray[np.bool_]:
+    """[C]: which channels of y are chroma."""
+    luma = [near_luma, 256 - near_luma]
+    chroma = [near_chroma, channels - 256 - near_chroma]
+    return np.repeat([False, True, False, True], [luma[0], chroma[0], luma[1], chroma[1]])
+
+
 def synthesise(
-    arrays: Mapping[str, npt.NDArray[np.generic]], y: Reals, rate: int, size: tuple[int, int]
+    arrays: Mapping[str, npt.NDArray[np.generic]],
+    y: Reals,
+    modes: Ints,
+    chroma: npt.NDArray[np.bool_],
+    rate: int,
+    size: tuple[int, int],
 ) -> Reals:
-    """Latent y [C,h,w] at 1/16 -> R, G, B planes [3,H,W] in 0..1, in float64."""
-    a = {k: v.astype(np.float64) for k, v in arrays.items() if k.startswith("synthesis.")}
+    """Latent y [C,h,w] and modes [h,w] at 1/16 -> R, G, B planes [3,H,W] in 0..1, in float64.
+
+    chroma [C] is True for the chroma channels of y.
+    """
+    a = {
+        name: array.astype(np.float64)
+        for name, array in arrays.items()
+        if name.startswith(("synthesis.", "blocks."))
+    }
 
     def conv(x: Reals, name: str) -> Reals:
         weight = a[f"synthesis.{name}.weight"]
@@ -173,9 +226,23 @@ def synthesise(
             x[:, :, at : at + 16] = x[:, :, at : at + 16] @ a["synthesis.borders"].T
         return x
 
-    straight = border(shuffle(conv(y, "linear"), 16))
+    turns = a["blocks.luma_back"][modes]
+    coefficients = np.concatenate(
+        [
+            np.einsum("hwij,jhw->ihw", turns, y[~chroma]),
+            np.einsum("ij,jhw->ihw", a["blocks.chroma_back"], y[chroma]),
+        ]
+    )
+    n, f = np.arange(16), np.arange(16)[:, None]
+    dct = np.cos(np.pi * (2 * n + 1) * f / 32) / np.sqrt(8)
+    dct[0] = 1 / 4
+    grid = coefficients.reshape(3, 16, 16, *modes.shape)
+    blocks16 = np.einsum("vi,uj,cvuhw->cijhw", dct, dct, grid).reshape(768, *modes.shape)
+    straight = border(shuffle(blocks16, 16))
     straight = border(straight.transpose(0, 2, 1)).transpose(0, 2, 1)
-    x = blocks(tune(conv(y / a["synthesis.spread"][:, None, None], "enter"), "rate16"), "body16")
+    onehot = (modes == np.arange(8)[:, None, None]).astype(np.float64)
+    x = conv(coefficients / a["synthesis.spread"][:, None, None], "enter") + conv(onehot, "mode")
+    x = blocks(tune(x, "rate16"), "body16")
     x = shuffle(conv(x, "up"), 2) + conv(unshuffle(straight, 8) / 64, "inject")
     x = blocks(tune(x, "rate8"), "body8")
     luma, red_blue, green = straight + shuffle(16 * conv(x, "leave"), 8)

@@ -1,6 +1,7 @@
 """Planes through the codec and back with a small released model."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from mvmic_codec import ans, codec
 from mvmic_codec.container import Header
 from mvmic_codec.errors import ChecksumError, InputError, ModelError, MvmError
 from mvmic_codec.nets import identity, release
+from mvmic_codec.nets.entropy import PARTS
 from mvmic_codec.nets.model import Model
 from mvmic_codec.nets.release import Release
 from mvmic_codec.symbols import pack
 
 SIZES = [(1, 1), (1, 200), (63, 65), (130, 70)]
+BITS = 6  # passes of bits of modes
 
 
 def header_of(planes, rate, fingerprint=None):
@@ -74,10 +77,15 @@ def test_estimate_is_what_is_written(weights, size, channels, rate):
 
 def test_gray_costs_no_chroma(released):
     planes = picture(130, 70, 1)
-    cells = 6 * 4
-    for _, index in codec.code_symbols(released, planes, 40)[1:]:
-        assert index[: SMALL.luma * cells].any()
-        assert not index[SMALL.luma * cells :].any()
+    chroma = SMALL.is_chroma().numpy()
+    kinds = (chroma[: SMALL.near], chroma[SMALL.near :])
+    passes = codec.code_symbols(released, planes, 40)
+    assert len(passes) == 1 + BITS + PARTS
+    for part, (_, index) in enumerate(passes[-PARTS:]):
+        dead = kinds[part % 2]
+        index = index.reshape(len(dead), -1)
+        assert index[~dead].any() and dead.any()
+        assert not index[dead].any()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -145,12 +153,14 @@ def test_missing_weights(weights_path):
 
 
 def forward(model: Model, planes, rate):
-    """The training forward pass of one image: bits and quantised latent."""
+    """The training forward pass of one image: bits of z, modes and y, and quantised latent."""
     gray = torch.tensor([planes.shape[0] == 1])
     wide = torch.from_numpy(planes).expand(3, -1, -1)[None]
     with torch.no_grad():
         out = model(wide, torch.tensor([rate]), gray)
-    return float(out.y_bits + out.z_bits), out.coded.latent
+    bits = [float(each) for each in (out.z_bits, out.mode_bits, out.y_bits)]
+    assert float(out.bits) == pytest.approx(sum(bits))
+    return bits, out.coded.latent
 
 
 def released_bits(released: Release, planes, rate):
@@ -182,11 +192,13 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
     planes = picture(256, 192, channels, seed=3)
     bits, latent = forward(model, planes, rate)
     passes = codec.code_symbols(released, planes, rate)
-    coded_bits = sum(ans.estimate_bits(*each, released.tables) for each in passes)
-    assert coded_bits == pytest.approx(bits, rel=0.01)
+    coded_bits = [ans.estimate_bits(*each, released.tables) for each in passes]
+    ends = (0, 1, 1 + BITS, None)
+    coded_bits = [sum(coded_bits[a:b]) for a, b in itertools.pairwise(ends)]
+    assert coded_bits == pytest.approx(bits, rel=0.01, abs=1)
 
     payload = pack(passes, released.tables)
-    coded = codec.decode_symbols(released, payload, rate, planes.shape[1:], channels == 1)
+    coded, _ = codec.decode_symbols(released, payload, rate, planes.shape[1:], channels == 1)
     step = released.entropy.step[rate].float()[:, None, None] / 2**12
     # A mean that rounds the other way moves a few symbols to their neighbour.
     error = (coded - latent).abs() / step
@@ -206,7 +218,8 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     before = released_bits(released, planes, rate)
     monkeypatch.setattr(identity, "WEIGHTS", folder)
     second = release.load(bytes.fromhex(card.fingerprint), "cpu")
-    assert released_bits(second, planes, rate) == pytest.approx(before, rel=0.01)
+    # What lies between knots may differ by one unit; untrained networks make 1.5% of that.
+    assert released_bits(second, planes, rate) == pytest.approx(before, rel=0.02)
 
 
 def test_the_fingerprint_covers_shape_and_every_array(weights_path):

@@ -6,29 +6,41 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets.reference import decode_latent
+from nets.reference import chroma_channels, decode_latent
 from safetensors.numpy import load_file
 from small_model import SMALL, picture
 
 from mvmic_codec import codec
 from mvmic_codec.errors import ModelError
-from mvmic_codec.nets.entropy import pass_sites
-from mvmic_codec.nets.integer import LINEAR_BITS, IntegerEntropy
+from mvmic_codec.nets.entropy import PARTS, pass_sites
+from mvmic_codec.nets.integer import LINEAR_BITS, IntegerEntropy, walk_modes
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 RATES = [0, 31, 63]
 SIZES = [(1, 1), (64, 128), (63, 65), (130, 70)]
+BITS = 6  # passes of bits of modes, before the parts
+COLOUR = np.ones(SMALL.latent, bool)
+GRAY = ~chroma_channels(SMALL.latent, SMALL.near_luma, SMALL.near_chroma)
 
 
 class Recorder:
-    """A coder that makes up symbols and keeps what it was asked."""
+    """Coders that make up symbols and keep what they were asked."""
 
     def __init__(self, seed, spread=2.0):
         self.rng, self.spread = np.random.default_rng(seed), spread
         self.asked = []
         self.given = []
 
-    def __call__(self, p, index, mean):
+    def bits(self, half, bit, index):
+        """Bits of a mode; files may say them with other numbers than 0 and 1."""
+        assert len(self.given) == 3 * half + bit
+        symbols = self.rng.choice([0, 1, 0, 1, -3, 5, -32768, 32767], index.shape) * (index > 0)
+        self.asked.append(np.asarray(index, np.int64))
+        self.given.append(symbols)
+        return symbols
+
+    def symbols(self, part, index, mean):
+        assert len(self.given) == BITS + part
         index, mean = np.asarray(index, np.int64), np.asarray(mean, np.int64)
         symbols = np.round(self.rng.laplace(size=index.shape) * self.spread)
         symbols = np.clip(symbols, -32768, 32767).astype(np.int64) * (index > 0)
@@ -45,21 +57,26 @@ class Playback:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.asked = []
 
-    def __call__(self, p, index, mean):
-        self.asked += [index.cpu().numpy(), mean.cpu().numpy()]
-        symbols = torch.from_numpy(np.stack([r.given[p] for r in self.recorders]))
+    def give(self, number):
+        symbols = torch.from_numpy(np.stack([r.given[number] for r in self.recorders]))
         return symbols.to(self.device).contiguous(memory_format=self.format)
+
+    def modes(self, half, index):
+        def bits(bit, table):
+            self.asked.append(table.cpu().numpy())
+            return self.give(3 * half + bit)
+
+        return walk_modes(index, bits)
+
+    def symbols(self, part, index, mean):
+        self.asked += [index.cpu().numpy(), mean.cpu().numpy()]
+        return self.give(BITS + part)
 
 
 def hyper_symbols(size, seed, spread=3.0):
     rng = np.random.default_rng(seed)
     shape = (SMALL.hyper, math.ceil(size[0] / 64), math.ceil(size[1] / 64))
     return np.clip(np.round(rng.laplace(size=shape) * spread), -32768, 32767).astype(np.int64)
-
-
-def live_channels(count):
-    """The first `count` channels are coded."""
-    return np.arange(SMALL.latent) < count
 
 
 def inside_image(size):
@@ -79,37 +96,40 @@ def as_tensors(arrays):
 
 
 def run_reference(arrays, size, rate, live, seeds=(0,), spread=2.0):
-    """Recorders and latents [N,C,h,w] of one made-up image for each seed."""
+    """Recorders, latents [N,C,h,w] and modes [N,h,w] of one made-up image for each seed."""
     recorders = [Recorder(seed, spread) for seed in seeds]
-    latents = [
+    results = [
         decode_latent(
-            arrays, hyper_symbols(size, s, spread), rate, size, live_channels(live), True, r
+            arrays, hyper_symbols(size, s, spread), rate, size, live, True, r.bits, r.symbols
         )
         for s, r in zip(seeds, recorders, strict=True)
     ]
-    return recorders, np.stack(latents)
+    latents, modes = zip(*results, strict=True)
+    return recorders, np.stack(latents), np.stack(modes)
 
 
 def run_torch(
     arrays, size, rate, live, recorders, seeds=(0,), spread=2.0, device="cpu", channels_last=False
 ):
-    """What the torch implementation asks for, and its latents."""
+    """What the torch implementation asks for, its latents and modes."""
     entropy = IntegerEntropy(as_tensors(arrays), True, torch.device(device))
     z = torch.from_numpy(np.stack([hyper_symbols(size, seed, spread) for seed in seeds])).to(device)
     if channels_last:
         z = z.contiguous(memory_format=torch.channels_last)
-    mask = torch.from_numpy(live_channels(live)).to(device)
+    mask, inside = torch.from_numpy(live).to(device), inside_image(size).to(device)
     playback = Playback(recorders, device, channels_last)
-    latent = entropy.code(z, rate, mask, inside_image(size).to(device), playback)
-    return playback.asked, latent.cpu().numpy()
+    latent, modes = entropy.code(z, rate, mask, inside, playback.modes, playback.symbols)
+    return playback.asked, latent.cpu().numpy(), modes.cpu().numpy()
 
 
-def assert_same(recorders, expected, asked, latent):
+def assert_same(reference, asked, latent, modes):
+    recorders, latents, expected_modes = reference
     for k, recorder in enumerate(recorders):
-        assert len(recorder.asked) == len(asked) == 8
+        assert len(recorder.asked) == len(asked) == BITS + 2 * PARTS
         for ours, theirs in zip(asked, recorder.asked, strict=True):
             assert np.array_equal(ours[k], theirs)
-    assert np.array_equal(latent, (expected / 16).astype(np.float32))
+    assert np.array_equal(modes, expected_modes)
+    assert np.array_equal(latent, (latents / 16).astype(np.float32))
 
 
 @pytest.fixture
@@ -118,31 +138,47 @@ def arrays(weights_path):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-# Colour, gray, and a model with more near channels than luma.
-@pytest.mark.parametrize("live", [SMALL.latent, SMALL.luma, SMALL.linear - 3])
+@pytest.mark.parametrize("live", [COLOUR, GRAY], ids=["colour", "gray"])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("size", SIZES)
 def test_same_as_the_reference(arrays, size, rate, live, device):
-    recorders, expected = run_reference(arrays, size, rate, live)
-    assert_same(recorders, expected, *run_torch(arrays, size, rate, live, recorders, device=device))
+    reference = run_reference(arrays, size, rate, live)
+    assert_same(reference, *run_torch(arrays, size, rate, live, reference[0], device=device))
 
 
 def test_the_made_up_case_is_not_trivial(arrays):
     """Else the tests of this file would hold for a model that says nothing."""
-    (recorder,), expected = run_reference(arrays, (130, 70), 31, SMALL.latent)
-    indices, means = recorder.asked[0::2], recorder.asked[1::2]
-    for index, mean in zip(indices, means, strict=True):
+    (recorder,), latent, modes = run_reference(arrays, (130, 70), 31, COLOUR)
+    for index in recorder.asked[:BITS]:
+        assert index.max() >= 64 and len(np.unique(index)) > 4
+    indices, means = recorder.asked[BITS::2], recorder.asked[BITS + 1 :: 2]
+    for part, (index, mean) in enumerate(zip(indices, means, strict=True)):
         assert len(np.unique(index)) > 8
-        assert len(np.unique(mean)) > 20
-    assert len(np.unique(expected)) > 100
+        assert mean.any() == (part % 2 == 0)
+        assert part % 2 or len(np.unique(mean)) > 20
+    assert len(np.unique(latent)) > 100
+    assert set(np.unique(modes)) == set(range(8))
+    assert len(np.unique(arrays["base_mode"])) > 20
+    assert set(np.unique(arrays["aligned"])) == {0, 1}
 
 
 def test_outside_the_image_and_chroma_of_gray_are_not_coded(arrays):
-    (recorder,), _ = run_reference(arrays, (1, 1), 63, SMALL.luma)
-    coded = sum(int((index > 0).sum()) for index in recorder.asked[0::2])
-    assert 0 < coded <= SMALL.luma
-    (recorder,), latent = run_reference(arrays, (64, 64), 63, SMALL.luma)
-    assert not latent[SMALL.luma :].any()
+    (recorder,), _, modes = run_reference(arrays, (1, 1), 63, GRAY)
+    bits, parts = recorder.asked[:BITS], recorder.asked[BITS::2]
+    assert [int((index > 0).sum()) for index in bits] == [1, 1, 1, 0, 0, 0]
+    assert 0 < sum(int((index > 0).sum()) for index in parts) <= GRAY.sum()
+    assert modes[0, 0, 0] and np.count_nonzero(modes) == 1
+    _, latent, _ = run_reference(arrays, (64, 64), 63, GRAY)
+    assert not latent[0, ~GRAY].any() and latent[0, GRAY].any()
+
+
+@pytest.mark.parametrize(
+    ("symbols", "mode"), [((1, 0, 0), 4), ((0, 0, 1), 1), ((-1, 5, -3), 2), ((32767, -32768, 2), 5)]
+)
+def test_a_flag_above_zero_is_a_one(symbols, mode):
+    index = torch.full((1, 2, 7, 1, 1), 64.0)
+    modes = walk_modes(index, lambda bit, table: torch.full_like(table, symbols[bit]))
+    assert modes.flatten().tolist() == [mode, mode]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -152,7 +188,7 @@ def test_outside_the_image_and_chroma_of_gray_are_not_coded(arrays):
 def test_nothing_around_it_matters(arrays, device, channels_last, threads, autocast):
     """Threads, batch, memory format, autocast: batch of 4 against 4 single references."""
     size, seeds = (130, 200), (1, 2, 3, 4)
-    recorders, expected = run_reference(arrays, size, 31, SMALL.latent, seeds)
+    reference = run_reference(arrays, size, 31, COLOUR, seeds)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     around = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
@@ -162,15 +198,15 @@ def test_nothing_around_it_matters(arrays, device, channels_last, threads, autoc
                 arrays,
                 size,
                 31,
-                SMALL.latent,
-                recorders,
+                COLOUR,
+                reference[0],
                 seeds,
                 device=device,
                 channels_last=channels_last,
             )
     finally:
         torch.set_num_threads(before)
-    assert_same(recorders, expected, *result)
+    assert_same(reference, *result)
 
 
 def at_the_bounds(arrays, seed):
@@ -192,7 +228,9 @@ def at_the_bounds(arrays, seed):
             extreme[name] = array.copy()
     extreme["step"] = rng.integers(1, 2**31, arrays["step"].shape).astype(np.int32)
     extreme["hyper_step"] = rng.integers(1, 2**31, arrays["hyper_step"].shape).astype(np.int32)
-    extreme["base"] = rng.integers(-(2**15), 2**15, arrays["base"].shape).astype(np.int16)
+    for name in ("base", "base_mode", "mode_base"):
+        extreme[name] = rng.integers(-(2**15), 2**15, arrays[name].shape).astype(np.int16)
+    extreme["aligned"] = rng.integers(0, 2, arrays["aligned"].shape).astype(np.uint8)
     extreme["start"] = rng.integers(-300, 300, arrays["start"].shape).astype(np.int16)
     sums = [np.abs(extreme[n].astype(np.int64)).reshape(len(extreme[n]), -1).sum(1).max()
             for n in ("hyper_linear", "predict.2")]  # fmt: skip
@@ -207,9 +245,9 @@ def at_the_bounds(arrays, seed):
 def test_extreme_weights_and_symbols(arrays, seed, spread, device):
     extreme = at_the_bounds(arrays, seed)
     size = (130, 70)
-    recorders, expected = run_reference(extreme, size, 31, SMALL.latent, spread=spread)
-    result = run_torch(extreme, size, 31, SMALL.latent, recorders, spread=spread, device=device)
-    assert_same(recorders, expected, *result)
+    reference = run_reference(extreme, size, 31, COLOUR, spread=spread)
+    result = run_torch(extreme, size, 31, COLOUR, reference[0], spread=spread, device=device)
+    assert_same(reference, *result)
 
 
 def test_weights_beyond_the_bounds_are_refused(arrays):
@@ -218,6 +256,13 @@ def test_weights_beyond_the_bounds_are_refused(arrays):
     extreme["gain"] = extreme["gain"] + 2
     with pytest.raises(ModelError, match="too large"):
         IntegerEntropy(as_tensors(extreme), True, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("value", [2, 255])
+def test_aligned_is_zero_or_one(arrays, value):
+    arrays["aligned"][3, 1] = value
+    with pytest.raises(ModelError, match="out of range"):
+        IntegerEntropy(as_tensors(arrays), True, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("rotate", [False, True])
@@ -239,13 +284,22 @@ def test_the_reference_decodes_what_the_codec_writes(weights_path, released, cha
     z_index = np.repeat(arrays["hyper_index"][rate], 2 * 2)
     z = unpacker.next(z_index).astype(np.int64).reshape(-1, 2, 2)
 
-    def coder(p, index, mean):
+    def take(index):
         symbols = unpacker.next(index.astype(np.uint8).ravel())
         return symbols.astype(np.int64).reshape(index.shape)
 
-    latent = decode_latent(
-        arrays, z, rate, size, live_channels(SMALL.luma if gray else SMALL.latent), True, coder
+    expected, expected_modes = decode_latent(
+        arrays,
+        z,
+        rate,
+        size,
+        GRAY if gray else COLOUR,
+        True,
+        lambda half, bit, index: take(index),
+        lambda part, index, mean: take(index),
     )
     unpacker.finish()
-    ours = codec.decode_symbols(released, payload, rate, size, gray)
-    assert np.array_equal(ours[0].numpy(), (latent / 16).astype(np.float32))
+    assert rate == 0 or len(np.unique(expected_modes)) > 2
+    latent, modes = codec.decode_symbols(released, payload, rate, size, gray)
+    assert np.array_equal(latent[0].numpy(), (expected / 16).astype(np.float32))
+    assert np.array_equal(modes[0].numpy(), expected_modes)

@@ -7,39 +7,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nets.reference import synthesise
+from nets.reference import chroma_channels, synthesise
 from safetensors.numpy import load_file
 from small_model import SMALL
 
 from mvmic_codec.codec import reconstruct
 from mvmic_codec.nets import identity
-from mvmic_codec.nets.integer import EXACT, LEVEL_MAX, MEAN_MAX, PASSES
+from mvmic_codec.nets.integer import EXACT, LEVEL_MAX, MEAN_MAX
 from mvmic_codec.nets.transforms import RATES
 
 TEXT = (Path(__file__).parents[2] / "formats/model.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| `entropy\.(\S+)` \| (\w+) \| ([^|]+) \|", TEXT, re.MULTILINE)
+ROWS = re.findall(
+    r"^\| `entropy\.(\S+)` \| (\w+) \| ([^|]+) \| (?:k = ([\d, ]+):)?", TEXT, re.MULTILINE
+)
 
 
 def size_of(word, array):
-    """A size as the page writes it: 64, C, 16N, W+N+C; V is whatever it is."""
-    sizes = {"C": SMALL.latent, "N": SMALL.linear, "W": SMALL.context, "Z": SMALL.hyper}
+    """A size as the page writes it: 64, C, 16N, W+C-N; V is whatever it is."""
+    sizes = {"C": SMALL.latent, "N": SMALL.near, "W": SMALL.context, "Z": SMALL.hyper}
     if word == "V":
         return array.shape[-1]
-    parts = [re.fullmatch(r"(\d*)([A-Z]?)", part).groups() for part in word.split("+")]
-    return sum(int(number or 1) * sizes.get(letter, 1) for number, letter in parts)
+    terms = [
+        re.fullmatch(r"([+-]?)(\d*)([A-Z]?)", term).groups()
+        for term in re.findall(r"[+-]?[^+-]+", word)
+    ]
+    return sum(int(sign + (number or "1")) * sizes.get(letter, 1) for sign, number, letter in terms)
 
 
 def described(arrays):
     """Name -> (type, shape) by the page's table."""
     found = {}
     layers = []
-    for name, kind, shape in ROWS:
-        count = {"p": PASSES, "q": PASSES - 1}
-        letter = re.search(r"\.([pq])\.", name)
+    for name, kind, shape, places in ROWS:
         names = [name]
-        if letter:
-            places = range(count[letter[1]])
-            names = [name.replace(letter[0], f".{k}.") for k in places]
+        if ".k." in name:
+            names = [name.replace(".k.", f".{k}.") for k in places.split(", ")]
         if name.startswith("LAYER"):
             names = [name.replace("LAYER", layer) for layer in layers]
         for each in names:
@@ -78,7 +80,7 @@ def test_fingerprint_as_described(weights_path):
 def test_numbers():
     assert RATES == 64
     assert f"below 2^{EXACT.bit_length() - 1}," in TEXT
-    assert f"clamp(near(v), -2^{LEVEL_MAX.bit_length() - 1}, " in TEXT
+    assert f"V_p = clamp(v, -2^{LEVEL_MAX.bit_length() - 1}, " in TEXT
     assert f"m = clamp(m, -2^{MEAN_MAX.bit_length() - 1}, " in TEXT
 
 
@@ -88,16 +90,19 @@ def test_synthesis_as_described(weights_path, released, channels, rate):
     """The page's formulas in float64 against what decoding gives."""
     size = (100, 140)
     rng = np.random.default_rng(rate)
+    chroma = chroma_channels(SMALL.latent, SMALL.near_luma, SMALL.near_chroma)
     y = rng.normal(size=(SMALL.latent, 8, 12)) * 60
-    y[SMALL.luma if channels == 1 else SMALL.latent :] = 0
+    if channels == 1:
+        y[chroma] = 0
     latent = torch.from_numpy(y.astype(np.float32))[None]
-    planes = reconstruct(released, latent, rate, size, channels == 1)
-    expected = synthesise(load_file(weights_path), y, rate, size)
+    modes = rng.integers(0, 8, (8, 12))
+    planes = reconstruct(released, latent, torch.from_numpy(modes)[None], rate, size, channels == 1)
+    expected = synthesise(load_file(weights_path), y, modes, chroma, rate, size)
     if channels == 1:
         # Gray is the luma axis alone: (R + G + B) / 3, where nothing was clamped.
         inside = ((expected > 0) & (expected < 1)).all(0)
         assert inside.mean() > 0.3
-        assert np.abs(planes[0] - expected.mean(0))[inside].max() < 1e-3
+        assert np.abs(planes[0] - expected.mean(0))[inside].max() < 1e-5
     else:
         assert planes.shape == expected.shape
-        assert np.abs(planes - expected).max() < 1e-3
+        assert np.abs(planes - expected).max() < 1e-5

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import torch
 
 from mvmic_codec import ans
-from mvmic_codec.nets.entropy import TABLES
+from mvmic_codec.nets.entropy import FLAG_TABLES, TABLES, flag_logit
 from mvmic_codec.nets.integer import scale_ladder
-from mvmic_codec.nets.tables import TOTAL, logistic_table, make_tables
+from mvmic_codec.nets.tables import TOTAL, flag_table, logistic_table, make_tables
 
 SCALES = scale_ladder().numpy()
+ODDS = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64)).numpy()
 ESCAPE_BITS = 16
 
 
@@ -51,8 +53,24 @@ def test_bits_are_close_to_the_entropy(scale):
     assert (exact * bits).sum() - entropy < max(0.01 * entropy, 0.002)
 
 
+def test_flag_tables():
+    """Entries -1, 0, 1, escape; the odds rise evenly and are symmetric."""
+    tables = np.stack([flag_table(each) for each in ODDS])
+    assert tables.shape == (FLAG_TABLES, 4)
+    assert (tables.sum(1) == TOTAL).all()
+    assert (tables[:, [0, 3]] == 1).all() and (tables >= 1).all()
+    odds = np.log(tables[:, 2] / tables[:, 1])
+    assert np.allclose(odds, ODDS, atol=0.15)
+    assert np.array_equal(tables[:, 2], tables[::-1, 1])
+    assert np.allclose(np.diff(ODDS), 0.4) and np.diff(odds).min() > 0.2
+    for extreme in (-30, 30):
+        assert flag_table(extreme).min() == 1 and flag_table(extreme).sum() == TOTAL
+
+
 def test_arrays_are_what_the_coder_takes():
-    half, cdf = make_tables(SCALES)
+    half, cdf = make_tables(SCALES, ODDS)
     assert half.dtype == cdf.dtype == np.uint16
-    assert ans.Tables(half, cdf).count == TABLES
+    assert ans.Tables(half, cdf).count == TABLES + FLAG_TABLES == 96
     assert int(half.max()) <= 255
+    assert (half[TABLES:] == 1).all()
+    assert np.array_equal(np.diff(cdf[TABLES:, :5].astype(int)), [flag_table(o) for o in ODDS])
