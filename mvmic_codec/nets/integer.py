@@ -210,25 +210,6 @@ class IntegerEntropy:
         size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
         return torch.sign(q) * size
 
-    def code(
-        self,
-        z: Tensor,
-        rate: int,
-        live: Tensor,
-        inside: Tensor,
-        mode_coder: ModeCoder,
-        coder: Coder,
-    ) -> tuple[Tensor, Tensor]:
-        """Run all passes over a batch of images of one size.
-
-        z [B,Z,h/2,w/2] symbols; live [C] bool, False for channels that are not coded; inside
-        [2h,2w] bool at 1/16, False for sites wholly outside the image; h, w are at 1/32.
-        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
-        [B,2h,2w] (int64).
-        """
-        with torch.autocast(self.device.type, enabled=False):
-            return self._code(z.double(), rate, live, inside, mode_coder, coder)
-
     def code_modes(
         self, features: Tensor, rate: int, inside_cells: Tensor, mode_coder: ModeCoder
     ) -> tuple[Tensor, Tensor]:
@@ -249,7 +230,7 @@ class IntegerEntropy:
             known = self.layer(f"mode_merge.{half}", merged).clamp(0, 255)
         return modes, known
 
-    def _code(
+    def code(
         self,
         z: Tensor,
         rate: int,
@@ -258,53 +239,64 @@ class IntegerEntropy:
         mode_coder: ModeCoder,
         coder: Coder,
     ) -> tuple[Tensor, Tensor]:
-        step = self.step[rate][:, None, None]
-        gain = self.gain[rate][:, None, None]
-        z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
-        from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
-        linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
-        features = shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
-        features = (features + self.start[rate][:, None, None]).clamp(0, 255)
-        inside_cells = unshuffle(inside[None, None], 2)[0]
-        alive = live[:, None, None]
-        mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
-        modes = shuffle(mode_cells, 2)[:, 0]
-        # As cells [B,4C,h,w], so that self.sites picks from them as from a latent.
-        offset = unshuffle(F.embedding(modes, self.base_mode).permute(0, 3, 1, 2), 2)
-        aligned = unshuffle(F.embedding(modes, self.aligned).permute(0, 3, 1, 2), 2)
+        """Run all passes over a batch of images of one size.
 
-        levels: list[Tensor] = []
-        latents: list[Tensor] = []
-        q = z
-        for part in range(PARTS):
-            p, far = divmod(part, 2)
-            places = self.places(part)
-            mine = places // 4
-            if part:
-                shaped = self.compand(q)
-                seen = [shaped, shaped.abs()] if far else [shaped.abs()]
-                merged = torch.cat([features, *seen], 1)
-                features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
-            deep = self.layer(f"think.{part}", features).clamp(0, 255)
-            index = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
-            index = index + offset[:, places]
-            index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
-            index = index * (alive[mine] & inside_cells[places % 4])
-            mean = torch.zeros_like(index)
-            if not far:
-                linear = linear_from_z[p]
-                if p:
-                    linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
-                same = aligned[:, places]
-                mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS) * same
-                mean = mean + self.layer(f"means.{p}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
-                mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
+        z [B,Z,h/2,w/2] symbols; live [C] bool, False for channels that are not coded; inside
+        [2h,2w] bool at 1/16, False for sites wholly outside the image; h, w are at 1/32.
+        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
+        [B,2h,2w] (int64).
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            z = z.double()
+            step = self.step[rate][:, None, None]
+            gain = self.gain[rate][:, None, None]
+            z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
+            from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
+            linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
+            features = shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
+            features = (features + self.start[rate][:, None, None]).clamp(0, 255)
+            inside_cells = unshuffle(inside[None, None], 2)[0]
+            alive = live[:, None, None]
+            mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
+            modes = shuffle(mode_cells, 2)[:, 0]
+            # As cells [B,4C,h,w], so that self.sites picks from them as from a latent.
+            offset = unshuffle(F.embedding(modes, self.base_mode).permute(0, 3, 1, 2), 2)
+            aligned = unshuffle(F.embedding(modes, self.aligned).permute(0, 3, 1, 2), 2)
 
-            symbol = coder(part, index, mean).double()
-            q = symbol * FRACTION + mean
-            v = floor_shift(q * step[mine], STEP_BITS)
-            if not far:
-                levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * same)
-            latents.append(v)
-        flat = torch.cat(latents, 1)[:, self.order]
-        return (shuffle(flat, 2) / FRACTION).float(), modes
+            levels: list[Tensor] = []
+            latents: list[Tensor] = []
+            q = z
+            for part in range(PARTS):
+                p, far = divmod(part, 2)
+                places = self.places(part)
+                mine = places // 4
+                if part:
+                    shaped = self.compand(q)
+                    seen = [shaped, shaped.abs()] if far else [shaped.abs()]
+                    merged = torch.cat([features, *seen], 1)
+                    features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
+                deep = self.layer(f"think.{part}", features).clamp(0, 255)
+                index = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
+                index = index + offset[:, places]
+                index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
+                index = index * (alive[mine] & inside_cells[places % 4])
+                mean = torch.zeros_like(index)
+                if not far:
+                    linear = linear_from_z[p]
+                    if p:
+                        linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
+                    same = aligned[:, places]
+                    mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS) * same
+                    mean = mean + self.layer(f"means.{p}", deep).clamp(
+                        -DEEP_MEAN_MAX, DEEP_MEAN_MAX
+                    )
+                    mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
+
+                symbol = coder(part, index, mean).double()
+                q = symbol * FRACTION + mean
+                v = floor_shift(q * step[mine], STEP_BITS)
+                if not far:
+                    levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * same)
+                latents.append(v)
+            flat = torch.cat(latents, 1)[:, self.order]
+            return (shuffle(flat, 2) / FRACTION).float(), modes
