@@ -117,9 +117,10 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
     return divide(x, 2**bits)
 
 
-# Called once for every part of a pass with (part, table index, mean m), each [B,n,h,w] at 1/32, for
-# the symbols; IntegerEntropy.places(part) says which channels and sites these are.
-Coder = Callable[[int, Tensor, Tensor], Tensor]
+# Called once for every part of a pass with (part, table index, mean m, what linear prediction gives
+# of m in a mode that is aligned), each [B,n,h,w] at 1/32, for the symbols;
+# IntegerEntropy.places(part) says which channels and sites these are.
+Coder = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 # Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
 # the modes [B,2,h,w] of the two sites SITE_ORDER[2 * half : 2 * half + 2] of every cell.
 ModeCoder = Callable[[int, Tensor], Tensor]
@@ -145,10 +146,6 @@ class IntegerEntropy:
         def wide(name: str) -> Tensor:
             return arrays[name].to(device=device, dtype=torch.float64)
 
-        def wide_power(name: str) -> Tensor:
-            shift = arrays[name].to(device=device, dtype=torch.int64)
-            return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
-
         self.device = device
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
         self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
@@ -156,6 +153,21 @@ class IntegerEntropy:
         self.aligned = wide("aligned")
         self.hyper_index = arrays["hyper_index"].to(device)
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
+        self.sites = pass_sites(self.channels, rotate).to(device)
+        self.order = torch.argsort(self.sites.flatten())
+        self.check_bounds(arrays)
+        self.take_networks(arrays)
+
+    def take_networks(self, arrays: Mapping[str, Tensor]) -> None:
+        """Keep the weights of all convolutions, ready to use."""
+
+        def wide(name: str) -> Tensor:
+            return arrays[name].to(device=self.device, dtype=torch.float64)
+
+        def wide_power(name: str) -> Tensor:
+            shift = arrays[name].to(device=self.device, dtype=torch.int64)
+            return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
+
         self.hyper_linear = wide("hyper_linear")
         self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
         # weight, bias, and what the sum is divided by
@@ -163,19 +175,16 @@ class IntegerEntropy:
             name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
             for name in LAYERS
         }
-        self.sites = pass_sites(self.channels, rotate).to(device)
-        self.order = torch.argsort(self.sites.flatten())
-        self.check_bounds()
 
-    def check_bounds(self) -> None:
+    def check_bounds(self, arrays: Mapping[str, Tensor]) -> None:
         """Raise ModelError unless every sum stays under 2^52 whatever the input."""
 
-        def largest_sum(weight: Tensor, peak: int) -> float:
-            return float(weight.abs().flatten(1).sum(1).max()) * peak
+        def largest_sum(name: str, peak: int) -> float:
+            return float(arrays[name].double().abs().flatten(1).sum(1).max()) * peak
 
-        layers = max(largest_sum(weight, 255) for weight, _, _ in self.layers.values())
-        linear = largest_sum(self.hyper_linear, LEVEL_MAX)
-        linear += max(largest_sum(weight, LEVEL_MAX) for weight in self.predict)
+        layers = max(largest_sum(f"{name}.weight", 255) for name in LAYERS)
+        linear = largest_sum("hyper_linear", LEVEL_MAX)
+        linear += max(largest_sum(f"predict.{p}", LEVEL_MAX) for p in range(PASSES - 1))
         means = linear / 2**LINEAR_BITS * float(self.gain.max())
         levels = (2**15 * FRACTION + MEAN_MAX) * float(
             torch.maximum(self.step.max(), self.hyper_step.max())
@@ -280,19 +289,21 @@ class IntegerEntropy:
                 index = index + offset[:, places]
                 index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
                 index = index * (alive[mine] & inside_cells[places % 4])
-                mean = torch.zeros_like(index)
+                mean = predicted = torch.zeros_like(index)
                 if not far:
                     linear = linear_from_z[p]
                     if p:
                         linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
                     same = aligned[:, places]
-                    mean = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS) * same
-                    mean = mean + self.layer(f"means.{p}", deep).clamp(
+                    predicted = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS)
+                    # Beyond twice MEAN_MAX the sum is MEAN_MAX whatever the networks add.
+                    predicted = predicted.clamp(-2 * MEAN_MAX, 2 * MEAN_MAX)
+                    mean = predicted * same + self.layer(f"means.{p}", deep).clamp(
                         -DEEP_MEAN_MAX, DEEP_MEAN_MAX
                     )
                     mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
 
-                symbol = coder(part, index, mean).double()
+                symbol = coder(part, index, mean, predicted).double()
                 q = symbol * FRACTION + mean
                 v = floor_shift(q * step[mine], STEP_BITS)
                 if not far:

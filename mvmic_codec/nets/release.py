@@ -23,7 +23,10 @@ from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity
 from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, integerise
+from .intnet import fast_paths
 from .model import HyperAnalysis, Model, Shape, make_transforms
+from .native import NativeEntropy
+from .tables import magnitude_bits
 from .transforms import Analysis, BlockTransform, Synthesis
 
 ENTROPY = "entropy."
@@ -83,7 +86,16 @@ class Release:
     synthesis: Synthesis
     entropy: IntegerEntropy
     tables: ans.Tables
+    bits: Tensor  # see symbol_bits
     device: torch.device
+
+    def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
+        """Bits of symbols by the indices of their tables and their magnitudes, both int64.
+
+        0 for table 0, which codes nothing.
+        """
+        out: Tensor = self.bits[table, magnitude.clamp(max=self.bits.shape[1] - 1)]
+        return out
 
 
 @lru_cache(maxsize=4)
@@ -107,7 +119,8 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         net.load_state_dict(part)
         net.to(device).eval().requires_grad_(False)
     integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
-    tables = ans.Tables(integers["table_half"].numpy(), integers["table_cdf"].numpy())
+    half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
+    tables = ans.Tables(half, cdf)
     return Release(
         identity=identity,
         shape=shape,
@@ -115,10 +128,21 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         blocks=blocks,
         hyper_analysis=hyper_analysis,
         synthesis=synthesis,
-        entropy=IntegerEntropy(integers, shape.rotate, device),
+        entropy=make_entropy(integers, shape.rotate, device),
         tables=tables,
+        bits=torch.from_numpy(magnitude_bits(half, cdf)).to(device),
         device=device,
     )
+
+
+def make_entropy(arrays: dict[str, Tensor], rotate: bool, device: torch.device) -> IntegerEntropy:
+    """The fastest exact evaluation there is: C where the processor and the weights allow it."""
+    if device.type == "cpu" and fast_paths():
+        try:
+            return NativeEntropy(arrays, rotate, fast_paths()[-1])
+        except OverflowError:
+            pass  # sums that need more than 32 bits: doubles hold them
+    return IntegerEntropy(arrays, rotate, device)
 
 
 @torch.no_grad()

@@ -58,3 +58,20 @@ def make_tables(
         half[t] = (len(row) - 2) // 2
         cdf[t, 1 : len(row) + 1] = np.cumsum(row)
     return half, cdf
+
+
+def magnitude_bits(
+    half: npt.NDArray[np.uint16], cdf: npt.NDArray[np.uint16]
+) -> npt.NDArray[np.float32]:
+    """Bits [T,M] of a symbol by table and magnitude; the last column is the escape for all above.
+
+    Table 0 codes nothing and takes none.
+    """
+    largest = int(half.max())
+    bits = np.zeros((len(half), largest + 2), np.float32)
+    for t in range(1, len(half)):
+        own = int(half[t])
+        frequency = np.diff(cdf[t, : 2 * own + 3].astype(np.float64))
+        bits[t] = np.log2(TOTAL / frequency[-1]) + 16
+        bits[t, : own + 1] = np.log2(TOTAL / frequency[own : 2 * own + 1])
+    return bits

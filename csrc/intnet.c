@@ -1,0 +1,517 @@
+#include "intnet.h"
+
+#include <string.h>
+
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
+#define INTNET_X86 1
+#include <immintrin.h>
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define INTNET_INLINE static inline __attribute__((always_inline))
+#elif defined(_MSC_VER)
+#define INTNET_INLINE static __forceinline
+#else
+#define INTNET_INLINE static inline
+#endif
+
+/* For loops whose count is a constant: without it accumulators would live in memory. */
+#if defined(__clang__)
+#define INTNET_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define INTNET_UNROLL _Pragma("GCC unroll 8")
+#else
+#define INTNET_UNROLL
+#endif
+
+/* A tile: sums of this many positions of a row, for this many groups of outputs. */
+#define TILE_POSITIONS 6
+#define TILE_GROUPS 4
+
+#define FRACTION_BITS 4
+#define TABLE_LAST 63
+#define STEP_BITS 12
+#define GAIN_BITS 20
+#define LINEAR_BITS 12
+#define LEVEL_MAX ((int64_t)1 << 23)
+#define MEAN_MAX ((int64_t)1 << 18)
+#define DEEP_MEAN_MAX 127
+
+int intnet_path_usable(IntnetPath path)
+{
+    switch (path) {
+    case INTNET_PORTABLE: return 1;
+#ifdef INTNET_X86
+    case INTNET_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case INTNET_VNNI:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+#endif
+    default: return 0;
+    }
+}
+
+/* Where the inputs of one tile lie: at[0] of the first tap of the first position. */
+typedef struct {
+    const uint8_t *at;
+    size_t row;    /* bytes from one row of the map to the next */
+    size_t stride; /* bytes from one position to the next */
+    uint32_t size;
+} Window;
+
+/* The raw sums of `positions` times `groups` groups of outputs, weights of the groups
+ * `group_pitch` bytes apart: sums[position][group][INTNET_LANES]. */
+INTNET_INLINE void tile_portable(Window in, const int8_t *weight, size_t group_pitch,
+                                 int positions, int groups, int32_t *sums)
+{
+    for (int p = 0; p < positions; p++)
+        for (int g = 0; g < groups; g++) {
+            int32_t total[INTNET_LANES] = {0};
+            const int8_t *w = weight + (size_t)g * group_pitch;
+            for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
+                const uint8_t *x = in.at + (tap / in.size) * in.row
+                                   + (tap % in.size + (size_t)p) * in.stride;
+                for (size_t c = 0; c < in.stride; c += 4, w += 4 * INTNET_LANES)
+                    for (int o = 0; o < INTNET_LANES; o++)
+                        total[o] += x[c] * w[4 * o] + x[c + 1] * w[4 * o + 1]
+                                    + x[c + 2] * w[4 * o + 2] + x[c + 3] * w[4 * o + 3];
+            }
+            memcpy(sums + (p * groups + g) * INTNET_LANES, total, sizeof total);
+        }
+}
+
+#ifdef INTNET_X86
+
+/* Four bytes of input meet four weights of each of eight outputs, as 16-bit integers: products
+ * fit, and pairs of them are added in 32 bits. */
+__attribute__((target("avx2"))) INTNET_INLINE void
+tile_avx2(Window in, const int8_t *weight, size_t group_pitch, int positions, int groups,
+          int32_t *sums)
+{
+    for (int g = 0; g < groups; g++)
+        for (int first = 0; first < positions; first += 3) {
+            __m256i total[3][4];
+            const int8_t *w = weight + (size_t)g * group_pitch;
+            int n = positions < 3 ? positions : 3;
+            INTNET_UNROLL
+            for (int p = 0; p < n; p++)
+                for (int k = 0; k < 4; k++)
+                    total[p][k] = _mm256_setzero_si256();
+            for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
+                const uint8_t *x = in.at + (tap / in.size) * in.row
+                                   + (tap % in.size + (size_t)first) * in.stride;
+                for (size_t c = 0; c < in.stride; c += 4, w += 4 * INTNET_LANES) {
+                    __m256i v[4];
+                    INTNET_UNROLL
+                    for (int k = 0; k < 4; k++)
+                        v[k] = _mm256_cvtepi8_epi16(
+                            _mm_loadu_si128((const __m128i *)(const void *)(w + 16 * k)));
+                    INTNET_UNROLL
+                    for (int p = 0; p < n; p++) {
+                        int32_t four;
+                        memcpy(&four, x + (size_t)p * in.stride + c, 4);
+                        __m256i u =
+                            _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
+                        INTNET_UNROLL
+                        for (int k = 0; k < 4; k++)
+                            total[p][k] =
+                                _mm256_add_epi32(total[p][k], _mm256_madd_epi16(u, v[k]));
+                    }
+                }
+            }
+            INTNET_UNROLL
+            for (int p = 0; p < n; p++) {
+                int32_t *out = sums + ((first + p) * groups + g) * INTNET_LANES;
+                INTNET_UNROLL
+                for (int k = 0; k < 2; k++) {
+                    __m256i pairs = _mm256_hadd_epi32(total[p][2 * k], total[p][2 * k + 1]);
+                    _mm256_storeu_si256((__m256i *)(void *)(out + 8 * k),
+                                        _mm256_permute4x64_epi64(pairs, 0xD8));
+                }
+            }
+        }
+}
+
+/* One instruction for what tile_avx2 does in many: unsigned times signed bytes, four products
+ * added to a 32-bit sum, without saturation. */
+__attribute__((target("avx512f,avx512vnni"))) INTNET_INLINE void
+tile_vnni(Window in, const int8_t *weight, size_t group_pitch, int positions, int groups,
+          int32_t *sums)
+{
+    __m512i total[TILE_POSITIONS][TILE_GROUPS];
+    INTNET_UNROLL
+    for (int p = 0; p < positions; p++)
+        INTNET_UNROLL
+        for (int g = 0; g < groups; g++)
+            total[p][g] = _mm512_setzero_si512();
+    for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
+        const uint8_t *x = in.at + (tap / in.size) * in.row + (tap % in.size) * in.stride;
+        for (size_t c = 0; c < in.stride; c += 4, weight += 4 * INTNET_LANES) {
+            __m512i v[TILE_GROUPS];
+            INTNET_UNROLL
+            for (int g = 0; g < groups; g++)
+                v[g] = _mm512_loadu_si512(weight + (size_t)g * group_pitch);
+            INTNET_UNROLL
+            for (int p = 0; p < positions; p++) {
+                int32_t four;
+                memcpy(&four, x + (size_t)p * in.stride + c, 4);
+                __m512i u = _mm512_set1_epi32(four);
+                INTNET_UNROLL
+                for (int g = 0; g < groups; g++)
+                    total[p][g] = _mm512_dpbusd_epi32(total[p][g], u, v[g]);
+            }
+        }
+    }
+    INTNET_UNROLL
+    for (int p = 0; p < positions; p++)
+        INTNET_UNROLL
+        for (int g = 0; g < groups; g++)
+            _mm512_storeu_si512(sums + (p * groups + g) * INTNET_LANES, total[p][g]);
+}
+
+#endif
+
+/* Instances whose loops have constant counts; few positions are taken one by one. */
+#define TILE_CASES(kernel)                                                                        \
+    switch (groups) {                                                                             \
+    case 1: one ? kernel(in, w, pitch, 1, 1, sums) : kernel(in, w, pitch, 6, 1, sums); break;     \
+    case 2: one ? kernel(in, w, pitch, 1, 2, sums) : kernel(in, w, pitch, 6, 2, sums); break;     \
+    case 3: one ? kernel(in, w, pitch, 1, 3, sums) : kernel(in, w, pitch, 6, 3, sums); break;     \
+    default: one ? kernel(in, w, pitch, 1, 4, sums) : kernel(in, w, pitch, 6, 4, sums); break;    \
+    }
+
+typedef void Tile(Window in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums);
+
+static void cases_portable(Window in, const int8_t *w, size_t pitch, int one, int groups,
+                           int32_t *sums)
+{
+    TILE_CASES(tile_portable)
+}
+
+#ifdef INTNET_X86
+__attribute__((target("avx2"))) static void cases_avx2(Window in, const int8_t *w, size_t pitch,
+                                                       int one, int groups, int32_t *sums)
+{
+    TILE_CASES(tile_avx2)
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static void
+cases_vnni(Window in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums)
+{
+    TILE_CASES(tile_vnni)
+}
+#endif
+
+static Tile *tile_of(IntnetPath path)
+{
+#ifdef INTNET_X86
+    if (path == INTNET_VNNI)
+        return cases_vnni;
+    if (path == INTNET_AVX2)
+        return cases_avx2;
+#endif
+    (void)path;
+    return cases_portable;
+}
+
+/* Right shifts of negative integers round down in every compiler that we know; the tests look. */
+INTNET_INLINE int64_t divide(int64_t x, int bits)
+{
+    return (x + ((int64_t)1 << (bits - 1))) >> bits;
+}
+
+INTNET_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Calls the body with a tile's sums for every tile of the grid. `y`, `x0` say where it starts,
+ * `count` how many positions it has, `group`, `groups` which outputs. The last tile of a row may
+ * overlap the one before it. */
+typedef void Finish(const IntnetLayer *layer, const int32_t *sums, size_t y, size_t x0, int count,
+                    uint32_t group, int groups, size_t w, void *out, size_t out_stride);
+
+INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
+                             size_t h, size_t w, Finish *finish, void *out, size_t out_stride)
+{
+    Tile *tile = tile_of(path);
+    int32_t sums[TILE_POSITIONS * TILE_GROUPS * INTNET_LANES];
+    size_t pitch = (size_t)layer->size * layer->size * layer->stride * INTNET_LANES;
+    Window in = {NULL, (w + 2) * layer->stride, layer->stride, layer->size};
+    size_t skip = layer->size == 1 ? in.row + in.stride : 0; /* 1x1 looks at the middle */
+    int count = w < TILE_POSITIONS ? 1 : TILE_POSITIONS;
+    for (uint32_t group = 0; group < layer->groups; group += TILE_GROUPS) {
+        int groups = layer->groups - group < TILE_GROUPS ? (int)(layer->groups - group)
+                                                         : TILE_GROUPS;
+        const int8_t *weight = layer->weight + group * pitch;
+        for (size_t y = 0; y < h; y++)
+            for (size_t x = 0; x < w; x += (size_t)count) {
+                size_t x0 = x + (size_t)count > w ? w - (size_t)count : x;
+                in.at = map + skip + y * in.row + x0 * in.stride;
+                tile(in, weight, pitch, count == 1, groups, sums);
+                finish(layer, sums, y, x0, count, group, groups, w, out, out_stride);
+            }
+    }
+}
+
+INTNET_INLINE int32_t result(const IntnetLayer *layer, uint32_t output, int32_t sum)
+{
+    return (sum + layer->bias[output]) >> layer->shift[output];
+}
+
+static void finish_map(const IntnetLayer *layer, const int32_t *sums, size_t y, size_t x0,
+                       int count, uint32_t group, int groups, size_t w, void *out,
+                       size_t out_stride)
+{
+    uint32_t first = group * INTNET_LANES;
+    uint32_t most = (uint32_t)groups * INTNET_LANES;
+    uint32_t n = layer->outputs - first < most ? layer->outputs - first : most;
+    for (int p = 0; p < count; p++, sums += most) {
+        uint8_t *bytes =
+            (uint8_t *)out + ((y + 1) * (w + 2) + x0 + (size_t)p + 1) * out_stride + first;
+        for (uint32_t o = 0; o < n; o++) {
+            int32_t value = result(layer, first + o, sums[o]);
+            bytes[o] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+        }
+    }
+}
+
+static void finish_sums(const IntnetLayer *layer, const int32_t *sums, size_t y, size_t x0,
+                        int count, uint32_t group, int groups, size_t w, void *out,
+                        size_t out_stride)
+{
+    uint32_t first = group * INTNET_LANES;
+    uint32_t most = (uint32_t)groups * INTNET_LANES;
+    uint32_t n = layer->outputs - first < most ? layer->outputs - first : most;
+    for (int p = 0; p < count; p++, sums += most) {
+        int32_t *values = (int32_t *)out + (y * w + x0 + (size_t)p) * out_stride + first;
+        for (uint32_t o = 0; o < n; o++)
+            values[o] = result(layer, first + o, sums[o]);
+    }
+}
+
+void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
+                      size_t w, uint8_t *out, size_t out_stride)
+{
+    layer_run(layer, path, map, h, w, finish_map, out, out_stride);
+    intnet_repeat_edges(out, h, w, out_stride);
+}
+
+void intnet_layer_sums(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
+                       size_t w, int32_t *out)
+{
+    layer_run(layer, path, map, h, w, finish_sums, out, layer->outputs);
+}
+
+void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride)
+{
+    size_t row = (w + 2) * stride;
+    for (size_t y = 1; y <= h; y++) {
+        uint8_t *at = map + y * row;
+        memcpy(at, at + stride, stride);
+        memcpy(at + (w + 1) * stride, at + w * stride, stride);
+    }
+    memcpy(map, map + row, row);
+    memcpy(map + (h + 1) * row, map + h * row, row);
+}
+
+void intnet_merge(const uint8_t *features, size_t features_stride, size_t width, const int32_t *q,
+                  size_t n, const uint8_t compand[256], int with_sign, size_t h, size_t w,
+                  uint8_t *out, size_t out_stride)
+{
+    size_t cells = h * w;
+    for (size_t y = 0; y < h; y++)
+        for (size_t x = 0; x < w; x++) {
+            size_t at = (y + 1) * (w + 2) + x + 1;
+            uint8_t *bytes = out + at * out_stride;
+            memcpy(bytes, features + at * features_stride, width);
+            bytes += width;
+            const int32_t *value = q + y * w + x;
+            for (size_t c = 0; c < n; c++) {
+                int32_t signed_q = value[c * cells];
+                int32_t size = signed_q < 0 ? -signed_q : signed_q;
+                uint8_t magnitude = compand[size > 255 ? 255 : size];
+                if (with_sign) {
+                    bytes[c] = (uint8_t)(INTNET_ZERO + (signed_q < 0 ? -magnitude : magnitude));
+                    bytes[n + c] = magnitude;
+                } else {
+                    bytes[c] = magnitude;
+                }
+            }
+        }
+    intnet_repeat_edges(out, h, w, out_stride);
+}
+
+/* Adds the prediction of outputs first .. outputs - 1 of `positions` positions of a row to `out`;
+ * `in` is the first tap of the first position. */
+INTNET_INLINE void predict_rest(const double *in, size_t row, size_t inputs, const double *weight,
+                                size_t first, size_t outputs, size_t positions, double *out)
+{
+    for (size_t p = 0; p < positions; p++)
+        for (int tap = 0; tap < 9; tap++) {
+            const double *x = in + (size_t)(tap / 3) * row + ((size_t)(tap % 3) + p) * inputs;
+            const double *v = weight + (size_t)tap * inputs * outputs;
+            for (size_t c = 0; c < inputs; c++, v += outputs)
+                for (size_t o = first; o < outputs; o++)
+                    out[p * outputs + o] += x[c] * v[o];
+        }
+}
+
+/* One kernel for both widths of vectors, by a prefix of intrinsics: `positions` times `vectors`
+ * sums stay in registers while all inputs pass by. */
+#define PREDICT_TILE(Vector, prefix, width)                                                       \
+    Vector total[TILE_POSITIONS][TILE_GROUPS];                                                    \
+    INTNET_UNROLL                                                                                 \
+    for (int p = 0; p < positions; p++)                                                           \
+        INTNET_UNROLL                                                                             \
+        for (int k = 0; k < vectors; k++)                                                         \
+            total[p][k] = prefix##_loadu_pd(out + (size_t)p * outputs + (size_t)k * width);       \
+    for (int tap = 0; tap < 9; tap++) {                                                           \
+        const double *x = in + (size_t)(tap / 3) * row + (size_t)(tap % 3) * inputs;              \
+        for (size_t c = 0; c < inputs; c++, weight += outputs) {                                  \
+            Vector v[TILE_GROUPS];                                                                \
+            INTNET_UNROLL                                                                         \
+            for (int k = 0; k < vectors; k++)                                                     \
+                v[k] = prefix##_loadu_pd(weight + (size_t)k * width);                             \
+            INTNET_UNROLL                                                                         \
+            for (int p = 0; p < positions; p++) {                                                 \
+                Vector u = prefix##_set1_pd(x[(size_t)p * inputs + c]);                           \
+                INTNET_UNROLL                                                                     \
+                for (int k = 0; k < vectors; k++)                                                 \
+                    total[p][k] = prefix##_fmadd_pd(u, v[k], total[p][k]);                        \
+            }                                                                                     \
+        }                                                                                         \
+    }                                                                                             \
+    INTNET_UNROLL                                                                                 \
+    for (int p = 0; p < positions; p++)                                                           \
+        INTNET_UNROLL                                                                             \
+        for (int k = 0; k < vectors; k++)                                                         \
+            prefix##_storeu_pd(out + (size_t)p * outputs + (size_t)k * width, total[p][k]);
+
+#ifdef INTNET_X86
+__attribute__((target("avx2,fma"))) INTNET_INLINE void
+predict_tile_avx2(const double *in, size_t row, size_t inputs, const double *weight,
+                  size_t outputs, int positions, int vectors, double *out)
+{
+    PREDICT_TILE(__m256d, _mm256, 4)
+}
+
+__attribute__((target("avx512f"))) INTNET_INLINE void
+predict_tile_avx512(const double *in, size_t row, size_t inputs, const double *weight,
+                    size_t outputs, int positions, int vectors, double *out)
+{
+    PREDICT_TILE(__m512d, _mm512, 8)
+}
+
+__attribute__((target("avx2,fma"))) static size_t
+predict_avx2(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
+             int one, double *out)
+{
+    size_t o = 0;
+    for (; o + 8 <= outputs; o += 8)
+        if (one)
+            predict_tile_avx2(in, row, inputs, weight + o, outputs, 1, 2, out + o);
+        else
+            predict_tile_avx2(in, row, inputs, weight + o, outputs, 6, 2, out + o);
+    return o;
+}
+
+__attribute__((target("avx512f"))) static size_t
+predict_avx512(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
+               int one, double *out)
+{
+    size_t o = 0;
+    for (; o + 32 <= outputs; o += 32)
+        if (one)
+            predict_tile_avx512(in, row, inputs, weight + o, outputs, 1, 4, out + o);
+        else
+            predict_tile_avx512(in, row, inputs, weight + o, outputs, 6, 4, out + o);
+    return o;
+}
+#endif
+
+void intnet_predict(const double *levels, size_t inputs, const double *weight, size_t outputs,
+                    size_t h, size_t w, IntnetPath path, double *out)
+{
+    size_t row = (w + 2) * inputs;
+    for (size_t y = 0; y < h; y++)
+        for (size_t x = 0; x < w;) {
+            /* Sums are added to what is there: tiles must not overlap. */
+            size_t positions = w - x < TILE_POSITIONS ? 1 : TILE_POSITIONS;
+            const double *in = levels + y * row + x * inputs;
+            double *at = out + (y * w + x) * outputs;
+            size_t done = 0;
+#ifdef INTNET_X86
+            if (path == INTNET_VNNI)
+                done = predict_avx512(in, row, inputs, weight, outputs, positions == 1, at);
+            else if (path == INTNET_AVX2)
+                done = predict_avx2(in, row, inputs, weight, outputs, positions == 1, at);
+#endif
+            (void)path;
+            predict_rest(in, row, inputs, weight, done, outputs, positions, at);
+            x += positions;
+        }
+}
+
+void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int32_t *sums,
+                    size_t cells, uint8_t *index)
+{
+    size_t n = part->n;
+    for (size_t c = 0; c < n; c++, index += cells) {
+        const uint8_t *mode = sites->mode + part->site[c] * cells;
+        const uint8_t *inside = sites->inside + part->site[c] * cells;
+        if (!part->live[c]) {
+            memset(index, 0, cells);
+            continue;
+        }
+        for (size_t cell = 0; cell < cells; cell++) {
+            int32_t e = sums[cell * n + c] + part->base[c] + part->base_mode[mode[cell] * n + c];
+            int32_t table = (e + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
+            table = table < 0 ? 0 : table > TABLE_LAST ? TABLE_LAST : table;
+            index[cell] = (uint8_t)(table * inside[cell]);
+        }
+    }
+}
+
+void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double *linear,
+                  const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
+{
+    size_t n = part->n;
+    for (size_t c = 0; c < n; c++, mean += cells, predicted += cells) {
+        const uint8_t *mode = sites->mode + part->site[c] * cells;
+        for (size_t cell = 0; cell < cells; cell++) {
+            int64_t deep = clamp(sums[cell * n + c], -DEEP_MEAN_MAX, DEEP_MEAN_MAX);
+            int64_t level = divide((int64_t)linear[cell * n + c], LINEAR_BITS);
+            /* Beyond twice MEAN_MAX the sum is MEAN_MAX whatever `deep` is. */
+            int64_t flat =
+                clamp(divide(level * part->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
+            int64_t m = flat * part->aligned[mode[cell] * n + c] + deep;
+            predicted[cell] = (int32_t)flat;
+            mean[cell] = part->live[c] ? (int32_t)clamp(m, -MEAN_MAX, MEAN_MAX) : 0;
+        }
+    }
+}
+
+void intnet_settle(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
+                   const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
+                   double *levels)
+{
+    size_t n = part->n;
+    for (size_t c = 0; c < n; c++) {
+        unsigned site = part->site[c];
+        const uint8_t *mode = sites->mode + site * h * w;
+        float *plane = latent + c * 4 * h * w + (site / 2) * 2 * w + site % 2;
+        for (size_t y = 0; y < h; y++)
+            for (size_t x = 0; x < w; x++, symbols++, q++) {
+                *q = *symbols * (1 << FRACTION_BITS) + (mean == NULL ? 0 : *mean++);
+                int64_t v = divide((int64_t)*q * part->step[c], STEP_BITS);
+                plane[4 * y * w + 2 * x] = (float)((double)v / (1 << FRACTION_BITS));
+                if (levels != NULL) {
+                    int same = part->aligned[mode[y * w + x] * n + c];
+                    levels[((y + 1) * (w + 2) + x + 1) * n + c] =
+                        same ? (double)clamp(v, -LEVEL_MAX, LEVEL_MAX) : 0.0;
+                }
+            }
+    }
+    if (levels != NULL)
+        intnet_repeat_edges((uint8_t *)levels, h, w, n * sizeof *levels);
+}

@@ -1,0 +1,924 @@
+#!/usr/bin/env python3
+"""Reference decoder of `.mvm` files, version 1: the specification as a program.
+
+Written from the three pages mvm-1.md (the file), ans.md (the symbols) and model.md (the model), in
+their order and their words, to be read beside them. It is slow on purpose and has one
+implementation of everything: numpy for arithmetic, constriction for the lanes.
+
+    python formats/reference/decode.py scan.mvm --model weights.safetensors -o out.npy
+
+Three things that surprise:
+
+- Everything before `synthesis` is 64-bit integers, and exact. One wrong integer spoils the symbols
+  that come after it; `Payload.close` is where that comes out.
+- Means count for what they are, not for what they code: a site outside of the image has no symbol,
+  but its mean is its latent, and its neighbours see it.
+- A mode belongs to a site, but a pass takes each channel at a site of its own: hence the `sites` in
+  `code_parts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import struct
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Reals = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+Size = tuple[int, int]  # height and width of the image, in pixels
+
+# Ours alone, not the format's: more pixels than this, the padding included, are refused before
+# anything is decoded.
+LARGEST = 1 << 24
+
+# --- Errors: mvm-1.md, "Rules for a decoder" ------------------------------------------------------
+
+
+class MvmError(OSError):
+    """The file could not be decoded; all errors below are kinds of it."""
+
+
+class FormatError(MvmError):
+    """Not an `.mvm` file, or one that breaks a rule."""
+
+
+class TruncatedError(FormatError):
+    """The file ends before its last DATA chunk does."""
+
+
+class ChecksumError(FormatError):
+    """The checksum of a chunk, or that of the symbols, is wrong."""
+
+
+class VersionError(FormatError):
+    """The container version is greater than 1."""
+
+
+class ModelError(MvmError):
+    """The model is not the one that the file asks for, or it breaks a rule itself."""
+
+
+# --- mvm-1.md: the container ----------------------------------------------------------------------
+
+MAGIC = bytes.fromhex("89 4D 56 4D 0D 0A 1A 0A")
+ONCE = ("exIF", "icCP", "xmPP", "dpIX", "teXT")
+RGB, RGB_EQUAL = 2, 3  # values of photometric
+
+
+@dataclass(frozen=True)
+class Head:
+    """The fields of HEAD, in their order."""
+
+    version: int
+    rate_index: int
+    flags: int
+    channels: int
+    bits: int
+    signed: int
+    photometric: int
+    tile_log2: int
+    width: int
+    height: int
+    frames: int
+    lo: int
+    hi: int
+    model: bytes
+    fingerprint: bytes
+
+
+def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes]:
+    """HEAD, the metadata by chunk type, and the payload of DATA; of a whole file."""
+    if data[:8] != MAGIC:
+        if MAGIC.startswith(data):
+            raise TruncatedError("the file ends within its magic")
+        raise FormatError("not an .mvm file")
+    head, at = read_head(data)
+    metadata: dict[str, bytes] = {}
+    while True:
+        kind, payload, at = read_chunk(data, at)
+        if kind == "DATA":
+            break
+        if kind == "HEAD":
+            raise FormatError("a second HEAD chunk")
+        if kind[0].isupper():
+            raise FormatError(f"unknown critical chunk {kind}")
+        if kind in ONCE:
+            if kind in metadata:
+                raise FormatError(f"a second {kind} chunk")
+            check_metadata(kind, payload)
+            metadata[kind] = payload
+    if at != len(data):
+        raise FormatError("bytes after the last DATA chunk")
+    return head, metadata, payload
+
+
+def read_chunk(data: bytes, at: int) -> tuple[str, bytes, int]:
+    """The chunk at offset `at`: its type, its payload, and the offset after it."""
+    if len(data) < at + 8:
+        raise TruncatedError("the file ends within a chunk")
+    length, kind = struct.unpack_from("<I4s", data, at)
+    if not kind.isalpha():
+        raise FormatError(f"chunk type {kind!r} is not four letters")
+    end = at + 8 + length
+    if len(data) < end + 4:
+        raise TruncatedError(f"the file ends within its {kind.decode()} chunk")
+    (crc,) = struct.unpack_from("<I", data, end)
+    if crc != zlib.crc32(data[at + 4 : end]):
+        raise ChecksumError(f"checksum of the {kind.decode()} chunk is wrong")
+    return kind.decode(), data[at + 8 : end], end + 4
+
+
+def read_head(data: bytes) -> tuple[Head, int]:
+    """HEAD and the offset after it. The order of checks tells a newer file from a damaged one."""
+    if len(data) < 16:
+        raise TruncatedError("the file ends before its HEAD chunk")
+    length, kind = struct.unpack_from("<I4s", data, 8)
+    if kind != b"HEAD" or length > 255:
+        raise FormatError("the first chunk is not HEAD")
+    _, payload, at = read_chunk(data, 8)
+    if payload[:1] > b"\x01":
+        raise VersionError(f"version {payload[0]} is newer than 1")
+    if length != 42:
+        raise FormatError(f"HEAD has {length} bytes, not 42")
+    head = Head(*struct.unpack("<8BIIHii8s8s", payload))
+    check_head(head)
+    return head, at
+
+
+def check_head(head: Head) -> None:
+    """Refuse a field out of range."""
+    lowest = -(2 ** (head.bits - 1)) if head.signed else 0
+    highest = lowest + 2**head.bits - 1
+    name = head.model.rstrip(b"\0")
+    rules = {
+        "version": head.version == 1,
+        "rate_index": head.rate_index <= 63,
+        "flags": head.flags == 0,
+        "channels": head.channels in (1, 3),
+        "bits": 1 <= head.bits <= (16 if head.channels == 1 else 8),
+        "signed": head.signed in ((0, 1) if head.channels == 1 else (0,)),
+        "photometric": head.photometric in ((0, 1) if head.channels == 1 else (RGB, RGB_EQUAL)),
+        "tile_log2": head.tile_log2 == 0,
+        "width": 1 <= head.width < 2**31,
+        "height": 1 <= head.height < 2**31,
+        "frames": head.frames == 1,
+        "lo, hi": lowest <= head.lo <= head.hi <= highest,
+        "model": len(name) > 0 and all(0x21 <= byte <= 0x7E for byte in name),
+    }
+    for field, holds in rules.items():
+        if not holds:
+            raise FormatError(f"HEAD: {field} is out of range")
+
+
+def check_metadata(kind: str, payload: bytes) -> None:
+    """Refuse metadata that does not hold what it should."""
+    good = True
+    if kind == "exIF":
+        good = payload[:2] in (b"II", b"MM")
+    elif kind == "dpIX":
+        good = len(payload) == 8 and 0 not in struct.unpack("<2I", payload)
+    elif kind in ("xmPP", "teXT"):
+        try:
+            payload.decode("utf-8")
+        except UnicodeDecodeError:
+            good = False
+        if kind == "teXT":  # an odd number of separators: an even number of strings
+            good = good and payload.count(0) % 2 == 1
+    if not good:
+        raise FormatError(f"{kind} does not hold what it should")
+
+
+def to_samples(head: Head, planes: Reals) -> NDArray[Any]:
+    """Samples of `planes` (1 or 3, height, width), which are 0 to 1.
+
+    (height, width), or (height, width, 3) with 3 channels; uint8 up to 8 bits, else uint16; int16
+    if signed.
+    """
+    p = np.clip(planes, 0, 1)
+    s: Ints = head.lo + np.rint(p * (head.hi - head.lo)).astype(np.int64)
+    if head.photometric == RGB_EQUAL:
+        s = np.repeat(s, 3, axis=0)
+    s = s[0] if head.channels == 1 else np.moveaxis(s, 0, 2)
+    if head.signed:
+        return s.astype(np.int16)
+    return s.astype(np.uint8 if head.bits <= 8 else np.uint16)
+
+
+# --- ans.md: from the payload of DATA to symbols --------------------------------------------------
+
+BYTE = constriction.stream.model.Uniform(256)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Table of ans.md, section 2: symbols -half to half, then the escape."""
+
+    half: int
+    entries: Any  # the constriction model of 2 half + 2 entries
+
+
+def build_table(half: int, cdf: Ints) -> Table:
+    """Table of `cdf` (2 half + 3 values, 0 to 4096), as in ans.md, section 6."""
+    n = 2 * half + 2
+    F = cdf[: n + 1] * 4096
+    c = (F - np.arange(n + 1)) / (2**24 - n)
+    c[1:n] += 1e-10
+    return Table(half, constriction.stream.model.Categorical(np.diff(c), perfect=False))
+
+
+def build_tables(arrays: Arrays) -> list[Table | None]:
+    """All tables of a model; None for index 0."""
+    halves, cdfs = arrays["entropy.table_half"], arrays["entropy.table_cdf"].astype(np.int64)
+    tables: list[Table | None] = [None]
+    for t in range(1, len(halves)):
+        tables.append(build_table(int(halves[t]), cdfs[t]))
+    return tables
+
+
+class Payload:
+    """The payload of a DATA chunk; `take` gives its passes one after the other."""
+
+    def __init__(self, data: bytes, tables: list[Table | None]) -> None:
+        words, self.symbol_crc = split_payload(data)
+        self.lanes = [open_lane(lane) for lane in words]
+        self.tables = tables
+        self.passes: list[NDArray[np.int16]] = []
+        self.count = 0  # of coded symbols so far, over all passes
+        self.crc = 0  # of all symbols so far
+
+    def take(self, index: Ints) -> Ints:
+        """Symbols of one pass, of the shape of `index`: one table index per symbol, in order."""
+        symbols = np.zeros(index.size, np.int64)
+        for place, t in enumerate(index.flat):
+            table = self.tables[t]
+            if table is not None:
+                symbols[place] = decode_symbol(self.lanes[self.count % len(self.lanes)], table)
+                self.count += 1
+        self.crc = zlib.crc32(symbols.astype("<i2").tobytes(), self.crc)
+        self.passes.append(symbols.astype(np.int16))
+        return symbols.reshape(index.shape)
+
+    def close(self) -> None:
+        """After the last pass: refuse what is left, or a wrong symbol."""
+        if not all(lane.is_empty() for lane in self.lanes):
+            raise FormatError("a lane holds more than its symbols")
+        if self.crc != self.symbol_crc:
+            raise ChecksumError("checksum of the symbols is wrong")
+
+
+def split_payload(data: bytes) -> tuple[list[NDArray[np.uint32]], int]:
+    """The words of each lane, and symbol_crc."""
+    lane_count = data[0] if data else 0
+    if lane_count not in (1, 2, 4, 8):
+        raise FormatError(f"{lane_count} lanes, not 1, 2, 4 or 8")
+    first = 1 + 4 * lane_count
+    if len(data) < first:
+        raise FormatError("the payload ends before its lanes")
+    *lane_words, symbol_crc = struct.unpack_from(f"<{lane_count}I", data, 1)
+    rest = len(data) - first - 4 * sum(lane_words)
+    if rest < 0 or rest % 4:
+        raise FormatError("the lanes do not fit the payload")
+    words = np.frombuffer(data, "<u4", offset=first).astype(np.uint32)
+    return np.split(words, np.cumsum(lane_words)), symbol_crc
+
+
+def open_lane(words: NDArray[np.uint32]) -> Any:
+    """The constriction coder of one lane; its state x is 0 where it says that it is empty."""
+    if len(words) and words[-1] == 0:
+        raise FormatError("a lane's last word is 0")
+    if len(words) and words[0] % 4096:
+        raise FormatError("a lane's first word is not a multiple of 4096")
+    return constriction.stream.stack.AnsCoder(words)
+
+
+def decode_symbol(lane: Any, table: Table) -> int:
+    """One symbol, -32768 to 32767: an entry, or an escape and two bytes."""
+    if lane.is_empty():
+        raise FormatError("a lane has run out")
+    entry = int(lane.decode(table.entries))
+    if entry <= 2 * table.half:
+        return entry - table.half
+    high = int(lane.decode(BYTE))
+    low = int(lane.decode(BYTE))
+    return (high - 256 if high >= 128 else high) * 256 + low
+
+
+# --- model.md 1, 2, 10: the weights file ----------------------------------------------------------
+
+TYPES = {  # of safetensors: little-endian numpy, and the name that the fingerprint uses
+    "F16": ("<f2", "float16"),
+    "I8": ("i1", "int8"),
+    "U8": ("u1", "uint8"),
+    "I16": ("<i2", "int16"),
+    "U16": ("<u2", "uint16"),
+    "I32": ("<i4", "int32"),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: its arrays by name, as stored; the fields of `shape`; tables ready for use."""
+
+    arrays: Arrays
+    shape: dict[str, int]
+    fingerprint: bytes
+    tables: list[Table | None]
+
+
+def load_model(path: Path) -> Model:
+    """The model of a weights file, checked as model.md, sections 10 and 11 say."""
+    try:
+        arrays, types, identity = read_safetensors(path.read_bytes())
+        shape = {field: int(value) for field, value in identity["shape"].items()}
+        given = bytes.fromhex(identity["fingerprint"])
+        fingerprint = compute_fingerprint(shape, arrays, types)
+        if given != fingerprint:
+            raise ModelError(f"{path}: fingerprint is {fingerprint.hex()}, not {given.hex()}")
+        check_arrays(arrays, types, shape)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: cannot be read: {error}") from error
+    check_values(arrays)
+    check_bounds(arrays)
+    return Model(arrays, shape, fingerprint, build_tables(arrays))
+
+
+def read_safetensors(data: bytes) -> tuple[Arrays, dict[str, str], dict[str, Any]]:
+    """Arrays by name, the name of each one's type, and the metadata entry `identity`.
+
+    A safetensors file: u64 length of a JSON header, the header, then the arrays' data.
+    """
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + length])
+    identity = json.loads(header.pop("__metadata__")["identity"])
+    arrays, types = {}, {}
+    for name, entry in header.items():
+        dtype, types[name] = TYPES[entry["dtype"]]
+        begin, end = entry["data_offsets"]
+        values = np.frombuffer(data[8 + length + begin : 8 + length + end], dtype)
+        arrays[name] = values.reshape(entry["shape"])
+    return arrays, types, identity
+
+
+def compute_fingerprint(shape: dict[str, int], arrays: Arrays, types: dict[str, str]) -> bytes:
+    """The 8 bytes of model.md, section 2."""
+    digest = hashlib.sha256()
+    for field in sorted(shape):
+        digest.update(f"{field} {shape[field]}\n".encode("ascii"))
+    for name in sorted(arrays):
+        digest.update(f"{name} torch.{types[name]} {arrays[name].shape}\n".encode("ascii"))
+        digest.update(arrays[name].tobytes())
+    return digest.digest()[:8]
+
+
+def layers(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
+    """The layers of the entropy model: output and input channels, and the size k of the filter."""
+    W, Z = shape["context"], shape["hyper"]
+    N = shape["near_luma"] + shape["near_chroma"]
+    far = 256 + shape["chroma"] - N
+    sizes = {"hyper_rise": (4 * W, Z, 3)}
+    for k in range(2):
+        sizes[f"mode_scores.{k}"] = (14, W, 1)
+        sizes[f"mode_merge.{k}"] = (W, W + 16 * (k + 1), 3)
+    for k in range(8):
+        if k < 7:
+            sizes[f"merge.{k}"] = (W, W + (far if k % 2 else 2 * N), 3)
+        sizes[f"think.{k}"] = (W, W, 3)
+        sizes[f"scales.{k}"] = (far if k % 2 else N, W, 1)
+    for k in range(4):
+        sizes[f"means.{k}"] = (N, W, 1)
+    return sizes
+
+
+def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -> None:
+    """Refuse a model whose arrays have not the types and shapes of model.md, section 1."""
+    C, Z, W = 256 + shape["chroma"], shape["hyper"], shape["context"]
+    N = shape["near_luma"] + shape["near_chroma"]
+    V = arrays["entropy.table_cdf"].shape[1]
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "step": ("int32", (64, C)),
+        "gain": ("int32", (64, N)),
+        "hyper_step": ("int32", (64, Z)),
+        "hyper_index": ("uint8", (64, Z)),
+        "base": ("int16", (64, 4, C)),
+        "base_mode": ("int16", (8, C)),
+        "mode_base": ("int16", (64, 7)),
+        "aligned": ("uint8", (8, N)),
+        "start": ("int16", (64, W)),
+        "compand": ("uint8", (256,)),
+        "hyper_linear": ("int16", (16 * N, Z, 3, 3)),
+        "predict.0": ("int16", (N, N, 3, 3)),
+        "predict.1": ("int16", (N, 2 * N, 3, 3)),
+        "predict.2": ("int16", (N, 3 * N, 3, 3)),
+        "table_half": ("uint16", (96,)),
+        "table_cdf": ("uint16", (96, V)),
+    }
+    for layer_name, (out, into, k) in layers(shape).items():
+        expected[f"{layer_name}.weight"] = ("int8", (out, into, k, k))
+        expected[f"{layer_name}.bias"] = ("int32", (out,))
+        expected[f"{layer_name}.shift"] = ("uint8", (out,))
+    for name, (kind, sizes) in expected.items():
+        name = f"entropy.{name}"
+        if types[name] != kind or arrays[name].shape != sizes:
+            raise ModelError(f"{name} is {types[name]} {arrays[name].shape}, not {kind} {sizes}")
+
+
+def check_values(arrays: Arrays) -> None:
+    """Refuse values out of their ranges in model.md, sections 1 and 10, and ans.md, section 2."""
+    rules = {
+        "step": (1, None),
+        "hyper_step": (1, None),
+        "hyper_index": (1, 63),
+        "aligned": (0, 1),
+        "compand": (0, 127),
+        "table_half": (0, 1023),
+    }
+    rules |= {name[8:]: (0, 14) for name in arrays if name.endswith(".shift")}
+    for name, (least, most) in rules.items():
+        values = arrays[f"entropy.{name}"]
+        if values.min() < least or (most is not None and values.max() > most):
+            raise ModelError(f"entropy.{name} is out of range")
+    for t in range(1, 96):
+        n = 2 * int(arrays["entropy.table_half"][t]) + 2
+        cdf = arrays["entropy.table_cdf"][t, : n + 1].astype(np.int64)
+        if len(cdf) != n + 1 or cdf[0] != 0 or cdf[n] != 4096 or np.diff(cdf).min() < 1:
+            raise ModelError(f"table {t} breaks a rule of tables")
+
+
+def check_bounds(arrays: Arrays) -> None:
+    """Refuse a model that could leave the integers that all decoders can count with: section 10."""
+
+    def largest_sum(name: str) -> int:
+        weight = np.abs(arrays[name].astype(np.int64))
+        return int(weight.sum(axis=(1, 2, 3)).max())
+
+    def largest(name: str) -> int:
+        return int(arrays[name].max())
+
+    S = 2**23 * (
+        largest_sum("entropy.hyper_linear")
+        + max(largest_sum(f"entropy.predict.{k}") for k in range(3))
+    )
+    numbers = [
+        255 * largest_sum(name)
+        for name in arrays
+        if name.startswith("entropy.") and name.endswith(".weight")
+    ]
+    numbers.append(S)
+    numbers.append(S * largest("entropy.gain") // 2**12)
+    steps = max(largest("entropy.step"), largest("entropy.hyper_step"))
+    numbers.append((2**19 + 2**18) * steps)
+    if max(numbers) >= 2**52:
+        raise ModelError("a bound of the integers does not hold")
+
+
+# --- model.md 3: grid and order -------------------------------------------------------------------
+
+
+def cells(size: Size) -> tuple[int, int]:
+    """Rows h and columns w of the 1/32 grid."""
+    height, width = size
+    return 2 * -(-height // 64), 2 * -(-width // 64)
+
+
+def site(p: int, c: int, rotate: int) -> int:
+    """The site, 0 to 3, that pass `p` codes of channel `c` in every cell."""
+    r = c % 4 if rotate else 0
+    return (0, 3, 1, 2)[(p + r) % 4]
+
+
+def outside(size: Size) -> NDArray[np.bool_]:
+    """For each site k of a cell (4, h, w): whether its block lies wholly in the padding."""
+    height, width = size
+    h, w = cells(size)
+    i, j = np.arange(h)[:, None], np.arange(w)[None, :]
+    return np.stack(
+        [(16 * (2 * i + k // 2) >= height) | (16 * (2 * j + k % 2) >= width) for k in range(4)]
+    )
+
+
+# --- model.md 4: building blocks ------------------------------------------------------------------
+
+
+def rnd(a: Ints, n: Any) -> Ints:
+    """floor(a / 2^n + 1/2); `n` is a number, or an array that numpy fits to `a`."""
+    half = (np.int64(1) << np.asarray(n, np.int64)) >> 1
+    result: Ints = (a + half) >> n
+    return result
+
+
+def conv(x: NDArray[Any], f: NDArray[Any], padding: Any = "edge") -> NDArray[Any]:
+    """Filter x (I, rows, columns) by f (O, I, k, k): (O, rows, columns), in the type of x."""
+    channels, rows, columns = x.shape
+    d = (f.shape[2] - 1) // 2
+    padded = np.pad(x, ((0, 0), (d, d), (d, d)), mode=padding)
+    total = np.zeros((len(f), rows * columns), x.dtype)
+    for a in range(f.shape[2]):
+        for b in range(f.shape[3]):
+            moved = padded[:, a : a + rows, b : b + columns].reshape(channels, -1)
+            total += f[:, :, a, b].astype(x.dtype) @ moved
+    return total.reshape(-1, rows, columns)
+
+
+def layer(arrays: Arrays, name: str, x: Ints) -> Ints:
+    """Layer `name` of the entropy model; x (I, rows, columns), the result (O, rows, columns)."""
+    total = conv(x, arrays[f"entropy.{name}.weight"])
+    bias = arrays[f"entropy.{name}.bias"].astype(np.int64)
+    shift = arrays[f"entropy.{name}.shift"].astype(np.int64)
+    return rnd(total + bias[:, None, None], shift[:, None, None])
+
+
+def shuffle(x: NDArray[Any], n: int) -> NDArray[Any]:
+    """n^2 K channels to K channels at n times the rows and columns."""
+    channels, rows, columns = x.shape
+    x = x.reshape(channels // n**2, n, n, rows, columns)
+    return x.transpose(0, 3, 1, 4, 2).reshape(channels // n**2, n * rows, n * columns)
+
+
+def unshuffle(x: NDArray[Any], n: int) -> NDArray[Any]:
+    """The inverse of `shuffle`."""
+    channels, rows, columns = x.shape
+    x = x.reshape(channels, rows // n, n, columns // n, n)
+    return x.transpose(0, 2, 4, 1, 3).reshape(channels * n**2, rows // n, columns // n)
+
+
+def up(x: Ints) -> Ints:
+    """4K channels to K channels at the grid of twice as many rows and columns."""
+    return shuffle(x, 2)
+
+
+def companded(arrays: Arrays, q: Ints) -> Ints:
+    """The specification's shape(q)."""
+    compand = arrays["entropy.compand"].astype(np.int64)
+    return np.sign(q) * compand[np.minimum(np.abs(q), 255)]
+
+
+def join(*arrays: Ints) -> Ints:
+    """The specification's x | y: channels after channels."""
+    return np.concatenate(arrays)
+
+
+# --- model.md 5 to 8: the entropy model -----------------------------------------------------------
+
+Take = Callable[[Ints], Ints]  # table indices of one pass to its symbols, both of the same shape
+
+
+@dataclass(frozen=True)
+class Latent:
+    """What the entropy model gives to synthesis, and the means for whoever looks for an error."""
+
+    y: NDArray[np.float32]  # (C, 2h, 2w), on the 255 scale
+    modes: Ints  # (2h, 2w), 0 to 7
+    means: list[Ints]  # m of parts 0 to 7, in sixteenths of a step
+
+
+def decode_latent(
+    arrays: Arrays, shape: dict[str, int], rate: int, size: Size, colour: bool, take: Take
+) -> Latent:
+    """Sections 5 to 8, for an image that is RGB or, without `colour`, has no chroma.
+
+    `take` is called 15 times, once for each pass of symbols, in order.
+    """
+    h, w = cells(size)
+    index = arrays["entropy.hyper_index"][rate].astype(np.int64)
+    z = take(np.broadcast_to(index[:, None, None], (len(index), h // 2, w // 2)))
+    F, P = from_hyper(arrays, rate, z)
+    F, mode = code_modes(arrays, rate, F, outside(size), take)
+    dead = is_dead(shape, colour)
+    v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, outside(size), dead, take)
+    y, modes = place(v, mode, shape["rotate"])
+    return Latent(y, modes, means)
+
+
+def from_hyper(arrays: Arrays, rate: int, z: Ints) -> tuple[Ints, list[Ints]]:
+    """Section 5: the first features F (W, h, w), 0 to 255, and P_0 to P_3 (N, h, w)."""
+    u = up(layer(arrays, "hyper_rise", companded(arrays, 16 * z)))
+    start = arrays["entropy.start"][rate].astype(np.int64)
+    F = np.clip(u + start[:, None, None], 0, 255)
+    step = arrays["entropy.hyper_step"][rate].astype(np.int64)
+    Z = np.clip(rnd(16 * z * step[:, None, None], 12), -(2**23), 2**23)
+    P = up(conv(Z, arrays["entropy.hyper_linear"]))
+    return F, np.split(P, 4)
+
+
+HALVES = ((0, 3), (1, 2))  # the sites of half 0 and 1
+
+
+def code_modes(
+    arrays: Arrays, rate: int, F: Ints, out: NDArray[np.bool_], take: Take
+) -> tuple[Ints, Ints]:
+    """Section 6: the features with the modes in them, and the mode of each site (4, h, w)."""
+    mode = np.zeros(out.shape, np.int64)
+    K = F
+    for g in range(2):
+        sites = list(HALVES[g])
+        e = layer(arrays, f"mode_scores.{g}", K).reshape(2, 7, *out.shape[1:])
+        base = arrays["entropy.mode_base"][rate].astype(np.int64)
+        T = 64 + np.clip((e + base[:, None, None] + 8) // 16, 0, 31)
+        T = np.where(out[sites][:, None], 0, T)
+        u = np.zeros_like(mode[sites])
+        for d in range(3):
+            node = 2**d - 1 + u
+            index = np.take_along_axis(T, node[:, None], axis=1)[:, 0]
+            u = 2 * u + (take(index) > 0)
+        mode[sites] = u
+        known = [hot(mode[k]) for half in HALVES[: g + 1] for k in half]
+        K = np.clip(layer(arrays, f"mode_merge.{g}", join(F, *known)), 0, 255)
+    return K, mode
+
+
+def hot(mode: Ints) -> Ints:
+    """8 channels: 32 in the one of the mode, 0 in the others."""
+    return np.where(np.arange(8)[:, None, None] == mode, 32, 0)
+
+
+def code_parts(
+    arrays: Arrays,
+    rotate: int,
+    rate: int,
+    F: Ints,
+    P: list[Ints],
+    mode: Ints,
+    out: NDArray[np.bool_],
+    dead: NDArray[np.bool_],
+    take: Take,
+) -> tuple[list[Ints], list[Ints]]:
+    """Section 7: v_0 to v_3 (C, h, w), the latent in sixteenths by pass, and the means by part.
+
+    `mode` and `out` are by site (4, h, w), `dead` is by channel (C).
+    """
+    C = arrays["entropy.step"].shape[1]
+    N = arrays["entropy.gain"].shape[1]
+    step = arrays["entropy.step"][rate].astype(np.int64)
+    v: list[Ints] = []  # of each part
+    V: list[Ints] = []
+    means: list[Ints] = []
+    q = np.zeros(0, np.int64)
+    for part in range(8):
+        p, far = divmod(part, 2)
+        c = np.arange(N, C) if far else np.arange(N)
+        sites = [site(p, int(channel), rotate) for channel in c]
+        F = features(arrays, part, F, q)
+        D = np.clip(layer(arrays, f"think.{part}", F), 0, 255)
+        index = table_index(arrays, rate, part, c, D, mode[sites])
+        index[out[sites] | dead[c, None, None]] = 0
+        m = np.zeros_like(index)
+        if not far:
+            m = mean(arrays, rate, p, D, P[p], V, mode[sites])
+            m[dead[c]] = 0
+        q = 16 * take(index) + m
+        v.append(rnd(q * step[c, None, None], 12))
+        if not far:
+            V.append(np.clip(v[-1], -(2**23), 2**23) * aligned(arrays, mode[sites]))
+        means.append(m)
+    return [join(near, far) for near, far in zip(v[0::2], v[1::2], strict=True)], means
+
+
+def is_dead(shape: dict[str, int], colour: bool) -> NDArray[np.bool_]:
+    """For each channel of y (C): whether it is never coded, as chroma is where it is not RGB."""
+    dead = np.zeros(256 + shape["chroma"], np.bool_)
+    if not colour:
+        _, chroma = luma_and_chroma(shape)
+        dead[chroma] = True
+    return dead
+
+
+def luma_and_chroma(shape: dict[str, int]) -> tuple[Ints, Ints]:
+    """Section 1: the channels of y that are luma (256), and those that are chroma."""
+    near_luma, N = shape["near_luma"], shape["near_luma"] + shape["near_chroma"]
+    first_far_chroma = N + 256 - near_luma
+    luma = np.r_[0:near_luma, N:first_far_chroma]
+    chroma = np.r_[near_luma:N, first_far_chroma : 256 + shape["chroma"]]
+    return luma, chroma
+
+
+def features(arrays: Arrays, part: int, F: Ints, q: Ints) -> Ints:
+    """Step 1: features F (W, h, w) for `part`, with q of the part before."""
+    if part == 0:
+        return F
+    t = companded(arrays, q)
+    seen = join(F, t, np.abs(t)) if part % 2 else join(F, np.abs(t))
+    return np.clip(layer(arrays, f"merge.{part - 1}", seen), 0, 255)
+
+
+def table_index(arrays: Arrays, rate: int, part: int, c: Ints, D: Ints, mode: Ints) -> Ints:
+    """Step 3, before what is not coded: 0 to 63 for the channels `c`.
+
+    `mode` is that of each channel's site; all are (channels, h, w).
+    """
+    base = arrays["entropy.base"][rate, part // 2, c].astype(np.int64)
+    base_mode = arrays["entropy.base_mode"].astype(np.int64)
+    e = layer(arrays, f"scales.{part}", D) + base[:, None, None]
+    e = e + base_mode[mode, c[:, None, None]]
+    index: Ints = np.clip((e + 8) // 16, 0, 63)
+    return index
+
+
+def mean(arrays: Arrays, rate: int, p: int, D: Ints, P: Ints, V: list[Ints], mode: Ints) -> Ints:
+    """Step 4 of a near part: means (N, h, w) in sixteenths of a step, -2^18 to 2^18."""
+    linear = P
+    if p > 0:
+        linear = P + conv(join(*V), arrays[f"entropy.predict.{p - 1}"])
+    gain = arrays["entropy.gain"][rate].astype(np.int64)
+    m: Ints = rnd(rnd(linear, 12) * gain[:, None, None], 20) * aligned(arrays, mode)
+    m = m + np.clip(layer(arrays, f"means.{p}", D), -127, 127)
+    return np.clip(m, -(2**18), 2**18)
+
+
+def aligned(arrays: Arrays, mode: Ints) -> Ints:
+    """`aligned` of each near channel in the mode of its site; both (N, h, w)."""
+    c = np.arange(len(mode))[:, None, None]
+    taking_part: Ints = arrays["entropy.aligned"].astype(np.int64)[mode, c]
+    return taking_part
+
+
+def place(v: list[Ints], mode: Ints, rotate: int) -> tuple[NDArray[np.float32], Ints]:
+    """Section 8: y (C, 2h, 2w) and the modes (2h, 2w), each value at its site."""
+    C, h, w = v[0].shape
+    y = np.zeros((C, 2 * h, 2 * w), np.float32)
+    for p in range(4):
+        for c in range(C):
+            k = site(p, c, rotate)
+            y[c, k // 2 :: 2, k % 2 :: 2] = v[p][c] / 16
+    modes = np.zeros((2 * h, 2 * w), np.int64)
+    for k in range(4):
+        modes[k // 2 :: 2, k % 2 :: 2] = mode[k]
+    return y, modes
+
+
+# --- model.md 9: synthesis ------------------------------------------------------------------------
+
+
+def synthesise(
+    arrays: Arrays, shape: dict[str, int], rate: int, y: NDArray[np.float32], modes: Ints
+) -> Reals:
+    """Section 9: the planes O (3, rows, columns) of the padded image."""
+    w = {
+        name.removeprefix("synthesis."): array.astype(np.float64)
+        for name, array in arrays.items()
+        if name.startswith("synthesis.")
+    }
+
+    def convolve(name: str, x: Reals) -> Reals:
+        result: Reals = conv(x, w[f"{name}.weight"], "constant")
+        return result + w[f"{name}.bias"][:, None, None] if f"{name}.bias" in w else result
+
+    def tune(name: str, x: Reals) -> Reals:
+        r = knot(w[name], rate)
+        K = len(x)
+        return x * (1 + r[:K, None, None]) + r[K:, None, None]
+
+    def block(name: str, x: Reals) -> Reals:
+        return x + convolve(f"{name}.second", np.maximum(convolve(f"{name}.first", x), 0))
+
+    def body(name: str, x: Reals) -> Reals:
+        k = 0
+        while f"{name}.{k}.first.weight" in w:
+            x = block(f"{name}.{k}", x)
+            k += 1
+        return x
+
+    X = coefficients(arrays, shape, y.astype(np.float64), modes)
+    S = border(w["borders"], shuffle(idct(X), 16))
+    onehot = (np.arange(8)[:, None, None] == modes).astype(np.float64)
+    a = convolve("enter", X / w["spread"][:, None, None]) + convolve("mode", onehot)
+    a = body("body16", tune("rate16.table.knots", a))
+    b = shuffle(convolve("up", a), 2) + convolve("inject", unshuffle(S, 8) / 64)
+    b = body("body8", tune("rate8.table.knots", b))
+    padded: Reals = S + shuffle(16 * convolve("leave", b), 8)
+    return padded
+
+
+def knot(T: Reals, rate: int) -> Reals:
+    """r(T): a row between the 8 rows of `T`, for `rate` 0 to 63."""
+    t = rate * 7 / 63
+    k = min(math.floor(t), 6)
+    row: Reals = T[k] + (t - k) * (T[k + 1] - T[k])
+    return row
+
+
+def coefficients(arrays: Arrays, shape: dict[str, int], y: Reals, modes: Ints) -> Reals:
+    """X (768, rows, columns): the DCT coefficients of each site, from y (C, rows, columns)."""
+    luma, chroma = luma_and_chroma(shape)
+    luma_back = arrays["blocks.luma"].astype(np.float64).transpose(0, 2, 1)
+    chroma_back = arrays["blocks.chroma"].astype(np.float64).T
+    X = np.zeros((768, *modes.shape))
+    for i, j in np.ndindex(*modes.shape):
+        X[:256, i, j] = luma_back[modes[i, j]] @ y[luma, i, j]
+        X[256:, i, j] = chroma_back @ y[chroma, i, j]
+    return X
+
+
+def idct(X: Reals) -> Reals:
+    """Each site's 3 x 256 coefficients to as many pixels."""
+    n = np.arange(16)
+    A = np.cos(math.pi * (2 * n[None, :] + 1) * n[:, None] / 32) / math.sqrt(8)
+    A[0] = 1 / 4
+    blocks = X.reshape(3, 16, 16, *X.shape[1:])
+    result: Reals = np.einsum("vi,uj,cvurs->cijrs", A, A, blocks, optimize=True)
+    return result.reshape(X.shape)
+
+
+def border(borders: Reals, x: Reals) -> Reals:
+    """The 16 samples around each border between blocks through `borders`: in rows, then columns."""
+
+    def along_rows(x: Reals) -> Reals:
+        x = x.copy()
+        for at in range(8, x.shape[2] - 16, 16):
+            x[:, :, at : at + 16] = x[:, :, at : at + 16] @ borders.T
+        return x
+
+    return along_rows(along_rows(x).transpose(0, 2, 1)).transpose(0, 2, 1)
+
+
+def to_planes(padded: Reals, size: Size, colour: bool) -> Reals:
+    """The end of section 9, from O (3, rows, columns): R, G and B, or one plane without `colour`.
+
+    They are cut to `size` and clamped to 0 to 1.
+    """
+    luma, red_blue, green = padded[:, : size[0], : size[1]]
+    root2, root3, root6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
+    planes = [luma / root3]
+    if colour:
+        planes = [
+            luma / root3 + red_blue / root2 + green / root6,
+            luma / root3 - 2 * green / root6,
+            luma / root3 - red_blue / root2 + green / root6,
+        ]
+    return np.clip(np.stack(planes) / 255 + 1 / 2, 0, 1)
+
+
+# --- All of it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image and what lay between its bytes and its samples."""
+
+    head: Head
+    metadata: dict[str, bytes]
+    passes: list[NDArray[np.int16]]  # the symbols of the 15 passes, each flat, in decoding order
+    latent: Latent
+    planes: Reals  # (1 or 3, height, width), 0 to 1
+    samples: NDArray[Any]  # as in `to_samples`
+
+
+def decode(data: bytes, model: Model) -> Decoded:
+    """Decode the bytes of an `.mvm` file. Raises a kind of `MvmError`."""
+    head, metadata, coded = read_file(data)
+    if head.fingerprint != model.fingerprint:
+        raise ModelError(f"the file needs the model with fingerprint {head.fingerprint.hex()}")
+    size, rate, colour = (head.height, head.width), head.rate_index, head.photometric == RGB
+    h, w = cells(size)
+    if 32 * h * 32 * w > LARGEST:
+        raise FormatError(f"{head.width} x {head.height} pixels are too many for this decoder")
+    payload = Payload(coded, model.tables)
+    latent = decode_latent(model.arrays, model.shape, rate, size, colour, payload.take)
+    payload.close()
+    padded = synthesise(model.arrays, model.shape, rate, latent.y, latent.modes)
+    planes = to_planes(padded, size, colour)
+    return Decoded(head, metadata, payload.passes, latent, planes, to_samples(head, planes))
+
+
+def installed_model() -> Path:
+    """The weights file of the repository that this file lies in."""
+    folder = Path(__file__).resolve().parents[2] / "mvmic_codec" / "nets" / "weights"
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) != 1:
+        raise ModelError(f"{folder}: {len(found)} models; say which one with --model")
+    return found[0]
+
+
+def main() -> int:
+    """Decode one file to a `.npy` file of samples."""
+    parser = argparse.ArgumentParser(description="Reference decoder of .mvm files.")
+    parser.add_argument("file", type=Path, help="an .mvm file")
+    parser.add_argument("--model", type=Path, help="weights file (default: the repository's own)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
+    options = parser.parse_args()
+    try:
+        model = load_model(options.model or installed_model())
+        decoded = decode(options.file.read_bytes(), model)
+    except MvmError as error:
+        print(f"{options.file}: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    np.save(options.output, decoded.samples)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

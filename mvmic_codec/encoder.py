@@ -1,0 +1,178 @@
+"""Planes -> symbols: the choices of an encoder, of which a decoder knows nothing.
+
+The modes of blocks are chosen twice. Symbols have no tables before modes are known, so the first
+choice is by a rule of thumb (`transforms.mode_costs`). It gives every coefficient a table and a
+mean; the second choice is by what the symbols of each mode would take there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .grid import UNIT, hyper_indices, live_channels, sites_inside, to_int16, to_uint8
+from .nets.entropy import (
+    FRACTION,
+    MODE_DEPTH,
+    MODES,
+    SITE_ORDER,
+    TABLES,
+    mode_bits,
+    step_to_zero_bits,
+)
+from .nets.integer import STEP_BITS, walk_modes
+from .nets.release import Release
+from .nets.transforms import AREA, rotate_colour, rows_of, shuffle, unshuffle
+from .rate import lambda_of
+
+Pass = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
+
+SYMBOL_MAX = 32767
+DEADZONE_MAX = 0.6
+
+
+def code_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> list[Pass]:
+    """The passes (symbols, table indices) of planes [C,H,W], in decoding order, z first."""
+    encoder = Encoder(release, planes, rate)
+    first = encoder.run(encoder.rough_costs())
+    return encoder.run(encoder.costs_after(first)).passes
+
+
+@dataclass
+class Run:
+    """What one run of the entropy model gave."""
+
+    passes: list[Pass]
+    modes: Tensor  # [1,h,w] at 1/16
+    # Of each coefficient of y, [C,h,w]:
+    index: Tensor  # table
+    mean: Tensor  # in sixteenths of a step
+    predicted: Tensor  # what linear prediction gives of that in mode 0
+
+
+class Encoder:
+    """Planes [C,H,W] in 0..1 at a rate index."""
+
+    def __init__(self, release: Release, planes: npt.NDArray[np.float32], rate: int) -> None:
+        self.release, self.rate = release, rate
+        entropy = release.entropy
+        padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
+        rates = torch.tensor([rate], device=release.device)
+        self.live = live_channels(release, planes.shape[0] == 1)
+        self.inside = sites_inside(release, *planes.shape[1:])
+        rotated = rotate_colour(padded.expand(3, -1, -1)[None])
+        self.coefficients = release.analysis(rotated, rates)
+        self.step = entropy.step[rate] / 2**STEP_BITS
+        # What a symbol's squared error costs in bits, twice; see the training loss.
+        self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
+        z = release.hyper_analysis(self.coefficients, release.analysis.spread, rates)
+        z_step = entropy.hyper_step[rate][:, None, None] / 2**STEP_BITS
+        self.z = torch.round(z.double() / z_step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        # Bits saved by coding 0 in place of 1, by table.
+        tables = torch.arange(TABLES, device=release.device, dtype=torch.float64)
+        self.saving = step_to_zero_bits(tables.clamp_min(0.5))
+
+    def rough_costs(self) -> Tensor:
+        """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
+        weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.release.device)
+        steps = self.step.float()[None, :, None, None]
+        return self.release.blocks.costs(self.coefficients, steps, weight)
+
+    def costs_after(self, run: Run) -> Tensor:
+        """The same by the bits of their symbols, were tables and networks as they were in `run`.
+
+        The first channel is left out: all modes share it.
+        """
+        entropy, blocks = self.release.entropy, self.release.blocks
+        luma = torch.nonzero(~self.release.shape.is_chroma())[:, 0].to(self.release.device)
+        near = luma[luma < entropy.linear]
+        aligned = torch.zeros(MODES, AREA, device=self.release.device)
+        aligned[:, : len(near)] = entropy.aligned[:, near].float()
+        base = entropy.base_mode[:, luma].float() / FRACTION
+        step, price = self.step[luma].float(), self.price[luma].float()
+        modes = run.modes.flatten()
+        rows = rows_of(self.coefficients[:, :AREA])
+        # Without what belongs to the mode of that run.
+        index, mean, predicted = (
+            rows_of(x[None, luma].float()) for x in (run.index, run.mean, run.predicted)
+        )
+        index = index - base[modes]
+        mean = mean - predicted * aligned[modes]
+        costs = []
+        for k in range(MODES):
+            table = torch.floor(index + base[k] + 0.5).clamp(0, TABLES - 1).long()
+            position = F.linear(rows, blocks.luma[k]) / step
+            position = (position - (mean + predicted * aligned[k]) / FRACTION).abs_()
+            level = self.level(position, table, price)
+            bits = self.release.symbol_bits(table, level.long())
+            cost = bits + price / 2 * (position - level).square()
+            costs.append(cost[:, 1:].sum(1))
+        return torch.stack(costs).reshape(1, MODES, *run.modes.shape[1:])
+
+    def level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
+        """Round magnitudes, lowering where that saves more bits than its distortion is worth."""
+        lift = (self.saving.to(price)[table] / price).clamp(0, DEADZONE_MAX)
+        level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5) * (table > 0)
+        return level
+
+    def run(self, costs: Tensor) -> Run:
+        """Code with the modes of least cost [1,K,h,w], their own bits included."""
+        release, entropy = self.release, self.release.entropy
+        # A block outside of the image is never coded: its mode is 0.
+        costs = costs.clone()
+        costs[:, 1:] += torch.where(self.inside, 0.0, math.inf)
+        cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
+        passes = [
+            (to_int16(self.z), hyper_indices(release, self.rate, self.z.shape[2] * self.z.shape[3]))
+        ]
+        mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
+        positions = torch.empty(0)  # of y in steps, as cells; known when modes are
+        asked: list[tuple[Tensor, Tensor, Tensor]] = []
+
+        def choose_mode(half: int, index: Tensor) -> Tensor:
+            nonlocal positions
+            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
+            bits = mode_bits((index - TABLES).clamp_min(0).transpose(1, 2))
+            modes = (bits + cost_cells[:, :, sites]).argmin(1)
+            mode_cells[:, sites] = modes
+            if half == 1:
+                y = release.blocks(self.coefficients, shuffle(mode_cells, 2)[:, 0])
+                y = y * self.live[:, None, None] / self.step[:, None, None]
+                positions = unshuffle(y, 2)
+
+            def give(bit: int, table: Tensor) -> Tensor:
+                flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
+                passes.append((to_int16(flags), to_uint8(table)))
+                return flags
+
+            return walk_modes(index, give)
+
+        def choose(part: int, index: Tensor, mean: Tensor, predicted: Tensor) -> Tensor:
+            places = entropy.places(part)
+            position = positions[:, places] - mean / FRACTION
+            price = self.price[places // 4][:, None, None]
+            size = self.level(position.abs(), index.long(), price)
+            symbols: Tensor = (torch.sign(position) * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+            passes.append((to_int16(symbols), to_uint8(index)))
+            asked.append((index, mean, predicted))
+            return symbols
+
+        _, modes = entropy.code(self.z, self.rate, self.live, self.inside, choose_mode, choose)
+        of_y = [
+            shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
+            for parts in zip(*asked, strict=True)
+        ]
+        return Run(passes, modes, *of_y)
+
+
+def pad_to_unit(planes: Tensor) -> Tensor:
+    """[C,H,W] -> both sides multiples of 64, by repeating the last row and column."""
+    _, height, width = planes.shape
+    pad = (0, -width % UNIT, 0, -height % UNIT)
+    return F.pad(planes[None], pad, mode="replicate")[0]

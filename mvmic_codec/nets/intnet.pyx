@@ -1,0 +1,256 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The integer networks in C: the Python face of csrc/intnet.c.
+
+Signatures and their contracts are in intnet.pyi.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint32_t
+
+import numpy as np
+
+cdef extern from "intnet.h" nogil:
+    enum:
+        INTNET_LANES
+        INTNET_ZERO
+
+    ctypedef enum IntnetPath:
+        INTNET_PORTABLE
+        INTNET_PATHS
+
+    ctypedef struct IntnetLayer:
+        uint32_t size
+        uint32_t stride
+        uint32_t outputs
+        uint32_t groups
+        const int8_t *weight
+        const int32_t *bias
+        const uint8_t *shift
+
+    ctypedef struct IntnetPart:
+        size_t n
+        const uint8_t *site
+        const uint8_t *live
+        const int32_t *base
+        const int16_t *base_mode
+        const int32_t *step
+        const int32_t *gain
+        const uint8_t *aligned
+
+    ctypedef struct IntnetSites:
+        const uint8_t *mode
+        const uint8_t *inside
+
+    int intnet_path_usable(IntnetPath path)
+    void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride)
+    void intnet_layer_map(
+        const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h, size_t w,
+        uint8_t *out, size_t out_stride)
+    void intnet_layer_sums(
+        const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h, size_t w,
+        int32_t *out)
+    void intnet_merge(
+        const uint8_t *features, size_t features_stride, size_t width, const int32_t *q, size_t n,
+        const uint8_t *compand, int with_sign, size_t h, size_t w, uint8_t *out,
+        size_t out_stride)
+    void intnet_predict(
+        const double *levels, size_t inputs, const double *weight, size_t outputs, size_t h,
+        size_t w, IntnetPath path, double *out)
+    void intnet_indices(
+        const IntnetPart *part, const IntnetSites *sites, const int32_t *sums, size_t cells,
+        uint8_t *index)
+    void intnet_means(
+        const IntnetPart *part, const IntnetSites *sites, const double *linear,
+        const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
+    void intnet_settle(
+        const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
+        const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent, double *levels)
+
+PATHS = ("portable", "avx2", "vnni")
+ZERO = INTNET_ZERO
+
+
+def usable_paths():
+    return tuple(name for k, name in enumerate(PATHS) if intnet_path_usable(<IntnetPath> k))
+
+
+def fast_paths():
+    return usable_paths()[1:]
+
+
+def stride_of(channels):
+    return -(-channels // 4) * 4
+
+
+cdef class Layer:
+    cdef IntnetLayer _c
+    cdef IntnetPath _path
+    cdef readonly int inputs
+    cdef readonly int outputs
+    cdef const int8_t[::1] _weight
+    cdef const int32_t[::1] _bias
+    cdef const uint8_t[::1] _shift
+
+    def __init__(self, weight, bias, shift, with_sign, path):
+        outputs, inputs, size, _ = weight.shape
+        sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * 255
+        if int((sums + np.abs(bias.astype(np.int64))).max()) >= 2**30:
+            raise OverflowError("a layer's weights are too large for 32-bit sums")
+        stride, groups = stride_of(inputs), -(-outputs // INTNET_LANES)
+        room = groups * INTNET_LANES
+        full = np.zeros((room, stride, size * size), np.int8)
+        full[:outputs, :inputs] = weight.reshape(outputs, inputs, size * size)
+        tiles = full.reshape(groups, INTNET_LANES, stride // 4, 4, size * size)
+        offsets = np.zeros(room, np.int64)
+        moved = weight[:, with_sign].astype(np.int64).sum((1, 2, 3)) * INTNET_ZERO
+        offsets[:outputs] = bias.astype(np.int64) + (1 << shift.astype(np.int64) >> 1) - moved
+        shifts = np.zeros(room, np.uint8)
+        shifts[:outputs] = shift
+        self._weight = np.ascontiguousarray(tiles.transpose(0, 4, 2, 1, 3)).reshape(-1)
+        self._bias = offsets.astype(np.int32)
+        self._shift = shifts
+        self.inputs, self.outputs = inputs, outputs
+        self._path = <IntnetPath> <int> PATHS.index(path)
+        self._c.size, self._c.stride = size, stride
+        self._c.outputs, self._c.groups = outputs, groups
+        self._c.weight, self._c.bias = &self._weight[0], &self._bias[0]
+        self._c.shift = &self._shift[0]
+
+    cdef _check(self, const uint8_t[:, :, ::1] maps):
+        if maps.shape[2] != self._c.stride or maps.shape[0] < 3 or maps.shape[1] < 3:
+            raise ValueError(f"a map of {self._c.stride} channels is needed")
+
+    def map(self, const uint8_t[:, :, ::1] maps):
+        self._check(maps)
+        cdef size_t h = maps.shape[0] - 2, w = maps.shape[1] - 2
+        cdef size_t stride = stride_of(self._c.outputs)
+        out = np.zeros((h + 2, w + 2, stride), np.uint8)
+        cdef uint8_t[:, :, ::1] view = out
+        with nogil:
+            intnet_layer_map(&self._c, self._path, &maps[0, 0, 0], h, w, &view[0, 0, 0], stride)
+        return out
+
+    def sums(self, const uint8_t[:, :, ::1] maps):
+        self._check(maps)
+        cdef size_t h = maps.shape[0] - 2, w = maps.shape[1] - 2
+        out = np.empty((h, w, self._c.outputs), np.int32)
+        cdef int32_t[:, :, ::1] view = out
+        with nogil:
+            intnet_layer_sums(&self._c, self._path, &maps[0, 0, 0], h, w, &view[0, 0, 0])
+        return out
+
+
+def repeat_edges(uint8_t[:, :, ::1] maps):
+    if maps.shape[0] < 3 or maps.shape[1] < 3:
+        raise ValueError("a map has three rows and columns at least")
+    with nogil:
+        intnet_repeat_edges(&maps[0, 0, 0], maps.shape[0] - 2, maps.shape[1] - 2, maps.shape[2])
+
+
+def merge(const uint8_t[:, :, ::1] features, int width, const int32_t[:, :, ::1] q,
+          const uint8_t[::1] compand, bint with_sign):
+    cdef size_t n = q.shape[0], h = q.shape[1], w = q.shape[2]
+    cdef size_t stride = stride_of(width + (2 if with_sign else 1) * n)
+    if (<size_t> features.shape[0] != h + 2 or <size_t> features.shape[1] != w + 2
+            or features.shape[2] < width or compand.shape[0] != 256):
+        raise ValueError("features, q and the table do not fit together")
+    out = np.zeros((h + 2, w + 2, stride), np.uint8)
+    cdef uint8_t[:, :, ::1] view = out
+    with nogil:
+        intnet_merge(&features[0, 0, 0], features.shape[2], width, &q[0, 0, 0], n, &compand[0],
+                     with_sign, h, w, &view[0, 0, 0], stride)
+    return out
+
+
+def predict(const double[:, :, ::1] levels, const double[:, :, ::1] weight,
+            double[:, :, ::1] out, str path):
+    cdef size_t h = out.shape[0], w = out.shape[1]
+    cdef IntnetPath way = <IntnetPath> <int> PATHS.index(path)
+    if (<size_t> levels.shape[0] != h + 2 or <size_t> levels.shape[1] != w + 2
+            or weight.shape[0] != 9 or weight.shape[1] != levels.shape[2]
+            or weight.shape[2] != out.shape[2]):
+        raise ValueError("levels, weights and results do not fit together")
+    with nogil:
+        intnet_predict(&levels[0, 0, 0], levels.shape[2], &weight[0, 0, 0], weight.shape[2], h, w,
+                       way, &out[0, 0, 0])
+
+
+cdef class Part:
+    cdef IntnetPart _c
+    cdef const uint8_t[::1] _site, _live
+    cdef const int32_t[::1] _base, _step, _gain
+    cdef const int16_t[:, ::1] _base_mode
+    cdef const uint8_t[:, ::1] _aligned
+    cdef const uint8_t[:, :, ::1] _mode, _inside
+    cdef IntnetSites _sites
+
+    def __init__(self, site, live, base, base_mode, step, gain, aligned, mode, inside):
+        n = len(site)
+        if not (len(live) == len(base) == len(step) == n and base_mode.shape == (8, n)
+                and (gain is None or (len(gain) == n and aligned.shape == (8, n)))
+                and mode.shape == inside.shape and len(mode) == 4
+                and int(mode.max()) < 8 and int(site.max()) < 4):
+            raise ValueError("the arrays of a part do not fit together")
+        self._site, self._live, self._base, self._step = site, live, base, step
+        self._base_mode, self._mode, self._inside = base_mode, mode, inside
+        self._c.n = n
+        self._c.site, self._c.live = &self._site[0], &self._live[0]
+        self._c.base, self._c.step = &self._base[0], &self._step[0]
+        self._c.base_mode = &self._base_mode[0, 0]
+        if gain is not None:
+            self._gain, self._aligned = gain, aligned
+            self._c.gain, self._c.aligned = &self._gain[0], &self._aligned[0, 0]
+        self._sites.mode, self._sites.inside = &self._mode[0, 0, 0], &self._inside[0, 0, 0]
+
+    def _check_sums(self, const int32_t[:, :, ::1] sums):
+        if (sums.shape[0] != self._mode.shape[1] or sums.shape[1] != self._mode.shape[2]
+                or <size_t> sums.shape[2] != self._c.n):
+            raise ValueError("the sums are not those of this part")
+
+    def indices(self, const int32_t[:, :, ::1] sums):
+        self._check_sums(sums)
+        cdef size_t h = self._mode.shape[1], w = self._mode.shape[2]
+        out = np.empty((self._c.n, h, w), np.uint8)
+        cdef uint8_t[:, :, ::1] view = out
+        with nogil:
+            intnet_indices(&self._c, &self._sites, &sums[0, 0, 0], h * w, &view[0, 0, 0])
+        return out
+
+    def means(self, const double[:, :, ::1] linear, const int32_t[:, :, ::1] sums):
+        self._check_sums(sums)
+        cdef size_t h = self._mode.shape[1], w = self._mode.shape[2]
+        if self._c.gain is NULL or tuple(linear.shape)[:3] != tuple(sums.shape)[:3]:
+            raise ValueError("the prediction is not that of this part")
+        out = np.empty((self._c.n, h, w), np.int32)
+        flat = np.empty((self._c.n, h, w), np.int32)
+        cdef int32_t[:, :, ::1] view = out
+        cdef int32_t[:, :, ::1] flat_view = flat
+        with nogil:
+            intnet_means(&self._c, &self._sites, &linear[0, 0, 0], &sums[0, 0, 0], h * w,
+                         &view[0, 0, 0], &flat_view[0, 0, 0])
+        return out, flat
+
+    def settle(self, const int16_t[:, :, ::1] symbols, means, float[:, :, ::1] latent):
+        cdef size_t h = self._mode.shape[1], w = self._mode.shape[2], n = self._c.n
+        cdef const int32_t[:, :, ::1] mean_view
+        cdef double[:, :, ::1] level_view
+        cdef const int32_t *mean = NULL
+        cdef double *level = NULL
+        shape = (n, h, w)
+        if tuple(symbols.shape)[:3] != shape or tuple(latent.shape)[:3] != (n, 2 * h, 2 * w):
+            raise ValueError("symbols and latent are not those of this part")
+        levels = None
+        if means is not None:
+            mean_view = means
+            if tuple(mean_view.shape)[:3] != shape or self._c.gain is NULL:
+                raise ValueError("the means are not those of this part")
+            mean = &mean_view[0, 0, 0]
+            levels = np.empty((h + 2, w + 2, n))
+            level_view = levels
+            level = &level_view[0, 0, 0]
+        q = np.empty(shape, np.int32)
+        cdef int32_t[:, :, ::1] q_view = q
+        with nogil:
+            intnet_settle(&self._c, &self._sites, &symbols[0, 0, 0], mean, h, w,
+                          &q_view[0, 0, 0], &latent[0, 0, 0], level)
+        return q, levels

@@ -1,0 +1,135 @@
+"""The encoder's choices: none is visible to a decoder, all of them cost or save bits."""
+
+import numpy as np
+import pytest
+import torch
+from small_model import SMALL, picture, small_model
+
+from mvmic_codec import ans, codec
+from mvmic_codec.encoder import Encoder
+from mvmic_codec.grid import to_int16, to_uint8
+from mvmic_codec.nets import identity, release
+from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS
+from mvmic_codec.nets.tables import magnitude_bits
+from mvmic_codec.nets.transforms import shuffle
+
+LUMA = ~SMALL.is_chroma()
+
+
+def encoder_of(released, channels, rate, size=(130, 200)):
+    return Encoder(released, picture(*size, channels, seed=5, edge=0.4), rate)
+
+
+def symbols_of_y(released, run):
+    """The symbols of a run [C,h,w]."""
+    height, width = run.modes.shape[1:]
+    cells = [
+        torch.from_numpy(symbols.astype(np.float64)).reshape(1, -1, height // 2, width // 2)
+        for symbols, _ in run.passes[-PARTS:]
+    ]
+    return shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
+
+
+def bits_and_error(encoder, released, run):
+    """Of luma but for its first channel: bits of symbols, and error at its price in bits."""
+    symbols, some = symbols_of_y(released, run), torch.nonzero(LUMA)[1:, 0]
+    bits = ans.estimate_bits(to_int16(symbols[some]), to_uint8(run.index[some]), released.tables)
+    y = released.blocks(encoder.coefficients, run.modes)[0] / encoder.step[:, None, None]
+    error = (y - run.mean / FRACTION - symbols).square() * encoder.price[:, None, None] / 2
+    return bits, float(error[some].sum())
+
+
+@pytest.mark.parametrize("rate", [0, 31, 63])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_costs_of_the_modes_that_were_coded(released, channels, rate):
+    """For a run's own modes the costs are exactly what coding them took."""
+    with codec.full_precision(released):
+        encoder = encoder_of(released, channels, rate)
+        run = encoder.run(encoder.rough_costs())
+        costs = encoder.costs_after(run)
+        expected = sum(bits_and_error(encoder, released, run))
+    assert costs.shape == (1, MODES, *run.modes.shape[1:])
+    assert rate == 0 or len(torch.unique(run.modes)) > 3
+    taken = costs.gather(1, run.modes[:, None])
+    assert float(taken.double().sum()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture
+def blind(tmp_path, monkeypatch):
+    """A model whose contexts say nothing: what one block chooses changes no other."""
+    model = small_model()
+    entropy, width = model.entropy, SMALL.context
+    for layer in [*entropy.merge, *entropy.mode_merge]:
+        layer.weight[:, width:] = 0
+    for predictor in entropy.predict:
+        predictor.weight.zero_()
+    # Whole tables, none at the ends of their range: rounding and clamping would lose a part.
+    entropy.base_mode.copy_((2 * entropy.base_mode).round())
+    entropy.base.knots.clamp_(25, 40)
+    for layer in entropy.scales:
+        layer.bias.zero_()
+    card = release.export(model, tmp_path, identity.DEFAULT_MODEL, "for tests")
+    monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
+    return release.load(bytes.fromhex(card.fingerprint), "cpu")
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_costs_of_the_modes_that_were_not_coded(blind, start):
+    """All blocks in another mode cost what they were said to."""
+    with codec.full_precision(blind):
+        encoder = encoder_of(blind, 1, 40, (128, 128))
+
+        def all_in(mode):
+            costs = torch.full((1, MODES, 8, 8), 1e9)
+            costs[:, mode] = 0
+            run = encoder.run(costs)
+            assert run.modes.unique().tolist() == [mode]
+            return run
+
+        told = encoder.costs_after(all_in(start)).double().sum((0, 2, 3))
+        taken = [sum(bits_and_error(encoder, blind, all_in(mode))) for mode in range(MODES)]
+    assert len(set(np.round(taken, -1))) == MODES
+    assert told.tolist() == pytest.approx(taken, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [9, 31, 54])
+def test_the_second_choice_of_modes_pays(released, rate):
+    with codec.full_precision(released):
+        encoder = encoder_of(released, 3, rate)
+        first = encoder.run(encoder.rough_costs())
+        second = encoder.run(encoder.costs_after(first))
+        before, after = (
+            sum(ans.estimate_bits(*each, released.tables) for each in run.passes[1:-PARTS])
+            + sum(bits_and_error(encoder, released, run))
+            for run in (first, second)
+        )
+    assert not torch.equal(first.modes, second.modes)
+    assert after < 0.99 * before
+
+
+def test_code_symbols_is_the_second_run(released):
+    planes = picture(130, 200, 3, seed=5, edge=0.4)
+    with codec.full_precision(released):
+        encoder = Encoder(released, planes, 31)
+        second = encoder.run(encoder.costs_after(encoder.run(encoder.rough_costs())))
+        coded = codec.code_symbols(released, planes, 31)
+    for ours, theirs in zip(coded, second.passes, strict=True):
+        assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
+
+
+def test_bits_of_magnitudes_are_those_of_the_tables(released, weights_path):
+    from safetensors.numpy import load_file
+
+    arrays = load_file(weights_path)
+    half = arrays["entropy.table_half"]
+    bits = magnitude_bits(half, arrays["entropy.table_cdf"])
+    assert not bits[0].any()
+    for table in (1, 7, 30, 63):
+        for size in (0, 1, int(half[table]), int(half[table]) + 1, 300):
+            for symbol in (size, -size):
+                told = ans.estimate_bits(
+                    np.array([symbol], np.int16), np.array([table], np.uint8), released.tables
+                )
+                assert bits[table, min(size, bits.shape[1] - 1)] == pytest.approx(told, rel=1e-6)
+    asked = released.symbol_bits(torch.tensor([63, 63]), torch.tensor([0, 30_000]))
+    assert asked.tolist() == [bits[63, 0], bits[63, -1]]

@@ -1,0 +1,408 @@
+"""formats/reference/decode.py, written from the specification, and the package: one format."""
+
+import ast
+import re
+import struct
+import sys
+import zlib
+from functools import cache
+from pathlib import Path
+
+import decode as reference
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import mvmic_codec
+from mvmic_codec import ans, codec, container
+from mvmic_codec.nets import release
+from mvmic_codec.symbols import Unpacker, pack
+
+FORMATS = Path(__file__).parents[2] / "formats"
+CASES = [
+    ("L", (70, 90), 27),
+    ("L", (1, 1), 63),
+    ("L", (130, 66), 9),
+    ("RGB", (70, 90), 63),
+    ("RGB", (67, 129), 0),
+    ("equal", (33, 65), 27),
+    ("I;16", (70, 90), 63),
+    ("signed", (16, 100), 40),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return reference.load_model(reference.installed_model())
+
+
+def picture(mode, size):
+    """A piece of a photograph: uint8, or 16 bits over their whole range."""
+    rows, columns = size
+    colour = data.astronaut()[40 : 40 + rows, 180 : 180 + columns]
+    if mode == "RGB":
+        return colour
+    gray = colour[:, :, 1]
+    if mode == "equal":
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if mode == "L":
+        return gray
+    deep = colour.astype(np.float64) @ [0.3, 0.5, 0.2]
+    deep = np.rint((deep - deep.min()) / np.ptp(deep) * 65535)
+    return (deep - 32768).astype(np.int16) if mode == "signed" else deep.astype(np.uint16)
+
+
+@cache
+def coded(mode="L", size=(70, 90), rate=27):
+    return mvmic_codec.encode(picture(mode, size), rate_index=rate, device="cpu")
+
+
+class Recorder(Unpacker):
+    """The package's own unpacker, which keeps every pass."""
+
+    def __init__(self, payload, tables):
+        super().__init__(payload, tables)
+        self.passes = []
+
+    def next(self, indices):
+        symbols = super().next(indices)
+        self.passes.append((symbols, indices))
+        return symbols
+
+
+def package_decode(file, monkeypatch):
+    """Passes (symbols, table indices), latent, modes and planes as the package has them."""
+    recorders = []
+
+    def record(payload, tables):
+        recorders.append(Recorder(payload, tables))
+        return recorders[-1]
+
+    monkeypatch.setattr(codec, "Unpacker", record)
+    whole = container.read(file)
+    header = whole.header
+    size, gray = (header.height, header.width), header.photometric != container.RGB
+    released = release.load(header.fingerprint, "cpu")
+    with torch.inference_mode():
+        latent, modes = codec.decode_symbols(
+            released, whole.payloads[0], header.rate_index, size, gray
+        )
+        planes = codec.reconstruct(released, latent, modes, header.rate_index, size, gray)
+    return recorders[0].passes, latent[0].numpy(), modes[0].numpy(), planes
+
+
+@pytest.mark.parametrize(("mode", "size", "rate"), CASES)
+def test_same_symbols_and_samples(model, monkeypatch, mode, size, rate):
+    file = coded(mode, size, rate)
+    ours = reference.decode(file, model)
+    passes, latent, modes, planes = package_decode(file, monkeypatch)
+    assert len(ours.passes) == len(passes) == 15
+    for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
+        assert symbols.dtype == np.int16 and np.array_equal(symbols, expected)
+    assert np.array_equal(ours.latent.y, latent)
+    assert np.array_equal(ours.latent.modes, modes)
+    # Double precision here, single there: 1e-5 is less than a level of 16 bits, 1.5e-5, and so
+    # no sample is more than one level off.
+    assert ours.planes.shape == planes.shape
+    assert np.abs(ours.planes - planes).max() < 1e-5
+    samples, image = ours.samples, np.asarray(mvmic_codec.decode(file, device="cpu"))
+    assert samples.shape == image.shape == picture(mode, size).shape
+    assert samples.dtype == picture(mode, size).dtype
+    difference = np.abs(samples.astype(np.int64) - image.astype(np.int64))
+    assert difference.max() <= 1
+    if samples.dtype == np.uint8:
+        assert np.mean(difference > 0) < 0.01
+
+
+def test_the_cases_are_not_trivial(model):
+    ours = reference.decode(coded("RGB", (70, 90), 63), model)
+    assert all(symbols.any() for symbols in ours.passes)
+    assert len(np.unique(ours.latent.modes)) > 3
+    assert ours.samples.std() > 20
+
+
+def test_it_stands_alone():
+    """No line of the package is in it, nor of any library that the package decodes with."""
+    tree = ast.parse((FORMATS / "reference/decode.py").read_text(encoding="utf-8"))
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "constriction"}
+
+
+# --- Lanes ----------------------------------------------------------------------------------------
+
+
+def make_payload(passes, tables, lanes):
+    """As `mvmic_codec.symbols.pack`, but with a number of lanes of our choice."""
+    words = ans.encode(passes, tables, lanes)
+    crc = zlib.crc32(b"".join(symbols.astype("<i2").tobytes() for symbols, _ in passes))
+    lengths = [len(lane) // 4 for lane in words[:-1]]
+    return struct.pack(f"<B{lanes}I", lanes, *lengths, crc) + b"".join(words)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8])
+def test_lanes_escapes_and_every_table(model, lanes):
+    rng = np.random.default_rng(lanes)
+    passes = []
+    for count in (500, 1, 0, 700):
+        index = rng.integers(0, 96, count)
+        symbols = np.rint(rng.laplace(size=count) * rng.choice([0.3, 3, 300, 3e4], count))
+        symbols = np.clip(symbols, -32768, 32767) * (index > 0)
+        passes.append((symbols.astype(np.int16), index.astype(np.uint8)))
+    arrays = model.arrays
+    tables = ans.Tables(arrays["entropy.table_half"].copy(), arrays["entropy.table_cdf"].copy())
+    payload = reference.Payload(make_payload(passes, tables, lanes), model.tables)
+    for symbols, index in passes:
+        assert np.array_equal(payload.take(index.astype(np.int64)), symbols)
+    payload.close()
+
+
+def test_example_of_the_symbols():
+    text = (FORMATS / "ans.md").read_text(encoding="utf-8")
+    example = bytes.fromhex(re.search(r"The payload is `([0-9a-f ]+)`", text)[1])
+    table = reference.build_table(0, np.array([0, 1024, 4096]))
+    payload = reference.Payload(example, [None, table])
+    assert payload.take(np.ones(3, np.int64)).tolist() == [0, 5, 0]
+    payload.close()
+
+
+def test_nothing_coded_is_five_bytes():
+    payload = reference.Payload(pack([], ans.Tables(*no_tables())), [None])
+    payload.take(np.zeros(0, np.int64))
+    payload.close()
+
+
+def no_tables():
+    return np.array([0, 0], np.uint16), np.array([[0, 0, 0], [0, 1024, 4096]], np.uint16)
+
+
+# --- The container --------------------------------------------------------------------------------
+
+
+def chunk(kind, payload):
+    crc = zlib.crc32(kind + payload)
+    return struct.pack("<I4s", len(payload), kind) + payload + struct.pack("<I", crc)
+
+
+def parts(file):
+    """HEAD's and DATA's payload of a file without metadata."""
+    length = struct.unpack_from("<I", file, 62)[0]
+    assert file[66:70] == b"DATA" and len(file) == 74 + length
+    return file[16:58], file[70:-4]
+
+
+def rebuilt(head, *chunks):
+    return reference.MAGIC + chunk(b"HEAD", head) + b"".join(chunks)
+
+
+def with_field(file, offset, value):
+    """The file with other bytes in HEAD and the checksum that belongs to them."""
+    head, payload = parts(file)
+    head = head[:offset] + value + head[offset + len(value) :]
+    return rebuilt(head, chunk(b"DATA", payload))
+
+
+def flipped(file, at):
+    return file[:at] + bytes([file[at] ^ 0x10]) + file[at + 1 :]
+
+
+def between(file, *chunks):
+    """The file with chunks between HEAD and DATA."""
+    head, payload = parts(file)
+    return rebuilt(head, *chunks, chunk(b"DATA", payload))
+
+
+DPI = chunk(b"dpIX", struct.pack("<2I", 300_000, 300_000))
+DAMAGES = {
+    "empty": ("TruncatedError", lambda file: b""),
+    "half the magic": ("TruncatedError", lambda file: file[:5]),
+    "another magic": ("FormatError", lambda file: b"\x89PNG" + file[4:]),
+    "cut in HEAD": ("TruncatedError", lambda file: file[:40]),
+    "cut before DATA": ("TruncatedError", lambda file: file[:62]),
+    "cut in DATA": ("TruncatedError", lambda file: file[:-20]),
+    "cut by one": ("TruncatedError", lambda file: file[:-1]),
+    "more bytes": ("FormatError", lambda file: file + b"\0"),
+    "second DATA": ("FormatError", lambda file: file + file[62:]),
+    "HEAD flipped": ("ChecksumError", lambda file: flipped(file, 30)),
+    "DATA flipped": ("ChecksumError", lambda file: flipped(file, 90)),
+    "checksum flipped": ("ChecksumError", lambda file: flipped(file, len(file) - 1)),
+    "no HEAD": ("FormatError", lambda file: reference.MAGIC + file[62:]),
+    "second HEAD": ("FormatError", lambda file: between(file, file[8:62])),
+    "HEAD too long": ("FormatError", lambda file: rebuilt(parts(file)[0] + b"\0", file[62:])),
+    "HEAD far too long": ("FormatError", lambda file: rebuilt(bytes(256), file[62:])),
+    "HEAD is empty": ("FormatError", lambda file: rebuilt(b"", file[62:])),
+    "version 2": ("VersionError", lambda file: rebuilt(b"\2" + bytes(200), file[62:])),
+    "version 0": ("FormatError", lambda file: with_field(file, 0, b"\0")),
+    "rate 64": ("FormatError", lambda file: with_field(file, 1, b"\x40")),
+    "flags": ("FormatError", lambda file: with_field(file, 2, b"\1")),
+    "2 channels": ("FormatError", lambda file: with_field(file, 3, b"\2")),
+    "RGB without channels": ("FormatError", lambda file: with_field(file, 6, b"\2")),
+    "0 bits": ("FormatError", lambda file: with_field(file, 4, b"\0")),
+    "17 bits": ("FormatError", lambda file: with_field(file, 4, b"\x11")),
+    "sign 2": ("FormatError", lambda file: with_field(file, 5, b"\2")),
+    "signed, hi 255": ("FormatError", lambda file: with_field(file, 5, b"\1")),
+    "tiles": ("FormatError", lambda file: with_field(file, 7, b"\6")),
+    "width 0": ("FormatError", lambda file: with_field(file, 8, bytes(4))),
+    "height 2^31": ("FormatError", lambda file: with_field(file, 12, b"\0\0\0\x80")),
+    "too large": ("FormatError", lambda file: with_field(file, 8, b"\xff\xff\xff\x7f" * 2)),
+    "thin and long": ("FormatError", lambda file: with_field(file, 8, b"\xff\xff\xff\0\1\0\0\0")),
+    "2 frames": ("FormatError", lambda file: with_field(file, 16, b"\2")),
+    "lo over hi": ("FormatError", lambda file: with_field(file, 18, b"\2\0\0\0\1\0\0\0")),
+    "hi 256": ("FormatError", lambda file: with_field(file, 22, b"\0\1\0\0")),
+    "no name": ("FormatError", lambda file: with_field(file, 26, bytes(8))),
+    "zero in a name": ("FormatError", lambda file: with_field(file, 26, b"a\0b")),
+    "fingerprint": ("ModelError", lambda file: with_field(file, 34, b"unknown!")),
+    "critical": ("FormatError", lambda file: between(file, chunk(b"NEWs", b"abc"))),
+    "DATa": ("FormatError", lambda file: between(file, chunk(b"DATa", b""))),
+    "no letter": ("FormatError", lambda file: between(file, chunk(b"ex1F", b"II*\0"))),
+    "ancillary flipped": ("ChecksumError", lambda file: between(file, flipped(DPI, 9))),
+    "twice": ("FormatError", lambda file: between(file, DPI, DPI)),
+    "no resolution": ("FormatError", lambda file: between(file, chunk(b"dpIX", bytes(8)))),
+    "short resolution": ("FormatError", lambda file: between(file, chunk(b"dpIX", b"1234"))),
+    "key alone": ("FormatError", lambda file: between(file, chunk(b"teXT", b"a\0b\0c"))),
+    "text not UTF-8": ("FormatError", lambda file: between(file, chunk(b"teXT", b"a\0\xff"))),
+}
+
+
+def refusals(file, model):
+    """The class of the error by which the reference and the package refuse a file."""
+    with pytest.raises(reference.MvmError) as ours:
+        reference.decode(file, model)
+    with pytest.raises(mvmic_codec.MvmError) as theirs:
+        mvmic_codec.decode(file, device="cpu")
+    return ours.type.__name__, theirs.type.__name__
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_refused_alike(model, name):
+    expected, damage = DAMAGES[name]
+    assert refusals(damage(coded()), model) == (expected, expected)
+
+
+def test_metadata_changes_no_sample(model):
+    plain = reference.decode(coded(), model)
+    text = "ward\0Nürnberg\0empty\0".encode()
+    file = between(coded(), chunk(b"neWs", b"1"), DPI, chunk(b"neWs", b"2"), chunk(b"teXT", text))
+    ours = reference.decode(file, model)
+    assert ours.metadata == {"dpIX": DPI[8:-4], "teXT": text}
+    assert mvmic_codec.decode(file).info["text"] == {"ward": "Nürnberg", "empty": ""}
+    assert np.array_equal(ours.samples, plain.samples)
+
+
+def test_example_of_the_container():
+    text = (FORMATS / "mvm-1.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}[ \d]{3}  ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
+    head, metadata, payload = reference.read_file(bytes.fromhex("".join(lines)))
+    assert (head.width, head.height, head.rate_index, head.model[:4]) == (5, 3, 18, b"fake")
+    assert (metadata, payload) == ({}, b"payload bytes")
+
+
+# --- Damaged symbols under a sound container ------------------------------------------------------
+
+
+def with_payload(file, payload):
+    return rebuilt(parts(file)[0], chunk(b"DATA", payload))
+
+
+PAYLOADS = {
+    "empty": lambda payload: b"",
+    "3 lanes": lambda payload: b"\3" + payload[1:],
+    "no lanes": lambda payload: payload[:3],
+    "8 lanes of the same bytes": lambda payload: b"\x08" + payload[1:],
+    "no words": lambda payload: payload[:5],
+    "not whole words": lambda payload: payload[:-1],
+    "a word less": lambda payload: payload[:-4],
+    "a word more": lambda payload: payload[:5] + bytes(4) + payload[5:],
+    "last word 0": lambda payload: payload + bytes(4),
+    "first word odd": lambda payload: payload[:5] + b"\1" + payload[6:],
+    "wrong symbol_crc": lambda payload: flipped(payload, 2),
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_damaged_payload_is_refused(model, name):
+    file = with_payload(coded(), PAYLOADS[name](parts(coded())[1]))
+    for refused in refusals(file, model):
+        assert refused in ("FormatError", "TruncatedError", "ChecksumError")
+
+
+@pytest.mark.parametrize("tenth", [1, 4, 8])
+def test_flipped_bit_of_a_lane_is_refused(model, tenth):
+    payload = parts(coded())[1]
+    file = with_payload(coded(), flipped(payload, len(payload) * tenth // 10))
+    for refused in refusals(file, model):
+        assert refused in ("FormatError", "TruncatedError", "ChecksumError")
+
+
+def test_another_rate_is_refused(model):
+    """The rate index is not a matter of taste: it belongs to the symbols."""
+    for refused in refusals(with_field(coded(), 1, b"\x1c"), model):
+        assert refused in ("FormatError", "TruncatedError", "ChecksumError")
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", 0),
+        ("hyper_step", 0),
+        ("hyper_index", 64),
+        ("aligned", 2),
+        ("compand", 128),
+        ("think.3.shift", 15),
+        ("table_half", 1024),
+        ("table_cdf", 0),
+    ],
+)
+def test_values_out_of_range_are_refused(model, name, value):
+    arrays = model.arrays | {f"entropy.{name}": model.arrays[f"entropy.{name}"].copy()}
+    arrays[f"entropy.{name}"][1:2] = value
+    reference.check_values(model.arrays)
+    with pytest.raises(reference.ModelError):
+        reference.check_values(arrays)
+
+
+@pytest.mark.parametrize("name", ["gain", "step", "hyper_step"])
+def test_values_beyond_the_bounds_are_refused(model, name):
+    arrays = model.arrays | {f"entropy.{name}": np.full((64, 1), 2**40)}
+    reference.check_bounds(model.arrays)
+    with pytest.raises(reference.ModelError):
+        reference.check_bounds(arrays)
+
+
+def test_altered_weights_are_refused(tmp_path):
+    weights = reference.installed_model().read_bytes()
+    path = tmp_path / "model.safetensors"
+    for damaged in (weights[:-1], flipped(weights, len(weights) - 1), weights[:100], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(reference.ModelError):
+            reference.load_model(path)
+    with pytest.raises(reference.ModelError):
+        reference.load_model(tmp_path / "none.safetensors")
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+def test_command(model, tmp_path, monkeypatch, capsys):
+    scan, out = tmp_path / "scan.mvm", tmp_path / "out.npy"
+    scan.write_bytes(coded())
+    monkeypatch.setattr("sys.argv", ["decode.py", str(scan), "-o", str(out)])
+    assert reference.main() == 0
+    assert np.array_equal(np.load(out), reference.decode(coded(), model).samples)
+    out.unlink()
+    scan.write_bytes(coded()[:-1])
+    assert reference.main() == 1
+    assert "TruncatedError" in capsys.readouterr().err and not out.exists()
