@@ -43,7 +43,7 @@ class Decoder:
             31,
             torch.ones(shape.latent, dtype=torch.bool),
             torch.ones(SIDE // 16, SIDE // 16, dtype=torch.bool),
-            lambda half, bit, index: torch.zeros_like(index),
+            lambda half, index: torch.zeros_like(index[:, :, 0], dtype=torch.int64),
             lambda part, index, mean: torch.zeros_like(index),
         )
         middle = time.perf_counter()
