@@ -186,17 +186,14 @@ def check_head(head: Head) -> None:
 def check_metadata(kind: str, payload: bytes) -> None:
     """Refuse metadata that does not hold what it should."""
     good = True
-    if kind == "exIF":
-        good = payload[:2] in (b"II", b"MM")
-    elif kind == "dpIX":
+    if kind == "dpIX":
         good = len(payload) == 8 and 0 not in struct.unpack("<2I", payload)
-    elif kind in ("xmPP", "teXT"):
+    elif kind == "teXT":
         try:
             payload.decode("utf-8")
         except UnicodeDecodeError:
             good = False
-        if kind == "teXT":  # an odd number of separators: an even number of strings
-            good = good and payload.count(0) % 2 == 1
+        good = good and payload.count(0) % 2 == 1  # an even number of strings
     if not good:
         raise FormatError(f"{kind} does not hold what it should")
 

@@ -45,6 +45,7 @@ SCALE_MIN = 0.07  # logistic scale of table 1, in steps
 SCALE_MAX = 70.0
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
 COMPANDED_MAX = 127
+SHIFT_MAX = 14  # of the weights of a layer
 MODE_DEPTH = 3  # bits of a mode
 MODES = 1 << MODE_DEPTH
 NODES = MODES - 1  # of the tree that codes a mode
@@ -120,7 +121,7 @@ class IntegerConv(nn.Module):
     def shifts(self) -> Tensor:
         """The largest shift in 0..14 that keeps each row's weights within int8."""
         peak = self.weight.detach().flatten(1).abs().amax(1).clamp_min(1e-6)
-        return torch.floor(torch.log2(127.0 / peak)).clamp(0, 14)
+        return torch.floor(torch.log2(127.0 / peak)).clamp(0, SHIFT_MAX)
 
     def forward(self, x: Tensor, quantise: bool = True) -> Tensor:
         """X [B,I,h,w] -> [B,O,h,w]; without `quantise` the float twin."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from .entropy import (
+    COMPANDED_MAX,
     FLAG_TABLES,
     FRACTION,
     LOG_RATIO,
@@ -26,6 +27,7 @@ from .entropy import (
     PARTS,
     PASSES,
     SCALE_MIN,
+    SHIFT_MAX,
     SITE_ORDER,
     TABLES,
     EntropyModel,
@@ -185,15 +187,17 @@ class IntegerEntropy:
         layers = max(largest_sum(f"{name}.weight", 255) for name in LAYERS)
         linear = largest_sum("hyper_linear", LEVEL_MAX)
         linear += max(largest_sum(f"predict.{p}", LEVEL_MAX) for p in range(PASSES - 1))
-        means = linear / 2**LINEAR_BITS * float(self.gain.max())
+        means = linear / 2**LINEAR_BITS * float(self.gain.abs().max())
         levels = (2**15 * FRACTION + MEAN_MAX) * float(
             torch.maximum(self.step.max(), self.hyper_step.max())
         )
         whole = min(float(self.step.min()), float(self.hyper_step.min())) >= 1
         indexed = bool(((self.hyper_index >= 1) & (self.hyper_index < TABLES)).all())
         indexed &= bool(((self.aligned == 0) | (self.aligned == 1)).all())
-        if not (whole and indexed):
-            raise ModelError("the model's steps or table indices are out of range")
+        indexed &= bool((arrays["compand"] <= COMPANDED_MAX).all())
+        shifted = all(int(arrays[f"{name}.shift"].max()) <= SHIFT_MAX for name in LAYERS)
+        if not (whole and indexed and shifted):
+            raise ModelError("the model's steps, shifts or table indices are out of range")
         if max(layers, linear, means, levels) >= EXACT:
             raise ModelError("the model's weights are too large for exact arithmetic")
 

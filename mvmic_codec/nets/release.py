@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .. import ans
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity
@@ -114,13 +114,18 @@ def load(print_of_model: bytes, device_name: str) -> Release:
     with torch.random.fork_rng(devices=[]):
         analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
     nets = (analysis, blocks, synthesis, hyper_analysis)
-    for prefix, net in zip(TRANSFORMS, nets, strict=True):
-        part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
-        net.load_state_dict(part)
-        net.to(device).eval().requires_grad_(False)
     integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
-    half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
-    tables = ans.Tables(half, cdf)
+    try:
+        for prefix, net in zip(TRANSFORMS, nets, strict=True):
+            part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
+            net.load_state_dict(part)
+        half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
+        tables = ans.Tables(half, cdf)
+        entropy = make_entropy(integers, shape.rotate, device)
+    except (KeyError, RuntimeError, InputError) as error:
+        raise ModelError(f"the weights in {path.name} are not those of a model: {error}") from error
+    for net in nets:
+        net.to(device).eval().requires_grad_(False)
     return Release(
         identity=identity,
         shape=shape,
@@ -128,7 +133,7 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         blocks=blocks,
         hyper_analysis=hyper_analysis,
         synthesis=synthesis,
-        entropy=make_entropy(integers, shape.rotate, device),
+        entropy=entropy,
         tables=tables,
         bits=torch.from_numpy(magnitude_bits(half, cdf)).to(device),
         device=device,

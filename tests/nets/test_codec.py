@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
@@ -151,6 +153,27 @@ def test_missing_weights(weights_path):
     weights_path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
         codec.encode_planes(picture(10, 10, 1), 31)
+
+
+@pytest.mark.parametrize(
+    "name", ["synthesis.leave.weight", "entropy.think.2.shift", "entropy.table_cdf"]
+)
+def test_weights_that_are_no_model(weights_path, name):
+    """A sound file with a fingerprint of its own that lacks an array, or whose tables fall."""
+    card = weights_path.with_suffix(".json")
+    facts = json.loads(card.read_text())
+    arrays = load_file(weights_path)
+    if name == "entropy.table_cdf":
+        arrays[name][5, 1] = 4096
+    else:
+        del arrays[name]
+    print_of_model = release.fingerprint(arrays, facts["shape"])
+    facts["fingerprint"] = print_of_model.hex()
+    save_file(arrays, weights_path, {"identity": json.dumps(facts)})
+    card.write_text(json.dumps(facts))
+    identity.default_identity.cache_clear()
+    with pytest.raises(ModelError, match="not those of a model"):
+        release.load(print_of_model, "cpu")
 
 
 def forward(model: Model, planes, rate):

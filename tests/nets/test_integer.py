@@ -348,11 +348,31 @@ def test_c_takes_only_what_fits(arrays):
             merge(np.zeros(features, np.uint8), 8, q, np.zeros(table, np.uint8), True)
 
 
-@pytest.mark.parametrize("value", [2, 255])
-def test_aligned_is_zero_or_one(arrays, value):
-    arrays["aligned"][3, 1] = value
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("aligned", 2),
+        ("aligned", 255),
+        ("compand", 128),
+        ("think.5.shift", 15),
+        ("hyper_index", 0),
+        ("hyper_index", 64),
+        ("step", 0),
+        ("hyper_step", -1),
+    ],
+)
+def test_values_out_of_range_are_refused(arrays, name, value):
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[-1] = value
     with pytest.raises(ModelError, match="out of range"):
         IntegerEntropy(as_tensors(arrays), True, torch.device("cpu"))
+
+
+def test_a_negative_gain_counts_by_its_size(arrays):
+    extreme = at_the_bounds(arrays, 0)
+    extreme["gain"] = -extreme["gain"] - 2
+    with pytest.raises(ModelError, match="too large"):
+        IntegerEntropy(as_tensors(extreme), True, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("rotate", [False, True])
