@@ -95,7 +95,10 @@ class Trainer:
         self.model = Model(config.shape).to(device)
         self.ema = Model(config.shape).to(device).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.model, config.rate), betas=(0.9, 0.99), weight_decay=0.0
+            parameter_groups(self.model, config.rate),
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+            fused=True,
         )
         self.step = 0
         self.seconds = 0.0
