@@ -2,12 +2,14 @@
 
 The modes of blocks are chosen twice. Symbols have no tables before modes are known, so the first
 choice is by a rule of thumb (`transforms.mode_costs`). It gives every coefficient a table and a
-mean; the second choice is by what the symbols of each mode would take there.
+mean; the second choice is by what the symbols of each mode would take there. The second run also
+tries out other roundings of each symbol.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +37,18 @@ Pass = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
 
 SYMBOL_MAX = 32767
 DEADZONE_MAX = 0.6
+# Of a symbol's bits, what counts in choosing it: it also tells its neighbours something.
+BITS_SHARE = 0.9
+
+# (magnitudes in steps, tables, prices) -> symbols' magnitudes
+Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def code_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> list[Pass]:
     """The passes (symbols, table indices) of planes [C,H,W], in decoding order, z first."""
     encoder = Encoder(release, planes, rate)
-    first = encoder.run(encoder.rough_costs())
-    return encoder.run(encoder.costs_after(first)).passes
+    first = encoder.run(encoder.rough_costs(), encoder.level)
+    return encoder.run(encoder.costs_after(first), encoder.best_level).passes
 
 
 @dataclass
@@ -121,7 +128,18 @@ class Encoder:
         level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5) * (table > 0)
         return level
 
-    def run(self, costs: Tensor) -> Run:
+    def best_level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
+        """Of the nearest magnitude, the one below it and zero, what costs least."""
+        nearest = torch.floor(size + 0.5)
+        best, least = torch.zeros_like(size), torch.full_like(size, math.inf)
+        for level in (nearest, (nearest - 1).clamp_min(0), torch.zeros_like(size)):
+            bits = self.release.symbol_bits(table, level.long())
+            cost = BITS_SHARE * bits + price / 2 * (size - level).square()
+            better = cost < least
+            best, least = torch.where(better, level, best), torch.where(better, cost, least)
+        return best * (table > 0)
+
+    def run(self, costs: Tensor, rounding: Rounding) -> Run:
         """Code with the modes of least cost [1,K,h,w], their own bits included."""
         release, entropy = self.release, self.release.entropy
         # A block outside of the image is never coded: its mode is 0.
@@ -157,7 +175,7 @@ class Encoder:
             places = entropy.places(part)
             position = positions[:, places] - mean / FRACTION
             price = self.price[places // 4][:, None, None]
-            size = self.level(position.abs(), index.long(), price)
+            size = rounding(position.abs(), index.long(), price)
             symbols: Tensor = (torch.sign(position) * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
             passes.append((to_int16(symbols), to_uint8(index)))
             asked.append((index, mean, predicted))

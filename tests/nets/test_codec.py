@@ -217,8 +217,8 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
     bits, latent = forward(model, planes, rate)
     with codec.full_precision(released):
         encoder = Encoder(released, planes, rate)
-        # Training knows the first choice of modes only.
-        passes = encoder.run(encoder.rough_costs()).passes
+        # Training knows the first run only.
+        passes = encoder.run(encoder.rough_costs(), encoder.level).passes
     coded_bits = [ans.estimate_bits(*each, released.tables) for each in passes]
     ends = (0, 1, 1 + BITS, None)
     coded_bits = [sum(coded_bits[a:b]) for a, b in itertools.pairwise(ends)]

@@ -6,7 +6,7 @@ import torch
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
-from mvmic_codec.encoder import Encoder
+from mvmic_codec.encoder import BITS_SHARE, Encoder
 from mvmic_codec.grid import to_int16, to_uint8
 from mvmic_codec.nets import identity, release
 from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS
@@ -45,7 +45,7 @@ def test_costs_of_the_modes_that_were_coded(released, channels, rate):
     """For a run's own modes the costs are exactly what coding them took."""
     with codec.full_precision(released):
         encoder = encoder_of(released, channels, rate)
-        run = encoder.run(encoder.rough_costs())
+        run = encoder.run(encoder.rough_costs(), encoder.level)
         costs = encoder.costs_after(run)
         expected = sum(bits_and_error(encoder, released, run))
     assert costs.shape == (1, MODES, *run.modes.shape[1:])
@@ -82,7 +82,7 @@ def test_costs_of_the_modes_that_were_not_coded(blind, start):
         def all_in(mode):
             costs = torch.full((1, MODES, 8, 8), 1e9)
             costs[:, mode] = 0
-            run = encoder.run(costs)
+            run = encoder.run(costs, encoder.level)
             assert run.modes.unique().tolist() == [mode]
             return run
 
@@ -96,8 +96,8 @@ def test_costs_of_the_modes_that_were_not_coded(blind, start):
 def test_the_second_choice_of_modes_pays(released, rate):
     with codec.full_precision(released):
         encoder = encoder_of(released, 3, rate)
-        first = encoder.run(encoder.rough_costs())
-        second = encoder.run(encoder.costs_after(first))
+        first = encoder.run(encoder.rough_costs(), encoder.level)
+        second = encoder.run(encoder.costs_after(first), encoder.level)
         before, after = (
             sum(ans.estimate_bits(*each, released.tables) for each in run.passes[1:-PARTS])
             + sum(bits_and_error(encoder, released, run))
@@ -107,11 +107,42 @@ def test_the_second_choice_of_modes_pays(released, rate):
     assert after < 0.99 * before
 
 
+@pytest.mark.parametrize("rate", [9, 31, 54])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_trying_out_roundings_pays(released, channels, rate):
+    with codec.full_precision(released):
+        encoder = encoder_of(released, channels, rate)
+        costs = encoder.rough_costs()
+        before, after = (
+            sum(bits_and_error(encoder, released, encoder.run(costs, rounding)))
+            for rounding in (encoder.level, encoder.best_level)
+        )
+    assert after < before
+
+
+def test_the_best_rounding(released):
+    """No integer costs less, at one table and price."""
+    with codec.full_precision(released):
+        encoder = encoder_of(released, 1, 31)
+    size = torch.linspace(0, 4, 401, dtype=torch.float64)
+    for index in (0, 20, 40, 50):
+        table, price = torch.full(size.shape, index), torch.full_like(size, 9.0)
+        levels = torch.arange(6, dtype=torch.float64)
+        bits = released.symbol_bits(table[:, None], levels.long()[None])
+        cost = BITS_SHARE * bits + 4.5 * (size[:, None] - levels).square()
+        best = encoder.best_level(size, table, price)
+        if index == 0:
+            assert not best.any()
+        else:
+            assert torch.equal(cost.gather(1, best.long()[:, None])[:, 0], cost.amin(1))
+
+
 def test_code_symbols_is_the_second_run(released):
     planes = picture(130, 200, 3, seed=5, edge=0.4)
     with codec.full_precision(released):
         encoder = Encoder(released, planes, 31)
-        second = encoder.run(encoder.costs_after(encoder.run(encoder.rough_costs())))
+        first = encoder.run(encoder.rough_costs(), encoder.level)
+        second = encoder.run(encoder.costs_after(first), encoder.best_level)
         coded = codec.code_symbols(released, planes, 31)
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
