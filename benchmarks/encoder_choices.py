@@ -1,0 +1,76 @@
+"""What the encoder's choices save: rate plus lambda times distortion, against its first run.
+
+    python benchmarks/encoder_choices.py TRAINING_IMAGES
+
+Validation images, the middle 448x512 of each, at three rate indices. Percent of R + lambda D, mean
+over images: negative is better, and the bits saved at equal quality are more than that, since D
+is a part of the sum.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mvmic_codec import ans, codec
+from mvmic_codec.encoder import Encoder, Run
+from mvmic_codec.nets.identity import model_identity
+from mvmic_codec.nets.release import load
+from mvmic_codec.rate import lambda_of
+from mvmic_codec.symbols import pack
+from mvmic_codec.training.images import load_split
+
+KINDS = ("polyp", "cxr")
+RATES = (10, 26, 42)
+HEIGHT, WIDTH = 448, 512
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """uint8 [C,H,W] -> its middle, float32 in 0..1."""
+    top = max((image.shape[1] - HEIGHT) // 2, 0)
+    left = max((image.shape[2] - WIDTH) // 2, 0)
+    cut = image[:, top : top + HEIGHT, left : left + WIDTH]
+    return np.ascontiguousarray(cut).astype(np.float32) / 255
+
+
+def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
+    """Bits a pixel plus lambda times the mean squared error of what is decoded."""
+    release, rate = encoder.release, encoder.rate
+    bits = sum(ans.estimate_bits(*each, release.tables) for each in run.passes)
+    size, gray = planes.shape[1:], len(planes) == 1
+    payload = pack(run.passes, release.tables)
+    latent, modes = codec.decode_symbols(release, payload, rate, size, gray)
+    decoded = codec.reconstruct(release, latent, modes, rate, size, gray)
+    error = float(np.square(np.round(decoded * 255) - planes * 255).mean())
+    return bits / (size[0] * size[1]) + lambda_of(rate) * error
+
+
+def main(folder: Path) -> None:
+    release = load(model_identity()[1], "cpu")
+    validation = load_split(folder, dict.fromkeys(KINDS, 1.0)).validation
+    print("| images | rate index | modes chosen again | and other roundings tried |")
+    print("|---|---:|---:|---:|")
+    for kind in KINDS:
+        for rate in RATES:
+            gains = []
+            for image in validation[kind]:
+                planes = middle(image)
+                with codec.full_precision(release):
+                    encoder = Encoder(release, planes, rate)
+                    first = encoder.run(encoder.rough_costs(), encoder.level)
+                    costs = encoder.costs_after(first)
+                    runs = [encoder.run(costs, r) for r in (encoder.level, encoder.best_level)]
+                    before, *after = (cost(encoder, run, planes) for run in (first, *runs))
+                gains.append([100 * math.log(each / before) for each in after])
+            modes, roundings = np.mean(gains, 0)
+            print(
+                f"| {kind} ({len(gains)}) | {rate} | {modes:+.2f}% | {roundings:+.2f}% |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
