@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mvmic_codec.codec import pad_to_unit
+from mvmic_codec.encoder import pad_to_unit
 from mvmic_codec.nets.model import Model, Shape
 from mvmic_codec.training.images import as_planes, load_planes
 

@@ -24,7 +24,8 @@
 #define INTNET_UNROLL
 #endif
 
-/* A tile: sums of this many positions of a row, for this many groups of outputs. */
+/* A tile: sums of this many positions of a row, for this many groups of outputs. The kernels below
+ * are made for these figures: TILE_CASES lists them, tile_avx2 takes positions three by three. */
 #define TILE_POSITIONS 6
 #define TILE_GROUPS 4
 
@@ -224,12 +225,12 @@ INTNET_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* Calls the body with a tile's sums for every tile of the grid. `y`, `x0` say where it starts,
- * `count` how many positions it has, `group`, `groups` which outputs. The last tile of a row may
- * overlap the one before it. */
+/* Takes a tile's sums: `y`, `x0` say where it starts, `count` how many positions it has, `group`,
+ * `groups` which outputs. */
 typedef void Finish(const IntnetLayer *layer, const int32_t *sums, size_t y, size_t x0, int count,
                     uint32_t group, int groups, size_t w, void *out, size_t out_stride);
 
+/* All tiles of the grid; the last one of a row may overlap the one before it. */
 INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
                              size_t h, size_t w, Finish *finish, void *out, size_t out_stride)
 {
@@ -329,7 +330,7 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
             for (size_t c = 0; c < n; c++) {
                 int32_t signed_q = value[c * cells];
                 int32_t size = signed_q < 0 ? -signed_q : signed_q;
-                uint8_t magnitude = compand[size > 255 ? 255 : size];
+                uint8_t magnitude = size == 0 ? 0 : compand[size > 255 ? 255 : size];
                 if (with_sign) {
                     bytes[c] = (uint8_t)(INTNET_ZERO + (signed_q < 0 ? -magnitude : magnitude));
                     bytes[n + c] = magnitude;

@@ -12,7 +12,9 @@
  *    taken off the bias before (see INTNET_ZERO).
  *
  * 3. Sums are int32. Whoever makes a layer proves beforehand that none can overflow: for each
- *    output, 255 times the sum of |weight| and |bias| together stay under 2^30.
+ *    output, 255 times the sum S of |weight| and |bias| together stay under 2^30. With what the 128
+ *    and rounding put into the bias, nothing is larger than 255 S + |bias| + 128 S + 2^13, which is
+ *    less than 1.51 * 2^30.
  *
  * 4. All paths give the same integers: nothing here saturates or rounds on the way. The linear
  *    predictors need more than 32 bits and run in doubles, whose sums stay under 2^52 by the same

@@ -94,7 +94,7 @@ class Encoder:
     def costs_after(self, run: Run) -> Tensor:
         """The same by the bits of their symbols, were tables and networks as they were in `run`.
 
-        The first channel is left out: all modes share it.
+        The first channel is left out: all modes share its coefficient, and nearly its bits.
         """
         entropy, blocks = self.release.entropy, self.release.blocks
         luma = torch.nonzero(~self.release.shape.is_chroma())[:, 0].to(self.release.device)

@@ -464,7 +464,7 @@ def check_bounds(arrays: Arrays) -> None:
         return int(weight.sum(axis=(1, 2, 3)).max())
 
     def largest(name: str) -> int:
-        return int(arrays[name].max())
+        return int(np.abs(arrays[name].astype(np.int64)).max())
 
     S = 2**23 * (
         largest_sum("entropy.hyper_linear")

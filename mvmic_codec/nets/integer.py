@@ -141,8 +141,56 @@ def walk_modes(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
     return mode
 
 
-class IntegerEntropy:
-    """Exact evaluation of the arrays that `integerise` made."""
+def check_arrays(
+    arrays: Mapping[str, Tensor], latent: int, hyper: int, width: int, near: int
+) -> None:
+    """Raise ModelError unless all arrays have the types and shapes of formats/model.md."""
+    far = latent - near
+    i8, u8, i16, u16, i32 = torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32
+    expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+        "step": (i32, (RATES, latent)),
+        "gain": (i32, (RATES, near)),
+        "hyper_step": (i32, (RATES, hyper)),
+        "hyper_index": (u8, (RATES, hyper)),
+        "base": (i16, (RATES, PASSES, latent)),
+        "base_mode": (i16, (MODES, latent)),
+        "mode_base": (i16, (RATES, NODES)),
+        "aligned": (u8, (MODES, near)),
+        "start": (i16, (RATES, width)),
+        "compand": (u8, (COMPAND_ENTRIES,)),
+        "hyper_linear": (i16, (4 * PASSES * near, hyper, 3, 3)),
+        "table_half": (u16, (TABLES + FLAG_TABLES,)),
+        "table_cdf": (u16, (TABLES + FLAG_TABLES, arrays["table_cdf"].shape[-1])),
+    }
+    for p in range(1, PASSES):
+        expected[f"predict.{p - 1}"] = (i16, (near, p * near, 3, 3))
+    layers = {"hyper_rise": (4 * width, hyper, 3)}
+    for half in range(2):
+        layers[f"mode_scores.{half}"] = (2 * NODES, width, 1)
+        layers[f"mode_merge.{half}"] = (width, width + 2 * (half + 1) * MODES, 3)
+    for part in range(PARTS):
+        mine, seen = (far, far) if part % 2 else (near, 2 * near)
+        layers[f"think.{part}"] = (width, width, 3)
+        layers[f"scales.{part}"] = (mine, width, 1)
+        if part < PARTS - 1:
+            layers[f"merge.{part}"] = (width, width + seen, 3)
+        if not part % 2:
+            layers[f"means.{part // 2}"] = (near, width, 1)
+    for name, (outputs, inputs, size) in layers.items():
+        expected[f"{name}.weight"] = (i8, (outputs, inputs, size, size))
+        expected[f"{name}.bias"] = (i32, (outputs,))
+        expected[f"{name}.shift"] = (u8, (outputs,))
+    for name, (kind, shape) in expected.items():
+        array = arrays.get(name)
+        if array is None or array.dtype != kind or tuple(array.shape) != shape:
+            raise ModelError(f"the model's array entropy.{name} is not {kind} of shape {shape}")
+
+
+class EntropyArrays:
+    """What all evaluations of the arrays that `integerise` made have in common.
+
+    Raises ModelError for values out of range.
+    """
 
     def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
         def wide(name: str) -> Tensor:
@@ -150,33 +198,12 @@ class IntegerEntropy:
 
         self.device = device
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
-        self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
-        self.base_mode, self.mode_base = wide("base_mode"), wide("mode_base")
-        self.aligned = wide("aligned")
+        self.base_mode, self.aligned = wide("base_mode"), wide("aligned")
         self.hyper_index = arrays["hyper_index"].to(device)
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
         self.sites = pass_sites(self.channels, rotate).to(device)
         self.order = torch.argsort(self.sites.flatten())
         self.check_bounds(arrays)
-        self.take_networks(arrays)
-
-    def take_networks(self, arrays: Mapping[str, Tensor]) -> None:
-        """Keep the weights of all convolutions, ready to use."""
-
-        def wide(name: str) -> Tensor:
-            return arrays[name].to(device=self.device, dtype=torch.float64)
-
-        def wide_power(name: str) -> Tensor:
-            shift = arrays[name].to(device=self.device, dtype=torch.int64)
-            return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
-
-        self.hyper_linear = wide("hyper_linear")
-        self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
-        # weight, bias, and what the sum is divided by
-        self.layers = {
-            name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
-            for name in LAYERS
-        }
 
     def check_bounds(self, arrays: Mapping[str, Tensor]) -> None:
         """Raise ModelError unless every sum stays under 2^52 whatever the input."""
@@ -201,6 +228,35 @@ class IntegerEntropy:
         if max(layers, linear, means, levels) >= EXACT:
             raise ModelError("the model's weights are too large for exact arithmetic")
 
+    def places(self, part: int) -> Tensor:
+        """Of each plane of a part, its position among the 4C planes of a latent in cells."""
+        p, far = divmod(part, 2)
+        return self.sites[p, self.linear :] if far else self.sites[p, : self.linear]
+
+
+class IntegerEntropy(EntropyArrays):
+    """Evaluation in doubles, by torch."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
+        super().__init__(arrays, rotate, device)
+
+        def wide(name: str) -> Tensor:
+            return arrays[name].to(device=device, dtype=torch.float64)
+
+        def wide_power(name: str) -> Tensor:
+            shift = arrays[name].to(device=device, dtype=torch.int64)
+            return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
+
+        self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
+        self.mode_base = wide("mode_base")
+        self.hyper_linear = wide("hyper_linear")
+        self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
+        # weight, bias, and what the sum is divided by
+        self.layers = {
+            name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
+            for name in LAYERS
+        }
+
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """Sums over edges that repeat, as exact integers."""
         pad = weight.shape[-1] // 2
@@ -212,11 +268,6 @@ class IntegerEntropy:
         """A layer of the context networks: convolution, bias, shift."""
         weight, bias, unit = self.layers[name]
         return divide(self.convolve(x, weight) + bias[:, None, None], unit[:, None, None])
-
-    def places(self, part: int) -> Tensor:
-        """Of each plane of a part, its position among the 4C planes of a latent in cells."""
-        p, far = divmod(part, 2)
-        return self.sites[p, self.linear :] if far else self.sites[p, : self.linear]
 
     def compand(self, q: Tensor) -> Tensor:
         """Magnitudes through the table, signs kept."""

@@ -13,12 +13,11 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
 
-PATHS: tuple[str, ...]
 ZERO: int
 """What is added to inputs that have a sign."""
 
 def usable_paths() -> tuple[str, ...]:
-    """The names in PATHS of what this processor can do, the fastest last."""
+    """Names of what this processor can do: "portable", "avx2", "vnni"; the fastest last."""
 
 def fast_paths() -> tuple[str, ...]:
     """Those of them that are faster than doubles through torch; portable C is not."""
@@ -30,7 +29,7 @@ class Layer:
     """A convolution with bias and shift: weight int8 [O,I,k,k], bias int32 [O], shift uint8 [O].
 
     `with_sign` picks the inputs that are stored with ZERO added. Raises OverflowError if a sum
-    could leave 32 bits.
+    could leave 32 bits, ValueError for anything else that is no layer.
     """
 
     inputs: int

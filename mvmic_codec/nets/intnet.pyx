@@ -16,7 +16,8 @@ cdef extern from "intnet.h" nogil:
 
     ctypedef enum IntnetPath:
         INTNET_PORTABLE
-        INTNET_PATHS
+        INTNET_AVX2
+        INTNET_VNNI
 
     ctypedef struct IntnetLayer:
         uint32_t size
@@ -66,12 +67,19 @@ cdef extern from "intnet.h" nogil:
         const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
         const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent, double *levels)
 
-PATHS = ("portable", "avx2", "vnni")
+PATHS = {"portable": INTNET_PORTABLE, "avx2": INTNET_AVX2, "vnni": INTNET_VNNI}
 ZERO = INTNET_ZERO
 
 
 def usable_paths():
-    return tuple(name for k, name in enumerate(PATHS) if intnet_path_usable(<IntnetPath> k))
+    return tuple(name for name, k in PATHS.items() if intnet_path_usable(<IntnetPath> <int> k))
+
+
+cdef IntnetPath _path_of(str name) except *:
+    cdef IntnetPath path = <IntnetPath> <int> PATHS[name]
+    if not intnet_path_usable(path):
+        raise ValueError(f"this processor has no {name}")
+    return path
 
 
 def fast_paths():
@@ -92,6 +100,11 @@ cdef class Layer:
     cdef const uint8_t[::1] _shift
 
     def __init__(self, weight, bias, shift, with_sign, path):
+        if (weight.dtype != np.int8 or bias.dtype != np.int32 or shift.dtype != np.uint8
+                or weight.ndim != 4 or weight.shape[2:] not in ((1, 1), (3, 3))
+                or not weight.size or not bias.shape == shift.shape == weight.shape[:1]
+                or shift.max() > 14):
+            raise ValueError("weight, bias and shift are not those of a layer")
         outputs, inputs, size, _ = weight.shape
         sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * 255
         if int((sums + np.abs(bias.astype(np.int64))).max()) >= 2**30:
@@ -110,7 +123,7 @@ cdef class Layer:
         self._bias = offsets.astype(np.int32)
         self._shift = shifts
         self.inputs, self.outputs = inputs, outputs
-        self._path = <IntnetPath> <int> PATHS.index(path)
+        self._path = _path_of(path)
         self._c.size, self._c.stride = size, stride
         self._c.outputs, self._c.groups = outputs, groups
         self._c.weight, self._c.bias = &self._weight[0], &self._bias[0]
@@ -165,7 +178,7 @@ def merge(const uint8_t[:, :, ::1] features, int width, const int32_t[:, :, ::1]
 def predict(const double[:, :, ::1] levels, const double[:, :, ::1] weight,
             double[:, :, ::1] out, str path):
     cdef size_t h = out.shape[0], w = out.shape[1]
-    cdef IntnetPath way = <IntnetPath> <int> PATHS.index(path)
+    cdef IntnetPath way = _path_of(path)
     if (<size_t> levels.shape[0] != h + 2 or <size_t> levels.shape[1] != w + 2
             or weight.shape[0] != 9 or weight.shape[1] != levels.shape[2]
             or weight.shape[2] != out.shape[2]):
@@ -202,7 +215,7 @@ cdef class Part:
             self._c.gain, self._c.aligned = &self._gain[0], &self._aligned[0, 0]
         self._sites.mode, self._sites.inside = &self._mode[0, 0, 0], &self._inside[0, 0, 0]
 
-    def _check_sums(self, const int32_t[:, :, ::1] sums):
+    cdef _check_sums(self, const int32_t[:, :, ::1] sums):
         if (sums.shape[0] != self._mode.shape[1] or sums.shape[1] != self._mode.shape[2]
                 or <size_t> sums.shape[2] != self._c.n):
             raise ValueError("the sums are not those of this part")

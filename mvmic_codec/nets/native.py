@@ -25,7 +25,7 @@ from .integer import (
     LEVEL_MAX,
     STEP_BITS,
     Coder,
-    IntegerEntropy,
+    EntropyArrays,
     ModeCoder,
 )
 from .intnet import (
@@ -42,7 +42,12 @@ Bytes = npt.NDArray[np.uint8]
 Reals = npt.NDArray[np.float64]
 
 
-class NativeEntropy(IntegerEntropy):
+# Arrays that are used as they are.
+SMALL_ARRAYS = ["step", "gain", "hyper_step", "base", "base_mode", "mode_base", "aligned"]
+SMALL_ARRAYS += ["start", "compand"]
+
+
+class NativeEntropy(EntropyArrays):
     """Evaluation of the arrays that `integerise` made by csrc/intnet.c.
 
     `path` is one of `intnet.usable_paths()`. Raises OverflowError for arrays whose sums might not
@@ -50,13 +55,10 @@ class NativeEntropy(IntegerEntropy):
     """
 
     def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, path: str) -> None:
-        self.path = path
         super().__init__(arrays, rotate, torch.device("cpu"))
-
-    def take_networks(self, arrays: Mapping[str, Tensor]) -> None:
-        """Lay the weights out as C wants them."""
+        self.path = path
         a = {name: array.numpy() for name, array in arrays.items()}
-        self.arrays = a
+        self.arrays = {name: a[name] for name in SMALL_ARRAYS}
         self.width = a["start"].shape[1]
         signed = {"hyper_rise": slice(None)}
         # What near parts decoded enters with its sign, after the features.
@@ -74,7 +76,8 @@ class NativeEntropy(IntegerEntropy):
         }
         self.native_hyper = taps(a["hyper_linear"])
         # By pass and by the pass that it looks at.
-        self.native_predict = [
+        self.native_predict: list[list[Reals]] = [[]]
+        self.native_predict += [
             [taps(part) for part in np.split(a[f"predict.{p - 1}"], p, axis=1)]
             for p in range(1, PASSES)
         ]
@@ -86,8 +89,8 @@ class NativeEntropy(IntegerEntropy):
         _, height, width = z.shape
         a = self.arrays
         step = a["hyper_step"][rate].astype(np.int64)[:, None, None]
-        level = np.clip((z * FRACTION * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS, -LEVEL_MAX,
-                        LEVEL_MAX)  # fmt: skip
+        level = (z * FRACTION * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
+        level = np.clip(level, -LEVEL_MAX, LEVEL_MAX)
         levels = np.empty((height + 2, width + 2, len(z)))
         levels[1:-1, 1:-1] = level.transpose(1, 2, 0)
         repeat_edges(levels.view(np.uint8))
@@ -163,6 +166,8 @@ class NativeEntropy(IntegerEntropy):
 
         The coder is given table indices as uint8 and means as int32.
         """
+        if len(z) != 1:
+            raise ValueError(f"C takes images one by one, not {len(z)}")
         features, linear = self.start_features(z[0].numpy().astype(np.int64), rate)
         rows, columns = inside.shape
         cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
@@ -183,14 +188,14 @@ class NativeEntropy(IntegerEntropy):
             index = part.indices(self.native[f"scales.{number}"].sums(deep))
             means = None
             if not far:
-                for source, weight in zip(levels, self.native_predict[p - 1] if p else [],
-                                          strict=True):  # fmt: skip
+                # By no weights in pass 0: there are no levels yet.
+                for source, weight in zip(levels, self.native_predict[p], strict=True):
                     predict(source, weight, linear[p], self.path)
                 means, predicted = part.means(linear[p], self.native[f"means.{p}"].sums(deep))
                 shown = torch.from_numpy(means)[None], torch.from_numpy(predicted)[None]
             else:
-                none = torch.zeros(1, *index.shape, dtype=torch.int32)
-                shown = none, none
+                no_means = torch.zeros(1, *index.shape, dtype=torch.int32)
+                shown = no_means, no_means
             symbols = coder(number, torch.from_numpy(index)[None], *shown)
             taken = symbols[0].to(torch.int16).contiguous().numpy()
             mine = latent[self.linear :] if far else latent[: self.linear]

@@ -22,7 +22,7 @@ from ..errors import InputError, ModelError
 from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity
-from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, integerise
+from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, check_arrays, integerise
 from .intnet import fast_paths
 from .model import HyperAnalysis, Model, Shape, make_transforms
 from .native import NativeEntropy
@@ -84,7 +84,7 @@ class Release:
     blocks: BlockTransform
     hyper_analysis: HyperAnalysis
     synthesis: Synthesis
-    entropy: IntegerEntropy
+    entropy: IntegerEntropy | NativeEntropy
     tables: ans.Tables
     bits: Tensor  # see symbol_bits
     device: torch.device
@@ -119,6 +119,7 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         for prefix, net in zip(TRANSFORMS, nets, strict=True):
             part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
             net.load_state_dict(part)
+        check_arrays(integers, shape.latent, shape.hyper, shape.context, shape.near)
         half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
         tables = ans.Tables(half, cdf)
         entropy = make_entropy(integers, shape.rotate, device)
@@ -140,7 +141,9 @@ def load(print_of_model: bytes, device_name: str) -> Release:
     )
 
 
-def make_entropy(arrays: dict[str, Tensor], rotate: bool, device: torch.device) -> IntegerEntropy:
+def make_entropy(
+    arrays: dict[str, Tensor], rotate: bool, device: torch.device
+) -> IntegerEntropy | NativeEntropy:
     """The fastest exact evaluation there is: C where the processor and the weights allow it."""
     if device.type == "cpu" and fast_paths():
         try:

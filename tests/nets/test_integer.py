@@ -16,7 +16,7 @@ from mvmic_codec import codec
 from mvmic_codec.errors import ModelError
 from mvmic_codec.nets.entropy import PARTS, pass_sites
 from mvmic_codec.nets.integer import LAYERS, LINEAR_BITS, IntegerEntropy, walk_modes
-from mvmic_codec.nets.intnet import fast_paths, merge, stride_of, usable_paths
+from mvmic_codec.nets.intnet import fast_paths, usable_paths
 from mvmic_codec.nets.native import NativeEntropy
 from mvmic_codec.nets.release import make_entropy
 
@@ -247,6 +247,7 @@ def at_the_bounds(arrays, seed):
     extreme["hyper_step"] = rng.integers(1, 2**31, arrays["hyper_step"].shape).astype(np.int32)
     for name in ("base", "base_mode", "mode_base"):
         extreme[name] = rng.integers(-(2**15), 2**15, arrays[name].shape).astype(np.int16)
+    extreme["compand"] = rng.integers(0, 128, arrays["compand"].shape).astype(np.uint8)
     extreme["aligned"] = rng.integers(0, 2, arrays["aligned"].shape).astype(np.uint8)
     extreme["start"] = rng.integers(-300, 300, arrays["start"].shape).astype(np.int16)
     sums = [np.abs(extreme[n].astype(np.int64)).reshape(len(extreme[n]), -1).sum(1).max()
@@ -270,7 +271,7 @@ def within_32_bits(extreme):
 @pytest.mark.parametrize("spread", [2.0, 1e4])
 @pytest.mark.parametrize("seed", range(4))
 def test_extreme_weights_and_symbols(arrays, seed, spread):
-    size, extreme = (130, 70), at_the_bounds(arrays, seed)
+    size, extreme = (70, 450), at_the_bounds(arrays, seed)
     for ways, case in ((DEVICES, extreme), (WAYS, within_32_bits(extreme))):
         expected = run_reference(case, size, 31, COLOUR, spread=spread)
         for way in ways:
@@ -330,22 +331,12 @@ def test_many_threads_at_once(arrays, way):
         list(pool.map(run, range(8)))
 
 
-def test_c_takes_only_what_fits(arrays):
-    """A map of other channels, or with a place missing, never reaches C."""
-    layer = make(arrays, "portable").native["merge.0"]
-    stride = stride_of(layer.inputs)
-    layer.map(np.zeros((4, 4, stride), np.uint8))
-    for shape in ((4, 4, stride + 4), (4, 4, stride - 4), (2, 4, stride), (4, 2, stride)):
-        for run in (layer.map, layer.sums):
-            with pytest.raises(ValueError):
-                run(np.zeros(shape, np.uint8))
-    with pytest.raises(ValueError):
-        layer.map(np.zeros((4, stride, 4), np.uint8).transpose(0, 2, 1))
-    q = np.zeros((3, 2, 2), np.int32)
-    merge(np.zeros((4, 4, 8), np.uint8), 8, q, arrays["compand"], True)
-    for features, table in (((3, 4, 8), 256), ((4, 5, 8), 256), ((4, 4, 4), 256), ((4, 4, 8), 255)):
-        with pytest.raises(ValueError):
-            merge(np.zeros(features, np.uint8), 8, q, np.zeros(table, np.uint8), True)
+@pytest.mark.parametrize("way", usable_paths())
+def test_c_takes_images_one_by_one(arrays, way):
+    z = torch.zeros(2, SMALL.hyper, 1, 1, dtype=torch.int64)
+    live, inside = torch.from_numpy(LIVE[COLOUR]), inside_image((64, 64))
+    with pytest.raises(ValueError, match="one by one"):
+        make(arrays, way).code(z, 0, live, inside, None, None)
 
 
 @pytest.mark.parametrize(
