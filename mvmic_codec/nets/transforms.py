@@ -243,21 +243,17 @@ class BlockTransform(nn.Module):
     """DCT coefficients [B,768,h,w] and modes <-> latent y [B,C,h,w].
 
     The channels of y are `near_luma` luma, `near_chroma` chroma, the rest of 256 luma, the rest of
-    `chroma`.
+    `chroma`. All matrices have orthonormal rows: the way back is their transpose.
     """
 
     luma: Tensor
     chroma: Tensor
-    luma_back: Tensor
-    chroma_back: Tensor
 
     def __init__(self, modes: int, chroma: int, near_luma: int, near_chroma: int) -> None:
         super().__init__()
         self.near_luma, self.near_chroma = near_luma, near_chroma
         self.register_buffer("luma", torch.eye(AREA).repeat(modes, 1, 1))
         self.register_buffer("chroma", torch.eye(2 * AREA)[:chroma].clone())
-        self.register_buffer("luma_back", torch.eye(AREA).repeat(modes, 1, 1))
-        self.register_buffer("chroma_back", torch.eye(2 * AREA)[:, :chroma].clone())
 
     def arrange(self, luma: Tensor, chroma: Tensor) -> Tensor:
         """Luma and chroma along dimension 1 in the order of the channels of y."""
@@ -297,9 +293,9 @@ class BlockTransform(nn.Module):
         """From y back to [B,768,h,w]; float32."""
         with torch.autocast(y.device.type, enabled=False):
             luma, chroma = self.part(y)
-            luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma_back)
+            luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma.transpose(1, 2))
             luma = luma.unflatten(0, modes.shape).permute(0, 3, 1, 2)
-            return torch.cat((luma, mix(chroma, self.chroma_back)), 1)
+            return torch.cat((luma, mix(chroma, self.chroma.t())), 1)
 
 
 class Synthesis(nn.Module):

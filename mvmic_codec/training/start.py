@@ -200,10 +200,8 @@ def start_blocks(model: Model, coefficients: Tensor, gray: Tensor) -> None:
     some = torch.randperm(len(luma), generator=draw)[:MODE_BLOCKS]
     rotations = learn_rotations(luma[some], klt)
     blocks.luma.copy_(rotations)
-    blocks.luma_back.copy_(rotations.transpose(1, 2))
     basis = leading(chroma.t() @ chroma, model.shape.chroma).float()
     blocks.chroma.copy_(basis)
-    blocks.chroma_back.copy_(basis.t())
 
 
 def start_mode_tables(model: Model, coefficients: Tensor) -> None:

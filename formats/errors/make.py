@@ -1,0 +1,107 @@
+"""Write files that a decoder must refuse, and the error that each must give.
+
+    python formats/errors/make.py
+
+They are made of formats/golden/gray.mvm, one fault each; errors.json names the error of mvm-1.md.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOUND = (HERE.parent / "golden" / "gray.mvm").read_bytes()
+HEAD = SOUND[8 : 8 + 54]
+DATA = SOUND[62:]
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """A chunk with a checksum that is right."""
+    crc = zlib.crc32(kind + payload)
+    return struct.pack("<I", len(payload)) + kind + payload + struct.pack("<I", crc)
+
+
+def head(at: int, value: bytes) -> bytes:
+    """The file with other bytes at an offset of HEAD's payload."""
+    payload = bytearray(HEAD[8:50])
+    payload[at : at + len(value)] = value
+    return SOUND[:8] + chunk(b"HEAD", bytes(payload)) + DATA
+
+
+def data(at: int, value: bytes) -> bytes:
+    """The file with other bytes at an offset of DATA's payload."""
+    payload = bytearray(DATA[8:-4])
+    payload[at : at + len(value)] = value
+    return SOUND[:62] + chunk(b"DATA", bytes(payload))
+
+
+def flipped(at: int) -> bytes:
+    """The file with one bit turned."""
+    damaged = bytearray(SOUND)
+    damaged[at] ^= 1
+    return bytes(damaged)
+
+
+def files() -> dict[str, tuple[str, bytes]]:
+    """Name -> (error, bytes)."""
+    payload = DATA[8:-4]
+    two_lanes = b"\x02" + struct.pack("<I", 1 << 30) + payload[1:]
+    text = chunk(b"teXT", b"key\0value")
+    return {
+        "empty": ("TruncatedError", b""),
+        "within-magic": ("TruncatedError", SOUND[:5]),
+        "not-mvm": ("FormatError", b"\x89PNG" + SOUND[4:]),
+        "text-mode": ("FormatError", SOUND.replace(b"\r\n", b"\n", 1)),
+        "within-head": ("TruncatedError", SOUND[:40]),
+        "after-head": ("TruncatedError", SOUND[:62]),
+        "within-data": ("TruncatedError", SOUND[:-30]),
+        "last-byte-missing": ("TruncatedError", SOUND[:-1]),
+        "head-bit": ("ChecksumError", flipped(30)),
+        "data-bit": ("ChecksumError", flipped(100)),
+        "length-of-data": ("TruncatedError", SOUND[:62] + b"\xff\xff\xff\xff" + DATA[4:]),
+        "newer-version": ("VersionError", head(0, b"\x02")),
+        "rate-64": ("FormatError", head(1, b"\x40")),
+        "flags": ("FormatError", head(2, b"\x01")),
+        "two-channels": ("FormatError", head(3, b"\x02")),
+        "colour-without-channels": ("FormatError", head(6, b"\x02")),
+        "no-width": ("FormatError", head(8, struct.pack("<I", 0))),
+        "huge": ("FormatError", head(8, struct.pack("<II", 2**31 - 1, 2**31 - 1))),
+        "two-frames": ("FormatError", head(16, b"\x02\0")),
+        "range-upside-down": ("FormatError", head(18, struct.pack("<ii", 9, 8))),
+        "unknown-model": ("ModelError", head(34, b"\1\2\3\4\5\6\7\x08")),
+        "head-twice": ("FormatError", SOUND[:62] + HEAD + DATA),
+        "data-twice": ("FormatError", SOUND + DATA),
+        "bytes-after": ("FormatError", SOUND + b"\0"),
+        "unknown-critical": ("FormatError", SOUND[:62] + chunk(b"NEWS", b"") + DATA),
+        "type-of-digits": ("FormatError", SOUND[:62] + chunk(b"te1T", b"") + DATA),
+        "text-twice": ("FormatError", SOUND[:62] + text + text + DATA),
+        "text-without-value": ("FormatError", SOUND[:62] + chunk(b"teXT", b"key") + DATA),
+        "resolution-zero": ("FormatError", SOUND[:62] + chunk(b"dpIX", b"\0" * 8) + DATA),
+        "three-lanes": ("FormatError", data(0, b"\x03")),
+        "no-payload": ("FormatError", SOUND[:62] + chunk(b"DATA", b"")),
+        "lane-beyond-end": ("FormatError", SOUND[:62] + chunk(b"DATA", two_lanes)),
+        "lane-not-words": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + b"\0")),
+        "lane-ends-in-zero": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + b"\0" * 4)),
+        "lane-first-word": ("FormatError", data(5, b"\x01")),
+        "lane-too-short": ("FormatError", SOUND[:62] + chunk(b"DATA", payload[:5] + payload[9:])),
+        "lane-too-long": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + payload[-4:])),
+        "symbol-checksum": ("ChecksumError", data(1, bytes([payload[1] ^ 1]))),
+        "another-rate": ("FormatError", head(1, b"\x1c")),
+        "another-width": ("FormatError", head(8, struct.pack("<I", 154))),
+    }
+
+
+def main() -> None:
+    """Write all of them."""
+    errors = {}
+    for name, (error, content) in files().items():
+        (HERE / f"{name}.mvm").write_bytes(content)
+        errors[name] = error
+    (HERE / "errors.json").write_text(json.dumps(errors, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

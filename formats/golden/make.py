@@ -1,0 +1,98 @@
+"""Write the golden files: small images of every kind, their symbols' hashes and their samples.
+
+    python formats/golden/make.py
+
+Run once for a released model. Files that are there are never written again: a decoder that does
+not give what is here is wrong. Before version 1.0 a new model may replace them: delete all but this
+program, run it, and say so in the CHANGELOG.
+
+NAME.mvm is the file, NAME.npz its samples as the reference decoder gives them; golden.json has the
+SHA-256 of the symbols of all passes, one after the other, as little-endian 16-bit integers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import mvmic_codec
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "reference"))
+import decode as reference  # noqa: E402
+
+
+def draw(rows: int, columns: int, top: int) -> NDArray[np.int64]:
+    """A slope, a disc, a fine grid and grain, in integers 0 to `top`."""
+    i, j = np.mgrid[0:rows, 0:columns]
+    slope = (3 * i + 2 * j) * top // (8 * (rows + columns))
+    disc = ((i - rows // 2) ** 2 + (j - columns // 3) ** 2 < (min(rows, columns) // 3) ** 2) * top
+    grid = ((i // 2 + j // 3) % 5 == 0) * (j > columns * 2 // 3) * top
+    grain = (i * 7919 + j * 104729 + i * j * 31) % 97 * top // 97
+    drawn: NDArray[np.int64] = (8 * slope + 6 * disc // 2 + 2 * grid + grain) // 14
+    return np.clip(drawn, 0, top)
+
+
+def colours(rows: int, columns: int) -> NDArray[np.uint8]:
+    """Three planes that have something in common."""
+    base = draw(rows, columns, 255)
+    planes = [base, 255 - base // 2, (base + draw(columns, rows, 255).T) // 2]
+    return np.stack(planes, 2).astype(np.uint8)
+
+
+def images() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Name -> (image or array, options of encode)."""
+    gray = draw(70, 90, 255).astype(np.uint8)
+    deep = draw(50, 81, 65535)
+    exif = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
+    described = {"exif": exif, "icc_profile": b"profile", "xmp": b"<x:xmpmeta/>"}
+    return {
+        "gray": (gray, {"rate_index": 27}),
+        "gray-smallest": (gray, {"rate_index": 0}),
+        "gray-best": (gray, {"rate_index": 63}),
+        "gray-1x1": (gray[:1, :1], {"rate_index": 40}),
+        "gray-one-row": (draw(1, 200, 255).astype(np.uint8), {"rate_index": 40}),
+        "gray-flat": (np.full((20, 30), 77, np.uint8), {"rate_index": 40}),
+        "colour": (colours(67, 75), {"rate_index": 36}),
+        "colour-smallest": (colours(130, 66), {"rate_index": 0}),
+        "colour-best": (colours(64, 64), {"rate_index": 63}),
+        "colour-equal-channels": (np.repeat(gray[:, :, None], 3, 2), {"rate_index": 27}),
+        "gray-16-bit": (deep.astype(np.uint16), {"rate_index": 45}),
+        "gray-12-bit": ((deep // 16).astype(np.uint16), {"rate_index": 45}),
+        "gray-signed": ((deep // 16 - 1024).astype(np.int16), {"rate_index": 45}),
+        "gray-four-lanes": (draw(300, 280, 255).astype(np.uint8), {"rate_index": 63}),
+        "metadata": (
+            Image.fromarray(gray[:33, :47]),
+            {"rate_index": 18, "dpi": (300, 72), "text": {"key": "value"}, **described},
+        ),
+    }
+
+
+def main() -> None:
+    """Write what is not there yet."""
+    model = reference.load_model(reference.installed_model())
+    table = HERE / "golden.json"
+    hashes: dict[str, str] = json.loads(table.read_text()) if table.exists() else {}
+    for name, (image, options) in images().items():
+        path = HERE / f"{name}.mvm"
+        if not path.exists():
+            path.write_bytes(mvmic_codec.encode(image, device="cpu", **options))
+        decoded = reference.decode(path.read_bytes(), model)
+        if not (HERE / f"{name}.npz").exists():
+            np.savez_compressed(HERE / f"{name}.npz", samples=decoded.samples)
+        symbols = b"".join(each.astype("<i2").tobytes() for each in decoded.passes)
+        digest = hashlib.sha256(symbols).hexdigest()
+        if hashes.setdefault(name, digest) != digest:
+            sys.exit(f"{path} no longer decodes to the symbols in golden.json")
+    table.write_text(json.dumps(hashes, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

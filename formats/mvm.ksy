@@ -1,0 +1,162 @@
+meta:
+  id: mvm
+  title: MVM learned medical image, container version 1
+  file-extension: mvm
+  license: MIT
+  endian: le
+doc: |
+  The container of mvm-1.md. What a DATA chunk holds is described in ans.md; symbols need a model's
+  tables and are out of reach of this description. Checksums are not checked here: crc is CRC-32 of
+  type and payload.
+seq:
+  - id: magic
+    contents: [0x89, 0x4d, 0x56, 0x4d, 0x0d, 0x0a, 0x1a, 0x0a]
+  - id: header
+    type: header_chunk
+  - id: chunks
+    type: chunk
+    repeat: eos
+    doc: metadata in any order, then as many DATA chunks as there are frames times tiles, which is one
+types:
+  header_chunk:
+    seq:
+      - id: length
+        type: u4
+        valid: 42
+      - id: type
+        contents: HEAD
+      - id: body
+        type: head
+        size: 42
+      - id: crc
+        type: u4
+  head:
+    seq:
+      - id: version
+        type: u1
+        valid: 1
+      - id: rate_index
+        type: u1
+        valid:
+          max: 63
+      - id: flags
+        type: u1
+        valid: 0
+      - id: channels
+        type: u1
+        valid:
+          any-of: [1, 3]
+      - id: bits
+        type: u1
+        valid:
+          min: 1
+          max: 16
+      - id: signed
+        type: u1
+        valid:
+          max: 1
+      - id: photometric
+        type: u1
+        enum: photometric
+        valid:
+          in-enum: true
+      - id: tile_log2
+        type: u1
+        valid: 0
+      - id: width
+        type: u4
+        valid:
+          min: 1
+          max: 0x7fffffff
+      - id: height
+        type: u4
+        valid:
+          min: 1
+          max: 0x7fffffff
+      - id: frames
+        type: u2
+        valid: 1
+      - id: lo
+        type: s4
+      - id: hi
+        type: s4
+        valid:
+          min: lo
+      - id: model
+        type: strz
+        size: 8
+        encoding: ASCII
+      - id: fingerprint
+        size: 8
+    enums:
+      photometric:
+        0: min_is_black
+        1: min_is_white
+        2: rgb
+        3: rgb_of_equal_channels
+  chunk:
+    seq:
+      - id: length
+        type: u4
+      - id: type
+        type: str
+        size: 4
+        encoding: ASCII
+      - id: payload
+        size: length
+        type:
+          switch-on: type
+          cases:
+            '"dpIX"': resolution
+            '"teXT"': text
+            '"DATA"': data
+      - id: crc
+        type: u4
+    instances:
+      is_critical:
+        value: type.substring(0, 1) <= "Z"
+        doc: the first letter is upper case
+  resolution:
+    seq:
+      - id: x
+        type: u4
+        doc: thousandths of a dot per inch along rows
+        valid:
+          min: 1
+      - id: y
+        type: u4
+        valid:
+          min: 1
+  text:
+    seq:
+      - id: parts
+        type: strz
+        encoding: UTF-8
+        eos-error: false
+        repeat: eos
+        doc: key, value, key, value ...; an empty last value is not seen here
+  data:
+    seq:
+      - id: lane_count
+        type: u1
+        valid:
+          any-of: [1, 2, 4, 8]
+      - id: lane_words
+        type: u4
+        repeat: expr
+        repeat-expr: lane_count - 1
+      - id: symbol_crc
+        type: u4
+      - id: lanes
+        type: lane(_index)
+        repeat: expr
+        repeat-expr: lane_count
+  lane:
+    params:
+      - id: number
+        type: s4
+    seq:
+      - id: words
+        type: u4
+        repeat: expr
+        repeat-expr: '(number < _parent.lane_count - 1) ? _parent.lane_words[number] : ((_io.size - _io.pos) / 4)'

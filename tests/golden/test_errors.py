@@ -1,0 +1,52 @@
+"""Each file in formats/errors is refused, by the package and by the reference decoder."""
+
+import json
+from pathlib import Path
+
+import decode as reference
+import pytest
+from PIL import Image
+
+import mvmic_codec
+from mvmic_codec import errors
+
+FOLDER = Path(__file__).parents[2] / "formats/errors"
+ERRORS = json.loads((FOLDER / "errors.json").read_text())
+
+
+def test_every_file_has_its_error():
+    assert {path.stem for path in FOLDER.glob("*.mvm")} == set(ERRORS)
+    assert set(ERRORS.values()) == {
+        "FormatError",
+        "TruncatedError",
+        "ChecksumError",
+        "VersionError",
+        "ModelError",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_the_package_refuses(name):
+    path = FOLDER / f"{name}.mvm"
+    kind = getattr(errors, ERRORS[name])
+    with pytest.raises(kind) as caught:
+        mvmic_codec.decode(path, device="cpu")
+    # Kinds of FormatError may stand for it, but nothing else for one of them.
+    assert kind is errors.FormatError or type(caught.value) is kind
+    message = str(caught.value)
+    assert message and "\n" not in message
+    with pytest.raises((OSError, Image.DecompressionBombError)):
+        Image.open(path).load()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return reference.load_model(reference.installed_model())
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_the_reference_decoder_refuses(model, name):
+    kind = getattr(reference, ERRORS[name])
+    with pytest.raises(kind) as caught:
+        reference.decode((FOLDER / f"{name}.mvm").read_bytes(), model)
+    assert kind is reference.FormatError or type(caught.value) is kind
