@@ -233,8 +233,8 @@ def test_limit_can_be_raised(monkeypatch):
 
 
 def test_unknown_attribute():
-    with pytest.raises(AttributeError, match="encoder"):
-        mvmic_codec.encoder  # noqa: B018
+    with pytest.raises(AttributeError, match="encodes"):
+        mvmic_codec.encodes  # noqa: B018
 
 
 def test_public_names():
