@@ -11,6 +11,9 @@ from PIL import Image
 
 import mvmic_codec
 from mvmic_codec import codec, container
+from mvmic_codec.nets import release
+from mvmic_codec.nets.identity import model_identity
+from mvmic_codec.nets.intnet import usable_paths
 from mvmic_codec.symbols import Unpacker
 
 GOLDEN = Path(__file__).parents[2] / "formats/golden"
@@ -20,6 +23,19 @@ HASHES = json.loads((GOLDEN / "golden.json").read_text())
 @pytest.fixture(scope="module")
 def model():
     return reference.load_model(reference.installed_model())
+
+
+@pytest.fixture(params=["doubles", *usable_paths()], scope="module")
+def way(request):
+    """Every way there is to evaluate the entropy networks, one after the other."""
+    paths = () if request.param == "doubles" else (request.param,)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(release, "fast_paths", lambda: paths)
+        release.load.cache_clear()
+        loaded = release.load(model_identity()[1], "cpu")
+        assert getattr(loaded.entropy, "path", "doubles") == request.param
+        yield request.param
+    release.load.cache_clear()
 
 
 @pytest.fixture
@@ -44,7 +60,7 @@ def test_every_file_has_its_hash_and_samples():
 
 
 @pytest.mark.parametrize("name", sorted(HASHES))
-def test_symbols_and_samples(symbols, name):
+def test_symbols_and_samples(way, symbols, name):
     data = (GOLDEN / f"{name}.mvm").read_bytes()
     image = mvmic_codec.decode(data, device="cpu")
     assert hashlib.sha256(b"".join(symbols)).hexdigest() == HASHES[name]
