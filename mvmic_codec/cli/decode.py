@@ -49,7 +49,9 @@ _METADATA = ("exif", "icc_profile", "xmp", "dpi")
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option(
+    "--quiet", is_flag=True, help="No progress bar and no summary."
+)
 def command(
     inputs: tuple[Path, ...],
     output: Path | None,
@@ -71,7 +73,7 @@ def command(
     for job in jobs:
         _check_suffix(job.target.suffix)
 
-    def work(job: files.Job) -> None:
+    def work(job: files.Job) -> str:
         from mvmic_codec import api
 
         files.check_target(job, force)
@@ -85,8 +87,12 @@ def command(
             # What Pillow's writers raise for metadata or sizes that their format cannot hold.
             except (ValueError, RuntimeError, SyntaxError, struct.error) as error:
                 raise InputError(f"cannot be written as {form}: {error}") from error
+        return f"{job.target}: {image.width}x{image.height} {image.mode}, {form}"
 
-    _, failures = batch.run(jobs, work, lambda job: job.source, label="decode", quiet=quiet)
+    lines, failures = batch.run(jobs, work, lambda job: job.source, label="decode", quiet=quiet)
+    if not quiet:
+        for line in lines:
+            click.echo(line)
     if failures:
         raise click.exceptions.Exit(1)
 

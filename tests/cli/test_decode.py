@@ -47,6 +47,16 @@ def test_signed_samples_need_tiff(mvmic, signed):
     )
 
 
+def test_it_says_what_it_did(mvmic, deep):
+    assert mvmic("encode", deep).exit_code == 0
+    target, source = deep.with_name("back.tif"), deep.with_suffix(".mvm")
+    assert mvmic("decode", source, "-o", target).output == f"{target}: 40x30 I;16, TIFF\n"
+    # A file that is left alone is not said to be done.
+    assert f"{target}: 40x30" not in mvmic("decode", source, "-o", target).output
+    again = mvmic("decode", source, "-o", target, "--force", "--quiet")
+    assert again.exit_code == 0 and again.output == ""
+
+
 def test_a_folder_keeps_its_tree(mvmic, study, tmp_path):
     assert mvmic("encode", study, "-o", tmp_path / "coded").exit_code == 0
     assert (
