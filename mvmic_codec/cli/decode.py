@@ -49,9 +49,7 @@ _METADATA = ("exif", "icc_profile", "xmp", "dpi")
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
-@click.option(
-    "--quiet", is_flag=True, help="No progress bar and no summary."
-)
+@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     inputs: tuple[Path, ...],
     output: Path | None,
