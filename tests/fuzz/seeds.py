@@ -1,0 +1,129 @@
+"""Write the seeds of both fuzzers, small inputs that reach far by themselves.
+
+    python tests/fuzz/seeds.py
+
+Fuzzing adds to the same folders what it finds; CONTRIBUTING.md says how.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mvmic_codec import ans, container
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parents[1] / "formats" / "golden"
+# Stands for the fingerprint of whatever model is installed; fuzz_file.py puts that in.
+ANY_MODEL = bytes(8)
+
+
+def cdf_row(half: int, peak: int) -> np.ndarray:
+    """The table that fuzz_rans.c makes of these two numbers."""
+    n = 2 * half + 2
+    freq = np.ones(n, np.int64)
+    spare = 4096 - n
+    e = peak % n
+    while spare:
+        freq[e] += (spare + 1) // 2
+        spare -= (spare + 1) // 2
+        e = (e + 1) % n
+    return np.concatenate([[0], np.cumsum(freq)])
+
+
+def rans_seeds() -> dict[str, bytes]:
+    """Symbols to code, and the lanes that come of it to decode: inputs of fuzz_rans.c."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "narrow": [(0, 0), (1, 1), (2, 1)],
+        "wide": [(1023, 1000), (60, 55), (0, 1)],
+        "escapes": [(0, 1), (0, 0)],
+        "first-entries": [(1, 0), (3, 0), (2, 5)],
+    }
+    seeds = {}
+    for name, tables in shapes.items():
+        count = 1 + len(tables)
+        width = max(2 * half + 3 for half, _ in tables)
+        cdf = np.zeros((count, width), np.uint16)
+        for t, (half, peak) in enumerate(tables, 1):
+            cdf[t, : 2 * half + 3] = cdf_row(half, peak)
+        halves = np.array([0, *(half for half, _ in tables)], np.uint16)
+        coder = ans.Tables(halves, cdf)
+        described = bytes([count - 1])
+        described += b"".join(struct.pack("<HH", half, peak) for half, peak in tables)
+        for power, n in enumerate((1, 40, 300, 1500)):
+            pattern = rng.integers(0, count, 23).astype(np.uint8)
+            indices = np.resize(pattern, n)
+            symbols = np.round(rng.laplace(size=n) * (1 + halves[indices] / 4)).astype(np.int16)
+            if name == "first-entries":
+                symbols = -halves[indices].astype(np.int16)
+            # Symbols repeat as well: an input holds the first few.
+            symbols = np.resize(symbols[:60], n)
+            kept = np.where(indices == 0, 0, symbols).astype(np.int16)
+            described_all = described + struct.pack("<HB", n, 22) + pattern.tobytes()
+            calls = 4 * (power % 4)
+            start = bytes([power | calls]) + described_all
+            seeds[f"{name}-{n}-code"] = start + symbols[:60].astype("<i2").tobytes()
+            lanes = ans.encode([(kept, indices)], coder, 1 << power)
+            if all(len(lane) < 1024 for lane in lanes[:-1]):
+                start = bytes([0x80 | 0x40 | power | calls]) + described_all
+                counts = bytes(len(lane) // 4 for lane in lanes[:-1])
+                seeds[f"{name}-{n}-decode"] = start + counts + b"".join(lanes)
+    # Full blocks, an index that is no table, a lane that runs out.
+    table = bytes([1]) + struct.pack("<HH", 5, 5)
+    seeds["full-blocks"] = b"\1" + table + struct.pack("<HBB", 4096, 0, 1) + b"\1\0\0\0\xfe\xff"
+    pattern = bytes([9]) + bytes([1]) * 9
+    seeds["out-of-range-code"] = b"\0" + table + struct.pack("<H", 1030) + pattern + b"\xff\1\0"
+    seeds["out-of-range-decode"] = b"\x80" + seeds["out-of-range-code"][1:] + bytes(3) + b"\1" * 8
+    seeds["runs-out"] = b"\xc0" + table + struct.pack("<HBB", 3000, 0, 1) + b"\0\xf0\1\1" * 90
+    for name in ("gray", "colour", "gray-1x1", "gray-smallest"):
+        payload = container.read((GOLDEN / f"{name}.mvm").read_bytes()).payloads[0]
+        start = bytes([0x80 | 0x40]) + bytes([1]) + struct.pack("<HHHBB", 20, 20, 300, 0, 1)
+        seeds[f"golden-{name}"] = start + payload[5:]
+    return seeds
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    """A chunk with a checksum that is right."""
+    crc = struct.pack("<I", zlib.crc32(kind + payload))
+    return struct.pack("<I", len(payload)) + kind + payload + crc
+
+
+def file_seeds() -> dict[str, bytes]:
+    """Tiny files with everything that a container can hold: inputs of fuzz_file.py."""
+    whole = container.read((GOLDEN / "gray-1x1.mvm").read_bytes())
+    header = dataclasses.replace(whole.header, fingerprint=ANY_MODEL)
+    kinds = {
+        "gray": header,
+        "white": dataclasses.replace(header, photometric=1),
+        "colour": dataclasses.replace(header, channels=3, photometric=2),
+        "equal-channels": dataclasses.replace(header, channels=3, photometric=3),
+        "deep": dataclasses.replace(header, bits=12, lo=9, hi=4000),
+        "signed": dataclasses.replace(header, bits=16, signed=True, lo=-1024, hi=3071),
+        "one-value": dataclasses.replace(header, lo=7, hi=7),
+        "wide": dataclasses.replace(header, width=64, height=17),
+        "huge": dataclasses.replace(header, width=16384, height=10000),
+    }
+    seeds = {name: container.write(kind, whole.payloads, {}) for name, kind in kinds.items()}
+    metadata = container.read((GOLDEN / "metadata.mvm").read_bytes()).metadata
+    seeds["metadata"] = container.write(header, whole.payloads, metadata)
+    plain = seeds["gray"]
+    seeds["unknown"] = plain[:62] + chunk(b"newS", b"?") + chunk(b"newS", b"") + plain[62:]
+    lanes = {
+        "no-lane-words": b"\1" + bytes(4),
+        "two-lanes": b"\2" + struct.pack("<II", 1, 0) + b"\0\x10\0\0" * 2,
+        "four-lanes": b"\4" + bytes(16),
+        "eight-lanes": b"\x08" + struct.pack("<7I", *[2] * 7) + bytes(4) + b"\0\x10\0\1" * 16,
+    }
+    seeds |= {name: container.write(header, [lane], {}) for name, lane in lanes.items()}
+    return seeds
+
+
+if __name__ == "__main__":
+    for folder, seeds in (("rans", rans_seeds()), ("file", file_seeds())):
+        for name, content in seeds.items():
+            (HERE / "corpus" / folder / name).write_bytes(content)
