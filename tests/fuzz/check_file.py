@@ -1,0 +1,85 @@
+"""What must hold for whatever bytes are given as a file: the fuzzer and the replay ask alike."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+from PIL import Image, UnidentifiedImageError
+
+from mvmic_codec import container, metadata
+from mvmic_codec.errors import MvmError
+from mvmic_codec.nets.identity import model_identity
+
+_START = len(container.MAGIC)
+# Where HEAD's payload starts and ends, and the fingerprint in it, which its CRC follows.
+_HEAD = slice(_START + 8, _START + 50)
+_FINGERPRINT = slice(_START + 42, _START + 50)
+_HEAD_CRC = slice(_START + 50, _START + 54)
+# A seed's fingerprint: that of whatever model is installed.
+_ANY_MODEL = bytes(8)
+
+# What else Pillow itself may say of a file that it opens.
+REFUSALS = (MvmError, UnidentifiedImageError, Image.DecompressionBombError)
+
+
+def for_installed_model(data: bytes) -> bytes:
+    """The file with the installed model's fingerprint where it has that of any model.
+
+    HEAD's checksum is right again if it was before.
+    """
+    if len(data) < _HEAD_CRC.stop or data[_FINGERPRINT] != _ANY_MODEL:
+        return data
+    crc = struct.pack("<I", zlib.crc32(container.HEAD + data[_HEAD]))
+    patched = bytearray(data)
+    patched[_FINGERPRINT] = model_identity()[1]
+    if data[_HEAD_CRC] == crc:
+        patched[_HEAD_CRC] = struct.pack("<I", zlib.crc32(container.HEAD + patched[_HEAD]))
+    return bytes(patched)
+
+
+def mended(data: bytes) -> bytes:
+    """The file with every chunk's checksum made right, so that what it holds is looked at.
+
+    Lengths are taken as they are; the first that passes the end of the file ends the walk.
+    """
+    whole = bytearray(data)
+    at = _START
+    while at + container.CHUNK_OVERHEAD <= len(whole):
+        (length,) = struct.unpack_from("<I", whole, at)
+        end = at + 8 + length
+        if end + 4 > len(whole):
+            break
+        struct.pack_into("<I", whole, end, zlib.crc32(whole[at + 4 : end]))
+        at = end + 4
+    return bytes(whole)
+
+
+def check(data: bytes, largest: int) -> None:
+    """Read the file in every way; what it declares to have at most `largest` pixels, decode.
+
+    Whatever is wrong with it must be said by an MvmError, or by Pillow's own refusals.
+    """
+    header = chunks = whole = None
+    try:
+        header = container.read_header(data)
+        header, chunks = container.read_info(data)
+        metadata.to_info(header, chunks)
+        whole = container.read(data)
+    except MvmError:
+        pass
+    try:
+        with Image.open(io.BytesIO(data), formats=["MVM"]) as image:
+            assert header is not None and chunks is not None
+            assert image.size == (header.width, header.height) and image.mode == header.mode
+            if image.width * image.height <= largest:
+                image.load()
+                assert whole is not None
+    except REFUSALS:
+        pass
+    if whole is None:
+        return
+    # What was read can be written, and is the same again but for ancillary chunks of other types.
+    again = container.write(whole.header, whole.payloads, whole.metadata)
+    assert container.read(again) == whole

@@ -1,0 +1,31 @@
+"""An atheris target over the container's parser, the metadata and the plugin.
+
+    python tests/fuzz/fuzz_file.py FOLDER ...       (options are libFuzzer's)
+"""
+
+import sys
+import zlib
+
+import atheris
+import numpy as np
+
+with atheris.instrument_imports(include=["mvmic_codec", "check_file"]):
+    import mvmic_codec
+    from check_file import check, for_installed_model, mended
+
+# The networks take a thousand times what the parser does: so many inputs go without.
+DECODE_ONE_IN = 256
+LARGEST = 64 * 64
+
+
+def target(data):
+    data = for_installed_model(data)
+    check(data, 0)
+    # Chosen by what it holds, so that an input does the same whenever it is run.
+    check(mended(data), LARGEST if zlib.crc32(data) % DECODE_ONE_IN == 0 else 0)
+
+
+# The model is loaded before the fuzzer watches time and memory.
+mvmic_codec.decode(mvmic_codec.encode(np.zeros((1, 1), np.uint8)))
+atheris.Setup(sys.argv, target)
+atheris.Fuzz()
