@@ -8,6 +8,7 @@ import zlib
 
 from PIL import Image, UnidentifiedImageError
 
+import mvmic_codec
 from mvmic_codec import container, metadata
 from mvmic_codec.errors import MvmError
 from mvmic_codec.nets.identity import model_identity
@@ -61,12 +62,14 @@ def check(data: bytes, largest: int) -> None:
 
     Whatever is wrong with it must be said by an MvmError, or by Pillow's own refusals.
     """
-    header = chunks = whole = None
+    header = chunks = whole = decoded = None
     try:
         header = container.read_header(data)
         header, chunks = container.read_info(data)
         metadata.to_info(header, chunks)
         whole = container.read(data)
+        if header.width * header.height <= largest:
+            decoded = mvmic_codec.decode(data, device="cpu")
     except MvmError:
         pass
     try:
@@ -75,11 +78,11 @@ def check(data: bytes, largest: int) -> None:
             assert image.size == (header.width, header.height) and image.mode == header.mode
             if image.width * image.height <= largest:
                 image.load()
-                assert whole is not None
+                assert decoded is not None and image.tobytes() == decoded.tobytes()
     except REFUSALS:
-        pass
-    if whole is None:
-        return
-    # What was read can be written, and is the same again but for ancillary chunks of other types.
-    again = container.write(whole.header, whole.payloads, whole.metadata)
-    assert container.read(again) == whole
+        assert decoded is None
+    if whole is not None:
+        assert mended(data) == data
+        # What was read can be written, and is the same again but for chunks of unknown types.
+        again = container.write(whole.header, whole.payloads, whole.metadata)
+        assert container.read(again) == whole

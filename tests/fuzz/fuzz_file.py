@@ -1,6 +1,6 @@
 """An atheris target over the container's parser, the metadata and the plugin.
 
-    python tests/fuzz/fuzz_file.py FOLDER ...       (options are libFuzzer's)
+python tests/fuzz/fuzz_file.py FOLDER ...       (options are libFuzzer's)
 """
 
 import sys
@@ -10,8 +10,9 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["mvmic_codec", "check_file"]):
-    import mvmic_codec
     from check_file import check, for_installed_model, mended
+
+    import mvmic_codec
 
 # The networks take a thousand times what the parser does: so many inputs go without.
 DECODE_ONE_IN = 256

@@ -73,13 +73,15 @@ def rans_seeds() -> dict[str, bytes]:
                 start = bytes([0x80 | 0x40 | power | calls]) + described_all
                 counts = bytes(len(lane) // 4 for lane in lanes[:-1])
                 seeds[f"{name}-{n}-decode"] = start + counts + b"".join(lanes)
-    # Full blocks, an index that is no table, a lane that runs out.
+    # Full blocks, an index that is no table, lanes that end too soon, too late or in a zero.
     table = bytes([1]) + struct.pack("<HH", 5, 5)
     seeds["full-blocks"] = b"\1" + table + struct.pack("<HBB", 4096, 0, 1) + b"\1\0\0\0\xfe\xff"
     pattern = bytes([9]) + bytes([1]) * 9
     seeds["out-of-range-code"] = b"\0" + table + struct.pack("<H", 1030) + pattern + b"\xff\1\0"
     seeds["out-of-range-decode"] = b"\x80" + seeds["out-of-range-code"][1:] + bytes(3) + b"\1" * 8
-    seeds["runs-out"] = b"\xc0" + table + struct.pack("<HBB", 3000, 0, 1) + b"\0\xf0\1\1" * 90
+    lane = b"\xc0" + table + struct.pack("<HBB", 3000, 0, 1)
+    seeds |= {"runs-out": lane, "words-left": lane + b"\0\xf0\1\1" * 900}
+    seeds["ends-in-zero"] = lane + b"\0\x10\1\1" + bytes(4)
     for name in ("gray", "colour", "gray-1x1", "gray-smallest"):
         payload = container.read((GOLDEN / f"{name}.mvm").read_bytes()).payloads[0]
         start = bytes([0x80 | 0x40]) + bytes([1]) + struct.pack("<HHHBB", 20, 20, 300, 0, 1)
@@ -113,6 +115,13 @@ def file_seeds() -> dict[str, bytes]:
     seeds["metadata"] = container.write(header, whole.payloads, metadata)
     plain = seeds["gray"]
     seeds["unknown"] = plain[:62] + chunk(b"newS", b"?") + chunk(b"newS", b"") + plain[62:]
+    faulty = {
+        "text": (b"teXT", b"k\0\xff"),
+        "resolution": (b"dpIX", b"\1"),
+        "exif": (b"exIF", b"MM"),
+    }
+    for name, each in faulty.items():
+        seeds[f"faulty-{name}"] = plain[:62] + chunk(*each) + plain[62:]
     lanes = {
         "no-lane-words": b"\1" + bytes(4),
         "two-lanes": b"\2" + struct.pack("<II", 1, 0) + b"\0\x10\0\0" * 2,

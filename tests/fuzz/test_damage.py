@@ -1,0 +1,221 @@
+"""Damaged golden files: refused by a named error, soon, in little memory; never other pixels."""
+
+import dataclasses
+import io
+import json
+import random
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz.check_file import REFUSALS, mended
+from PIL import Image
+
+import mvmic_codec
+from mvmic_codec import codec, container
+from mvmic_codec.errors import MvmError
+from mvmic_codec.nets.identity import model_identity
+from mvmic_codec.nets.release import load
+from mvmic_codec.symbols import pack
+
+# Files that declare much are what this is about.
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+GOLDEN = Path(__file__).parents[2] / "formats/golden"
+FILES = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("*.mvm"))}
+FLIPS = 100_000
+SECONDS = 1.0
+MIB = 1 << 20
+HEAD_PAYLOAD = 16
+HEAD_BYTES = 42
+
+
+def load_with_pillow(data):
+    with Image.open(io.BytesIO(data), formats=["MVM"]) as image:
+        image.load()
+
+
+def refused(data):
+    """No way of reading gives anything but an error that is meant for it."""
+    for read, errors in ((container.read, MvmError), (load_with_pillow, REFUSALS)):
+        start = time.process_time()
+        try:
+            read(data)
+        except errors:
+            # Of this process alone, so that a busy machine does not count.
+            assert time.process_time() - start < SECONDS
+        else:
+            return False
+    return True
+
+
+def flipped(data, bit):
+    damaged = bytearray(data)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_truncation_at_every_byte(name):
+    for size in range(len(FILES[name])):
+        assert refused(FILES[name][:size]), f"the first {size} bytes are taken for a file"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_random_bit_flips(name):
+    """100,000 over all files."""
+    data = FILES[name]
+    draw = random.Random(name)
+    for _ in range(-(-FLIPS // len(FILES))):
+        bit = draw.randrange(8 * len(data))
+        assert refused(flipped(data, bit)), f"bit {bit} may be turned"
+
+
+def decoded(data):
+    """The image, or None where it is refused."""
+    start = time.process_time()
+    try:
+        return mvmic_codec.decode(data, device="cpu")
+    except MvmError:
+        return None
+    finally:
+        assert time.process_time() - start < SECONDS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flips_after_which_the_chunks_checksums_are_mended(name):
+    """What the lanes do not notice, the checksum of the symbols does."""
+    data = FILES[name]
+    sound = decoded(data).tobytes()
+    draw = random.Random(name)
+    # From the payload of the last chunk, whose own checksum is the end of the file.
+    payload = len(data) - 4 - len(container.read(data).payloads[0])
+    for _ in range(200):
+        bit = draw.randrange(8 * payload, 8 * (len(data) - 4))
+        image = decoded(mended(flipped(data, bit)))
+        assert image is None or image.tobytes() == sound, f"bit {bit} gives other pixels"
+
+
+@pytest.mark.parametrize("name", ["gray", "colour", "gray-signed", "gray-1x1"])
+def test_every_bit_of_the_header_with_its_checksum_mended(name):
+    """Another header is another file: decoded as it says, or refused."""
+    data = FILES[name]
+    header = container.read_header(data)
+    sound = np.asarray(decoded(data))
+    taken = set()
+    for bit in range(8 * HEAD_PAYLOAD, 8 * (HEAD_PAYLOAD + HEAD_BYTES)):
+        damaged = mended(flipped(data, bit))
+        image = decoded(damaged)
+        if image is None:
+            continue
+        other = container.read_header(damaged)
+        (field,) = (
+            field.name
+            for field in dataclasses.fields(header)
+            if getattr(header, field.name) != getattr(other, field.name)
+        )
+        taken.add(field)
+        assert image.size == (other.width, other.height) and image.mode == other.mode
+        if field in ("width", "height", "photometric", "model"):
+            found = np.asarray(image)
+            rows, columns = np.minimum(found.shape[:2], sound.shape[:2])
+            np.testing.assert_array_equal(found[:rows, :columns], sound[:rows, :columns])
+    # Only what does not change how symbols are coded can be changed unnoticed.
+    assert taken <= {"bits", "signed", "photometric", "width", "height", "lo", "hi", "model"}
+    assert {"lo", "model"} <= taken
+
+
+def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
+    gray = FILES["gray"]
+    header, payload = container.read_header(gray), container.read(gray).payloads[0]
+
+    def declaring(width, height, payload):
+        return container.write(
+            dataclasses.replace(header, width=width, height=height), [payload], {}
+        )
+
+    lengths = struct.pack("<I", 2**32 - 1)
+    hostile = {
+        "large": declaring(16384, 10000, payload),
+        "large-empty": declaring(16384, 10000, b"\1" + bytes(4)),
+        "thin": declaring(1, 2_790_000, payload),
+        "flat": declaring(2_790_000, 1, payload),
+        "over-the-limit": declaring(2**31 - 1, 2**31 - 1, payload),
+        "lane-words": declaring(90, 70, b"\2" + lengths + payload[1:]),
+        "data-length": gray[:62] + lengths + gray[66:],
+        "text-length": gray[:62] + lengths + b"teXT" + gray[70:],
+        "unknown-length": gray[:62] + lengths + b"newS" + gray[70:],
+    }
+    paths = []
+    for name, data in hostile.items():
+        assert decoded(data) is None
+        with pytest.raises(REFUSALS):
+            load_with_pillow(data)
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(data)
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, GOLDEN / "gray.mvm", *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    grown = json.loads(child.stdout)
+    # 64 MiB and 4 bytes for every pixel are allowed; none of these needs even the first.
+    assert grown < 64 * MIB, f"{grown / MIB:.0f} MiB"
+
+
+# The most that memory grew while all files were refused. What is held by then counts and not the
+# peak before, under which loading the model could hide something.
+CHILD = """
+import pathlib, resource, sys, warnings
+import mvmic_codec
+warnings.simplefilter("ignore")
+mvmic_codec.decode(sys.argv[1], device="cpu")
+held = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+for path in sys.argv[2:]:
+    try:
+        mvmic_codec.decode(path, device="cpu")
+    except mvmic_codec.MvmError:
+        continue
+    sys.exit(path + " was decoded")
+print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held)
+"""
+
+
+class Wild:
+    """In place of an Unpacker: any symbols at all."""
+
+    def __init__(self, seed, spread):
+        self.draw = np.random.default_rng(seed)
+        self.spread = spread
+        self.passes = []
+
+    def next(self, indices):
+        drawn = np.round(self.draw.standard_cauchy(len(indices)) * self.spread)
+        symbols = np.clip(drawn, -32768, 32767).astype(np.int16)
+        symbols[indices == 0] = 0
+        self.passes.append((symbols, indices.copy()))
+        return symbols
+
+    def finish(self):
+        pass
+
+
+@pytest.mark.parametrize("name", ["gray", "colour", "gray-signed"])
+@pytest.mark.parametrize("spread", [0.3, 30, 1e5])
+def test_any_symbols_that_are_coded_soundly_are_an_image(monkeypatch, name, spread):
+    header = container.read_header(FILES[name])
+    tables = load(model_identity()[1], "cpu").tables
+    for rate in (0, 31, 63):
+        wild = Wild(rate, spread)
+        header = dataclasses.replace(header, rate_index=rate)
+        with monkeypatch.context() as patch:
+            patch.setattr(codec, "Unpacker", lambda payload, tables, wild=wild: wild)
+            drawn = decoded(container.write(header, [b""], {}))
+        again = decoded(container.write(header, [pack(wild.passes, tables)], {}))
+        assert drawn.size == again.size == (header.width, header.height)
+        assert drawn.tobytes() == again.tobytes()
