@@ -1,11 +1,17 @@
 #include "rans.h"
 
+#include <string.h>
+
 /* A decoded state below this takes in a word; an encoded one stays at or above it once it has been
  * there. 2^32 because words have 32 bits: in and out are then exact opposites. */
 #define RANS_STATE_LOW ((uint64_t)1 << 32)
 
 /* Indices looked at in one go by the decoder: two small arrays on the stack (3 KiB). */
 #define RANS_BLOCK 1024
+
+/* Places looked at together before each is looked at by itself: nine of ten are skipped in a real
+ * image, mostly in long runs. */
+#define RANS_GROUP 16
 
 /* The equal-probability byte of an escape, in slots: 256 entries share 4096. */
 #define RANS_BYTE_FREQ (RANS_SLOTS / 256)
@@ -64,22 +70,38 @@ void rans_tables_build(RansTables *tables, const uint16_t *cdf)
     }
 }
 
+/* Whether RANS_GROUP places are all skipped. */
+RANS_INLINE int rans_group_skipped(const uint8_t *indices)
+{
+    uint64_t halves[2];
+    memcpy(halves, indices, sizeof halves);
+    return (halves[0] | halves[1]) == 0;
+}
+
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
                                const uint8_t *indices, size_t n, int16_t *coded_symbols,
                                uint8_t *coded_indices, size_t *coded)
 {
     size_t kept = 0;
     int skipped_bits = 0; /* all bits of all symbols at skipped places, found without a branch */
-    for (size_t i = 0; i < n; i++) {
-        int symbol = symbols[i];
-        uint8_t index = indices[i];
-        if (index >= tables->count)
-            return RANS_TABLE_OUT_OF_RANGE;
-        int is_coded = index != 0;
-        skipped_bits |= symbol & (is_coded - 1);
-        coded_symbols[kept] = (int16_t)symbol;
-        coded_indices[kept] = index;
-        kept += (size_t)is_coded;
+    for (size_t start = 0; start < n; start += RANS_GROUP) {
+        size_t end = n - start < RANS_GROUP ? n : start + RANS_GROUP;
+        if (end - start == RANS_GROUP && rans_group_skipped(indices + start)) {
+            for (size_t i = start; i < end; i++)
+                skipped_bits |= symbols[i];
+            continue;
+        }
+        for (size_t i = start; i < end; i++) {
+            int symbol = symbols[i];
+            uint8_t index = indices[i];
+            if (index >= tables->count)
+                return RANS_TABLE_OUT_OF_RANGE;
+            int is_coded = index != 0;
+            skipped_bits |= symbol & (is_coded - 1);
+            coded_symbols[kept] = (int16_t)symbol;
+            coded_indices[kept] = index;
+            kept += (size_t)is_coded;
+        }
     }
     *coded += kept;
     return skipped_bits == 0 ? RANS_OK : RANS_SKIP_NOT_ZERO;
@@ -230,19 +252,24 @@ RANS_INLINE int rans_rounds_decode(const RansTables *tables, RansDecoderLane *la
     return exhausted;
 }
 
-/* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK, found
- * without a branch. They are a private copy: what is checked here is what is used afterwards. */
+/* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK. They are
+ * a private copy: what is checked here is what is used afterwards. */
 static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *indices, size_t n,
                                     uint8_t *kept, uint16_t *places, size_t *coded)
 {
     size_t count = 0;
     uint8_t greatest = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint8_t index = indices[i];
-        kept[count] = index;
-        greatest = index > greatest ? index : greatest;
-        places[count] = (uint16_t)i;
-        count += index != 0;
+    for (size_t start = 0; start < n; start += RANS_GROUP) {
+        size_t end = n - start < RANS_GROUP ? n : start + RANS_GROUP;
+        if (end - start == RANS_GROUP && rans_group_skipped(indices + start))
+            continue;
+        for (size_t i = start; i < end; i++) {
+            uint8_t index = indices[i];
+            kept[count] = index;
+            greatest = index > greatest ? index : greatest;
+            places[count] = (uint16_t)i;
+            count += index != 0;
+        }
     }
     *coded = count;
     return greatest < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
