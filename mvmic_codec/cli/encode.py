@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Record:
 @click.option("--psnr", type=float, help="Smallest file with at least this many dB.")
 @click.option("--max-bytes", type=int, help="Best quality within this many bytes.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@max_pixels
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
@@ -156,8 +158,8 @@ def open_image(path: Path) -> Image.Image:
         raise InputError("is not an image that Pillow can open") from None
     except Image.DecompressionBombError:
         raise InputError(
-            "has more pixels than Pillow's safety limit; raise PIL.Image.MAX_IMAGE_PIXELS and "
-            "encode it from Python if you trust it"
+            "has more pixels than the limit against decompression bombs; give --max-pixels if you "
+            "trust it"
         ) from None
     except MemoryError:
         raise
