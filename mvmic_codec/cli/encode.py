@@ -146,14 +146,17 @@ def open_image(path: Path) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            frames = getattr(image, "n_frames", 1)
-            # The further frames of an MPO are previews and other views of the first.
-            if frames > 1 and image.format != "MPO":
-                raise InputError(f"has {frames} frames; an .mvm file holds one, so split it first")
-            image.load()
-            return image
+            with Image.open(path) as image:
+                frames = getattr(image, "n_frames", 1)
+                # The further frames of an MPO are previews and other views of the first.
+                if frames > 1 and image.format != "MPO":
+                    raise InputError(
+                        f"has {frames} frames; an .mvm file holds one, so split it first"
+                    )
+                image.load()
+                return image
     except UnidentifiedImageError:
         raise InputError("is not an image that Pillow can open") from None
     except Image.DecompressionBombError:

@@ -87,6 +87,7 @@ def test_a_decompression_bomb_is_one_sentence(mvmic, gray, monkeypatch):
     assert not gray.with_suffix(".mvm").exists()
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_limit_can_be_chosen(mvmic, gray, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # brings the old limit back afterwards
     refused = mvmic("encode", gray, "--max-pixels", 40 * 30 - 2)
