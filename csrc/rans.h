@@ -83,7 +83,7 @@ typedef struct {
 /* A lane while it is written: words[0] is the first word of the lane. The caller gives room for
  * one word per symbol and RANS_STATE_WORDS: even an escape of frequency 1 takes only 12 + 16 bits,
  * the rounding of its three steps adds less than a tenth of a bit, and only the first step of a
- * lane, from state 0, can come to 24. */
+ * lane, from state 0, can come to 24. The word behind the last is scratch. */
 typedef struct {
     uint64_t state;
     uint32_t *words;

@@ -120,7 +120,7 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
         raise FormatError(
             f"the file claims {header.width}x{header.height} pixels, {_padded_pixels(header)} with "
             f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
-            "it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
         )
     from mvmic_codec import samples as sampling
     from mvmic_codec.codec import decode_planes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _METADATA = ("exif", "icc_profile", "xmp", "dpi")
     help="Suffix, and by it the format, of files whose name -o does not give.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@max_pixels
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Record:
 @click.option("--psnr", type=float, help="Smallest file with at least this many dB.")
 @click.option("--max-bytes", type=int, help="Best quality within this many bytes.")
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
+@max_pixels
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
@@ -144,20 +146,23 @@ def open_image(path: Path) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            frames = getattr(image, "n_frames", 1)
-            # The further frames of an MPO are previews and other views of the first.
-            if frames > 1 and image.format != "MPO":
-                raise InputError(f"has {frames} frames; an .mvm file holds one, so split it first")
-            image.load()
-            return image
+            with Image.open(path) as image:
+                frames = getattr(image, "n_frames", 1)
+                # The further frames of an MPO are previews and other views of the first.
+                if frames > 1 and image.format != "MPO":
+                    raise InputError(
+                        f"has {frames} frames; an .mvm file holds one, so split it first"
+                    )
+                image.load()
+                return image
     except UnidentifiedImageError:
         raise InputError("is not an image that Pillow can open") from None
     except Image.DecompressionBombError:
         raise InputError(
-            "has more pixels than Pillow's safety limit; raise PIL.Image.MAX_IMAGE_PIXELS and "
-            "encode it from Python if you trust it"
+            "has more pixels than the limit against decompression bombs; give --max-pixels if you "
+            "trust it"
         ) from None
     except MemoryError:
         raise

@@ -118,6 +118,22 @@ def test_skipped_symbols_cost_nothing():
     assert check([skipped, pair], 4) == ans.encode([pair], TABLES, 4)
 
 
+@pytest.mark.parametrize("size", [15, 16, 17, 47, 48, 1024, 1041])
+def test_one_coded_symbol_among_skipped_ones_is_found_anywhere(size):
+    for place in {0, 7, 15, 16, 17, 31, 46, size - 2, size - 1} & set(range(size)):
+        symbols, indices = np.zeros(size, np.int16), np.zeros(size, np.uint8)
+        symbols[place], indices[place] = -5, 7
+        assert check([(symbols, indices)], 1) == ans.encode(
+            [(symbols[place:][:1], indices[place:][:1])], TABLES, 1
+        )
+        with pytest.raises(InputError, match="skipped"):
+            ans.encode([(symbols, indices * 0)], TABLES, 1)
+        with pytest.raises(InputError, match="table index"):
+            ans.encode([(symbols, indices * 2)], TABLES, 1)
+        with pytest.raises(InputError, match="table index"):
+            ans.Decoder([b""], TABLES).decode(indices * 2)
+
+
 def test_nothing_to_code_is_no_bytes():
     assert check([], 1) == [b""]
     assert check([EMPTY, EMPTY], 8) == [b""] * 8

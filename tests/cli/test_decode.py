@@ -57,6 +57,16 @@ def test_it_says_what_it_did(mvmic, deep):
     assert again.exit_code == 0 and again.output == ""
 
 
+def test_the_limit_can_be_chosen(mvmic, gray, monkeypatch):
+    assert mvmic("encode", gray).exit_code == 0
+    source = gray.with_suffix(".mvm")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # brings the old limit back afterwards
+    # Decoding works on whole squares of 64x64.
+    refused = mvmic("decode", source, "--force", "--max-pixels", 64 * 64 - 2)
+    assert refused.exit_code == 1 and "--max-pixels" in refused.stderr
+    assert mvmic("decode", source, "--force", "--max-pixels", 64 * 64).exit_code == 0
+
+
 def test_a_folder_keeps_its_tree(mvmic, study, tmp_path):
     assert mvmic("encode", study, "-o", tmp_path / "coded").exit_code == 0
     assert (

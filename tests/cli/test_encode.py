@@ -83,7 +83,16 @@ def test_bad_images_are_one_sentence(mvmic, tmp_path, gray):
 def test_a_decompression_bomb_is_one_sentence(mvmic, gray, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     result = mvmic("encode", gray)
-    assert result.exit_code == 1 and "safety limit" in result.stderr
+    assert result.exit_code == 1 and "--max-pixels" in result.stderr
+    assert not gray.with_suffix(".mvm").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_limit_can_be_chosen(mvmic, gray, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # brings the old limit back afterwards
+    refused = mvmic("encode", gray, "--max-pixels", 40 * 30 - 2)
+    assert refused.exit_code == 1 and "--max-pixels" in refused.stderr
+    assert mvmic("encode", gray, "--max-pixels", 40 * 30).exit_code == 0
 
 
 def test_targets(mvmic, gray, tmp_path):
