@@ -76,6 +76,9 @@ def rans_seeds() -> dict[str, bytes]:
     # Full blocks, an index that is no table, lanes that end too soon, too late or in a zero.
     table = bytes([1]) + struct.pack("<HH", 5, 5)
     seeds["full-blocks"] = b"\1" + table + struct.pack("<HBB", 4096, 0, 1) + b"\1\0\0\0\xfe\xff"
+    # Long runs of skipped places, passed over in groups; with 41 they start at every offset.
+    runs = struct.pack("<HB", 1100, 40) + bytes(37) + bytes([1]) * 4
+    seeds["long-runs"] = b"\2" + table + runs + b"\1\0\xff\xff\0\0"
     pattern = bytes([9]) + bytes([1]) * 9
     seeds["out-of-range-code"] = b"\0" + table + struct.pack("<H", 1030) + pattern + b"\xff\1\0"
     seeds["out-of-range-decode"] = b"\x80" + seeds["out-of-range-code"][1:] + bytes(3) + b"\1" * 8

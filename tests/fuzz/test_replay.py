@@ -30,10 +30,11 @@ BROKEN = {
     "a decoder's index may be no table": ("greatest < tables->count ?", "1 ?"),
     "an encoder's index may be no table": ("if (index >= tables->count)", "if (0)"),
     "a block is one place too short": ("places[RANS_BLOCK];", "places[RANS_BLOCK - 1];"),
-    "the first entry is put on an empty lane": ("entry == 0 && lane->state == 0", "0"),
+    "the first entry is put on an empty lane": ("((uint64_t)entry | lane->state) == 0", "0"),
     "nobody notices that a lane ran out": ("local[lane].state == 0;", "0;"),
+    "half of a group is skipped unseen": ("(halves[0] | halves[1]) == 0", "halves[0] == 0"),
     "a last word of 0 is taken": ("words[count] == 0 || ", ""),
-    "a word is moved out too late": (">= freq) {", "> freq) {"),
+    "a word is moved out too late": (">= freq;", "> freq;"),
 }
 
 
