@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ from .intnet import (
 
 Bytes = npt.NDArray[np.uint8]
 Reals = npt.NDArray[np.float64]
+Number = TypeVar("Number", bound=np.generic)
 
 
 # Arrays that are used as they are.
@@ -74,7 +76,7 @@ class NativeEntropy(EntropyArrays):
             )
             for name in LAYERS
         }
-        self.native_hyper = taps(a["hyper_linear"])
+        self.native_hyper = [taps(part) for part in np.split(a["hyper_linear"], PASSES)]
         # By pass and by the pass that it looks at.
         self.native_predict: list[list[Reals]] = [[]]
         self.native_predict += [
@@ -84,20 +86,27 @@ class NativeEntropy(EntropyArrays):
         places = self.sites.numpy()
         self.channel_sites = (places % 4).astype(np.uint8)
 
-    def start_features(self, z: npt.NDArray[np.int64], rate: int) -> tuple[Bytes, Reals]:
-        """Features as a map, and the linear prediction of every pass [PASSES,h,w,N]."""
+    def hyper_levels(self, z: npt.NDArray[np.int64], rate: int) -> Reals:
+        """What z stands for, as a map of doubles."""
+        channels, height, width = z.shape
+        step = self.arrays["hyper_step"][rate].astype(np.int64)[:, None, None]
+        level = (z * FRACTION * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
+        levels = np.empty((height + 2, width + 2, channels))
+        levels[1:-1, 1:-1] = np.clip(level, -LEVEL_MAX, LEVEL_MAX).transpose(1, 2, 0)
+        repeat_edges(levels.view(np.uint8))
+        return levels
+
+    def predict_from_hyper(self, levels: Reals, p: int) -> Reals:
+        """The linear prediction of a pass from `hyper_levels`, [h,w,N]."""
+        height, width = levels.shape[0] - 2, levels.shape[1] - 2
+        out = np.zeros((height, width, 4 * self.linear))
+        predict(levels, self.native_hyper[p], out, self.path)
+        return raise_cells(out)
+
+    def start_features(self, z: npt.NDArray[np.int64], rate: int) -> Bytes:
+        """The first features as a map."""
         _, height, width = z.shape
         a = self.arrays
-        step = a["hyper_step"][rate].astype(np.int64)[:, None, None]
-        level = (z * FRACTION * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
-        level = np.clip(level, -LEVEL_MAX, LEVEL_MAX)
-        levels = np.empty((height + 2, width + 2, len(z)))
-        levels[1:-1, 1:-1] = level.transpose(1, 2, 0)
-        repeat_edges(levels.view(np.uint8))
-        from_z = np.zeros((height, width, 4 * PASSES * self.linear))
-        predict(levels, self.native_hyper, from_z, self.path)
-        linear = raise_cells(from_z).reshape(2 * height, 2 * width, PASSES, self.linear)
-
         size = a["compand"][np.minimum(np.abs(z * FRACTION), len(a["compand"]) - 1)]
         shaped = (ZERO + np.sign(z) * size).astype(np.uint8)
         z_map = np.zeros((height + 2, width + 2, stride_of(len(z))), np.uint8)
@@ -107,7 +116,7 @@ class NativeEntropy(EntropyArrays):
         features = np.zeros((2 * height + 2, 2 * width + 2, stride_of(self.width)), np.uint8)
         features[1:-1, 1:-1, : self.width] = risen.clip(0, 255)
         repeat_edges(features)
-        return features, np.ascontiguousarray(linear.transpose(2, 0, 1, 3))
+        return features
 
     def native_modes(
         self, features: Bytes, rate: int, inside: Bytes, mode_coder: ModeCoder
@@ -168,7 +177,9 @@ class NativeEntropy(EntropyArrays):
         """
         if len(z) != 1:
             raise ValueError(f"C takes images one by one, not {len(z)}")
-        features, linear = self.start_features(z[0].numpy().astype(np.int64), rate)
+        z_symbols = z[0].numpy().astype(np.int64)
+        z_levels = self.hyper_levels(z_symbols, rate)
+        features = self.start_features(z_symbols, rate)
         rows, columns = inside.shape
         cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
         inside_cells = np.ascontiguousarray(cells).reshape(4, rows // 2, columns // 2)
@@ -188,10 +199,11 @@ class NativeEntropy(EntropyArrays):
             index = part.indices(self.native[f"scales.{number}"].sums(deep))
             means = None
             if not far:
+                linear = self.predict_from_hyper(z_levels, p)
                 # By no weights in pass 0: there are no levels yet.
                 for source, weight in zip(levels, self.native_predict[p], strict=True):
-                    predict(source, weight, linear[p], self.path)
-                means, predicted = part.means(linear[p], self.native[f"means.{p}"].sums(deep))
+                    predict(source, weight, linear, self.path)
+                means, predicted = part.means(linear, self.native[f"means.{p}"].sums(deep))
                 shown = torch.from_numpy(means)[None], torch.from_numpy(predicted)[None]
             else:
                 no_means = torch.zeros(1, *index.shape, dtype=torch.int32)
@@ -214,7 +226,7 @@ def taps(weight: npt.NDArray[np.int16]) -> Reals:
     return np.ascontiguousarray(flat.transpose(2, 1, 0))
 
 
-def raise_cells(x: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def raise_cells(x: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """[h,w,4K] -> [2h,2w,K]: channel 4k + 2i + j goes to row i, column j."""
     height, width, planes = x.shape
     cells = x.reshape(height, width, planes // 4, 2, 2).transpose(0, 3, 1, 4, 2)

@@ -18,6 +18,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import codec, container
 from mvmic_codec.errors import MvmError
+from mvmic_codec.grid import hyper_indices
 from mvmic_codec.nets.identity import model_identity
 from mvmic_codec.nets.release import load
 from mvmic_codec.symbols import pack
@@ -164,15 +165,37 @@ def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
             load_with_pillow(data)
         paths.append(tmp_path / name)
         paths[-1].write_bytes(data)
+    # 64 MiB and 4 bytes for every pixel are allowed; none of these needs even the first.
+    grown = growth(paths)
+    assert grown < 64 * MIB, f"{grown / MIB:.0f} MiB"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
+    """All that can be done before the first symbol at 1/16 is done for it."""
+    width, height = 16384, 10000
+    header = container.read_header(FILES["gray"])
+    release = load(model_identity()[1], "cpu")
+    cells = -(-width // 64) * -(-height // 64)
+    indices = hyper_indices(release, header.rate_index, cells)
+    z = pack([(np.zeros(len(indices), np.int16), indices)], release.tables)
+    path = tmp_path / "large.mvm"
+    path.write_bytes(
+        container.write(dataclasses.replace(header, width=width, height=height), [z], {})
+    )
+    grown = growth([path])
+    assert grown < 64 * MIB + 4 * width * height, f"{grown / MIB:.0f} MiB"
+
+
+def growth(paths):
+    """Bytes by which a process grows that is given files to refuse."""
     child = subprocess.run(
         [sys.executable, "-c", CHILD, GOLDEN / "gray.mvm", *paths],
         capture_output=True,
         text=True,
         check=True,
     )
-    grown = json.loads(child.stdout)
-    # 64 MiB and 4 bytes for every pixel are allowed; none of these needs even the first.
-    assert grown < 64 * MIB, f"{grown / MIB:.0f} MiB"
+    return json.loads(child.stdout)
 
 
 # The most that memory grew while all files were refused. What is held by then counts and not the
