@@ -44,7 +44,7 @@ class Decoder:
             torch.ones(shape.latent, dtype=torch.bool),
             torch.ones(SIDE // 16, SIDE // 16, dtype=torch.bool),
             lambda half, index: torch.zeros_like(index[:, :, 0], dtype=torch.int64),
-            lambda part, index, mean: torch.zeros_like(index),
+            lambda part, index, *_: torch.zeros_like(index),
         )
         middle = time.perf_counter()
         self.synthesis(self.blocks.inverse(latent, modes), modes, torch.tensor([31]))

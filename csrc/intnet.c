@@ -473,6 +473,14 @@ void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int3
     }
 }
 
+void intnet_scores(const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score)
+{
+    size_t n = part->n;
+    for (size_t c = 0; c < n; c++, score += cells)
+        for (size_t cell = 0; cell < cells; cell++)
+            score[cell] = (int16_t)clamp(sums[cell * n + c] + part->base[c], INT16_MIN, INT16_MAX);
+}
+
 void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double *linear,
                   const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
 {

@@ -96,6 +96,10 @@ typedef struct {
 void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int32_t *sums,
                     size_t cells, uint8_t *index);
 
+/* What table indices are made of before a mode adds its part: the sums of a `scales` layer [cells][n]
+ * and the base, in sixteenths of a table and clamped to int16, [n][cells]. For encoders alone. */
+void intnet_scores(const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score);
+
 /* Means [n][cells] from a linear prediction and the sums of a `means` layer, both [cells][n]; and
  * what the prediction gives, or would give in an aligned mode, of that: `predicted` [n][cells]. */
 void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double *linear,

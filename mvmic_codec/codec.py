@@ -112,7 +112,7 @@ def decode_symbols(
         live,
         inside,
         lambda half, index: walk_modes(index, lambda bit, table: take(table)),
-        lambda part, index, mean, predicted: take(index),
+        lambda part, index, mean, predicted, scores: take(index),
     )
     unpacker.finish()
     return latent, modes

@@ -40,7 +40,10 @@ DEADZONE_MAX = 0.6
 # Of a symbol's bits, what counts in choosing it: it also tells its neighbours something.
 BITS_SHARE = 0.9
 
-# (magnitudes in steps, tables, prices) -> symbols' magnitudes
+# What a block in any mode but 0 costs its neighbours, which can then predict less from it.
+NEIGHBOUR_BITS = 8.0
+
+# (magnitudes in steps, tables, prices) -> symbols' magnitudes, all of coded places, flat
 Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -58,7 +61,7 @@ class Run:
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
     # Of each coefficient of y, [C,h,w]:
-    index: Tensor  # table
+    score: Tensor  # its table before the mode adds its part, in sixteenths
     mean: Tensor  # in sixteenths of a step
     predicted: Tensor  # what linear prediction gives of that in mode 0
 
@@ -92,40 +95,50 @@ class Encoder:
         return self.release.blocks.costs(self.coefficients, steps, weight)
 
     def costs_after(self, run: Run) -> Tensor:
-        """The same by the bits of their symbols, were tables and networks as they were in `run`.
+        """The same by the bits of their symbols, were the networks' sums as they were in `run`.
 
-        The first channel is left out: all modes share its coefficient, and nearly its bits.
+        The first channel is left out: all modes share its coefficient, and nearly its bits. What
+        the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
         """
         entropy, blocks = self.release.entropy, self.release.blocks
         luma = torch.nonzero(~self.release.shape.is_chroma())[:, 0].to(self.release.device)
+        # Only the first channels have means.
         near = luma[luma < entropy.linear]
-        aligned = torch.zeros(MODES, AREA, device=self.release.device)
-        aligned[:, : len(near)] = entropy.aligned[:, near].float()
+        aligned = entropy.aligned[:, near].float()
         base = entropy.base_mode[:, luma].float() / FRACTION
         step, price = self.step[luma].float(), self.price[luma].float()
         modes = run.modes.flatten()
         rows = rows_of(self.coefficients[:, :AREA])
         # Without what belongs to the mode of that run.
-        index, mean, predicted = (
-            rows_of(x[None, luma].float()) for x in (run.index, run.mean, run.predicted)
-        )
-        index = index - base[modes]
+        score = rows_of(run.score[None, luma].float()) / FRACTION
+        # A block outside of the image is not coded.
+        score[~self.inside.flatten()] = -TABLES
+        mean, predicted = (rows_of(x[None, near].float()) for x in (run.mean, run.predicted))
         mean = mean - predicted * aligned[modes]
         costs = []
         for k in range(MODES):
-            table = torch.floor(index + base[k] + 0.5).clamp(0, TABLES - 1).long()
-            position = F.linear(rows, blocks.luma[k]) / step
-            position = (position - (mean + predicted * aligned[k]) / FRACTION).abs_()
-            level = self.level(position, table, price)
-            bits = self.release.symbol_bits(table, level.long())
-            cost = bits + price / 2 * (position - level).square()
-            costs.append(cost[:, 1:].sum(1))
-        return torch.stack(costs).reshape(1, MODES, *run.modes.shape[1:])
+            position = F.linear(rows, blocks.luma[k] / step[:, None])
+            position[:, : len(near)] -= (mean + predicted * aligned[k]) / FRACTION
+            position[:, 0] = 0.0
+            # As if nothing were coded, which is so for nearly all; then what coding changes.
+            cost = position.square() @ (price / 2)
+            table = score + base[k]
+            table[:, 0] = 0.0
+            coded = torch.nonzero(table.flatten() >= 0.5)[:, 0]
+            size, dear = position.flatten()[coded].abs_(), price[coded % AREA]
+            of_table = torch.floor(table.flatten()[coded] + 0.5).clamp(max=TABLES - 1).long()
+            level = self.level(size, of_table, dear)
+            bits = self.release.symbol_bits(of_table, level.long())
+            saved = size.square() - (size - level).square()
+            costs.append(cost.index_add_(0, coded // AREA, bits - dear / 2 * saved))
+        out = torch.stack(costs).reshape(1, MODES, *run.modes.shape[1:])
+        out[:, 1:] += NEIGHBOUR_BITS
+        return out
 
     def level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
         """Round magnitudes, lowering where that saves more bits than its distortion is worth."""
         lift = (self.saving.to(price)[table] / price).clamp(0, DEADZONE_MAX)
-        level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5) * (table > 0)
+        level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5)
         return level
 
     def best_level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
@@ -137,7 +150,7 @@ class Encoder:
             cost = BITS_SHARE * bits + price / 2 * (size - level).square()
             better = cost < least
             best, least = torch.where(better, level, best), torch.where(better, cost, least)
-        return best * (table > 0)
+        return best
 
     def run(self, costs: Tensor, rounding: Rounding) -> Run:
         """Code with the modes of least cost [1,K,h,w], their own bits included."""
@@ -171,14 +184,22 @@ class Encoder:
 
             return walk_modes(index, give)
 
-        def choose(part: int, index: Tensor, mean: Tensor, predicted: Tensor) -> Tensor:
+        def choose(
+            part: int,
+            index: Tensor,
+            mean: Tensor,
+            predicted: Tensor,
+            scores: Callable[[], Tensor],
+        ) -> Tensor:
             places = entropy.places(part)
             position = positions[:, places] - mean / FRACTION
-            price = self.price[places // 4][:, None, None]
-            size = rounding(position.abs(), index.long(), price)
-            symbols: Tensor = (torch.sign(position) * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+            price = self.price[places // 4][:, None, None].expand_as(position)
+            coded = index > 0
+            size = rounding(position[coded].abs(), index[coded].long(), price[coded])
+            symbols = torch.zeros_like(position)
+            symbols[coded] = (position[coded].sign() * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
             passes.append((to_int16(symbols), to_uint8(index)))
-            asked.append((index, mean, predicted))
+            asked.append((scores(), mean, predicted))
             return symbols
 
         _, modes = entropy.code(self.z, self.rate, self.live, self.inside, choose_mode, choose)

@@ -120,9 +120,10 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
 
 
 # Called once for every part of a pass with (part, table index, mean m, what linear prediction gives
-# of m in a mode that is aligned), each [B,n,h,w] at 1/32, for the symbols;
-# IntegerEntropy.places(part) says which channels and sites these are.
-Coder = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# of m in a mode that is aligned, scores), each [B,n,h,w] at 1/32, for the symbols;
+# IntegerEntropy.places(part) says which channels and sites these are. scores() gives what an index
+# is made of before its mode adds base_mode, in sixteenths, neither rounded nor clamped to tables.
+Coder = Callable[[int, Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
 # Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
 # the modes [B,2,h,w] of the two sites SITE_ORDER[2 * half : 2 * half + 2] of every cell.
 ModeCoder = Callable[[int, Tensor], Tensor]
@@ -340,8 +341,8 @@ class IntegerEntropy(EntropyArrays):
                     merged = torch.cat([features, *seen], 1)
                     features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
                 deep = self.layer(f"think.{part}", features).clamp(0, 255)
-                index = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
-                index = index + offset[:, places]
+                score = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
+                index = score + offset[:, places]
                 index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
                 index = index * (alive[mine] & inside_cells[places % 4])
                 mean = predicted = torch.zeros_like(index)
@@ -358,7 +359,10 @@ class IntegerEntropy(EntropyArrays):
                     )
                     mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
 
-                symbol = coder(part, index, mean, predicted).double()
+                def scores(score: Tensor = score) -> Tensor:
+                    return score
+
+                symbol = coder(part, index, mean, predicted, scores).double()
                 q = symbol * FRACTION + mean
                 v = floor_shift(q * step[mine], STEP_BITS)
                 if not far:

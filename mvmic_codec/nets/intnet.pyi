@@ -83,6 +83,9 @@ class Part:
     def indices(self, sums: Ints) -> Bytes:
         """Table indices [n,h,w] from the sums [h,w,n] of a `scales` layer."""
 
+    def scores(self, sums: Ints) -> npt.NDArray[np.int16]:
+        """What `indices` are made of before modes add their part, in sixteenths, [n,h,w]."""
+
     def means(self, linear: Reals, sums: Ints) -> tuple[Ints, Ints]:
         """Means [n,h,w] from a linear prediction and the sums of a `means` layer, [h,w,n].
 

@@ -60,6 +60,8 @@ cdef extern from "intnet.h" nogil:
     void intnet_indices(
         const IntnetPart *part, const IntnetSites *sites, const int32_t *sums, size_t cells,
         uint8_t *index)
+    void intnet_scores(
+        const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score)
     void intnet_means(
         const IntnetPart *part, const IntnetSites *sites, const double *linear,
         const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
@@ -227,6 +229,15 @@ cdef class Part:
         cdef uint8_t[:, :, ::1] view = out
         with nogil:
             intnet_indices(&self._c, &self._sites, &sums[0, 0, 0], h * w, &view[0, 0, 0])
+        return out
+
+    def scores(self, const int32_t[:, :, ::1] sums):
+        self._check_sums(sums)
+        cdef size_t h = self._mode.shape[1], w = self._mode.shape[2]
+        out = np.empty((self._c.n, h, w), np.int16)
+        cdef int16_t[:, :, ::1] view = out
+        with nogil:
+            intnet_scores(&self._c, &sums[0, 0, 0], h * w, &view[0, 0, 0])
         return out
 
     def means(self, const double[:, :, ::1] linear, const int32_t[:, :, ::1] sums):

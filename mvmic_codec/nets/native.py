@@ -196,7 +196,12 @@ class NativeEntropy(EntropyArrays):
                 features = self.native[f"merge.{number - 1}"].map(merged)
             deep = self.native[f"think.{number}"].map(features)
             part = self.part(number, rate, alive, modes, inside_cells)
-            index = part.indices(self.native[f"scales.{number}"].sums(deep))
+            sums = self.native[f"scales.{number}"].sums(deep)
+            index = part.indices(sums)
+
+            def scores(part: Part = part, sums: npt.NDArray[np.int32] = sums) -> Tensor:
+                return torch.from_numpy(part.scores(sums))[None]
+
             means = None
             if not far:
                 linear = self.predict_from_hyper(z_levels, p)
@@ -208,7 +213,7 @@ class NativeEntropy(EntropyArrays):
             else:
                 no_means = torch.zeros(1, *index.shape, dtype=torch.int32)
                 shown = no_means, no_means
-            symbols = coder(number, torch.from_numpy(index)[None], *shown)
+            symbols = coder(number, torch.from_numpy(index)[None], *shown, scores)
             taken = symbols[0].to(torch.int16).contiguous().numpy()
             mine = latent[self.linear :] if far else latent[: self.linear]
             q, level = part.settle(taken, means, mine)

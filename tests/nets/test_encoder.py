@@ -1,15 +1,21 @@
 """The encoder's choices: none is visible to a decoder, all of them cost or save bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
-from mvmic_codec.encoder import BITS_SHARE, Encoder
+from mvmic_codec.encoder import BITS_SHARE, NEIGHBOUR_BITS, Encoder
 from mvmic_codec.grid import to_int16, to_uint8
 from mvmic_codec.nets import identity, release
-from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS
+from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS, TABLES
+from mvmic_codec.nets.integer import IntegerEntropy
+from mvmic_codec.nets.intnet import usable_paths
+from mvmic_codec.nets.native import NativeEntropy
 from mvmic_codec.nets.tables import magnitude_bits
 from mvmic_codec.nets.transforms import shuffle
 
@@ -20,20 +26,21 @@ def encoder_of(released, channels, rate, size=(130, 200)):
     return Encoder(released, picture(*size, channels, seed=5, edge=0.4), rate)
 
 
-def symbols_of_y(released, run):
-    """The symbols of a run [C,h,w]."""
+def of_y(released, run, which):
+    """Symbols (which: 0) or table indices (1) of y [C,h,w]."""
     height, width = run.modes.shape[1:]
     cells = [
-        torch.from_numpy(symbols.astype(np.float64)).reshape(1, -1, height // 2, width // 2)
-        for symbols, _ in run.passes[-PARTS:]
+        torch.from_numpy(each[which].astype(np.float64)).reshape(1, -1, height // 2, width // 2)
+        for each in run.passes[-PARTS:]
     ]
     return shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
 
 
 def bits_and_error(encoder, released, run):
     """Of luma but for its first channel: bits of symbols, and error at its price in bits."""
-    symbols, some = symbols_of_y(released, run), torch.nonzero(LUMA)[1:, 0]
-    bits = ans.estimate_bits(to_int16(symbols[some]), to_uint8(run.index[some]), released.tables)
+    symbols, index = of_y(released, run, 0), of_y(released, run, 1)
+    some = torch.nonzero(LUMA)[1:, 0]
+    bits = ans.estimate_bits(to_int16(symbols[some]), to_uint8(index[some]), released.tables)
     y = released.blocks(encoder.coefficients, run.modes)[0] / encoder.step[:, None, None]
     error = (y - run.mean / FRACTION - symbols).square() * encoder.price[:, None, None] / 2
     return bits, float(error[some].sum())
@@ -48,10 +55,36 @@ def test_costs_of_the_modes_that_were_coded(released, channels, rate):
         run = encoder.run(encoder.rough_costs(), encoder.level)
         costs = encoder.costs_after(run)
         expected = sum(bits_and_error(encoder, released, run))
+        expected += NEIGHBOUR_BITS * int((run.modes > 0).sum())
     assert costs.shape == (1, MODES, *run.modes.shape[1:])
     assert rate == 0 or len(torch.unique(run.modes)) > 3
     taken = costs.gather(1, run.modes[:, None])
     assert float(taken.double().sum()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("way", ["doubles", *usable_paths()])
+def test_scores_make_the_tables(released, weights_path, way):
+    """With what the mode adds, rounded and clamped."""
+    arrays = {
+        name[len(release.ENTROPY) :]: array
+        for name, array in load_file(weights_path).items()
+        if name.startswith(release.ENTROPY)
+    }
+    entropy = (
+        IntegerEntropy(arrays, SMALL.rotate, released.device)
+        if way == "doubles"
+        else NativeEntropy(arrays, SMALL.rotate, way)
+    )
+    with codec.full_precision(released):
+        encoder = encoder_of(replace(released, entropy=entropy), 1, 31)
+        run = encoder.run(encoder.rough_costs(), encoder.level)
+    added = torch.nn.functional.embedding(run.modes[0], entropy.base_mode.double()).permute(2, 0, 1)
+    table = torch.floor((run.score + added) / FRACTION + 0.5).clamp(0, TABLES - 1)
+    coded = encoder.live[:, None, None] & encoder.inside
+    index = of_y(released, run, 1)
+    assert torch.equal(table * coded, index)
+    # The case that matters: below the first table there is more to know than that.
+    assert (run.score[coded.expand_as(index) & (index == 0)] < -FRACTION).any()
 
 
 @pytest.fixture
@@ -63,9 +96,9 @@ def blind(tmp_path, monkeypatch):
         layer.weight[:, width:] = 0
     for predictor in entropy.predict:
         predictor.weight.zero_()
-    # Whole tables, none at the ends of their range: rounding and clamping would lose a part.
-    entropy.base_mode.copy_((2 * entropy.base_mode).round())
-    entropy.base.knots.clamp_(25, 40)
+    # In some modes many tables are below the first, where nothing is coded.
+    entropy.base_mode.copy_(4 * entropy.base_mode)
+    entropy.base.knots.clamp_(5, 40)
     for layer in entropy.scales:
         layer.bias.zero_()
     card = release.export(model, tmp_path, identity.DEFAULT_MODEL, "for tests")
@@ -89,6 +122,7 @@ def test_costs_of_the_modes_that_were_not_coded(blind, start):
         told = encoder.costs_after(all_in(start)).double().sum((0, 2, 3))
         taken = [sum(bits_and_error(encoder, blind, all_in(mode))) for mode in range(MODES)]
     assert len(set(np.round(taken, -1))) == MODES
+    taken = [bits + 64 * NEIGHBOUR_BITS * (mode > 0) for mode, bits in enumerate(taken)]
     assert told.tolist() == pytest.approx(taken, rel=1e-3)
 
 
@@ -125,16 +159,13 @@ def test_the_best_rounding(released):
     with codec.full_precision(released):
         encoder = encoder_of(released, 1, 31)
     size = torch.linspace(0, 4, 401, dtype=torch.float64)
-    for index in (0, 20, 40, 50):
+    for index in (20, 40, 50):
         table, price = torch.full(size.shape, index), torch.full_like(size, 9.0)
         levels = torch.arange(6, dtype=torch.float64)
         bits = released.symbol_bits(table[:, None], levels.long()[None])
         cost = BITS_SHARE * bits + 4.5 * (size[:, None] - levels).square()
         best = encoder.best_level(size, table, price)
-        if index == 0:
-            assert not best.any()
-        else:
-            assert torch.equal(cost.gather(1, best.long()[:, None])[:, 0], cost.amin(1))
+        assert torch.equal(cost.gather(1, best.long()[:, None])[:, 0], cost.amin(1))
 
 
 def test_code_symbols_is_the_second_run(released):

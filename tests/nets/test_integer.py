@@ -79,7 +79,7 @@ class Playback:
 
         return walk_modes(index, bits)
 
-    def symbols(self, part, index, mean, predicted):
+    def symbols(self, part, index, mean, predicted, scores):
         self.asked += [index.cpu().numpy(), mean.cpu().numpy()]
         return self.give(BITS + part)
 
