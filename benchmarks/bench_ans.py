@@ -27,8 +27,6 @@ from mvmic_codec.nets.release import load
 SIZE = int(os.environ.get("MVMIC_BENCH_SYMBOLS", "20000"))
 RATE_INDEX = 18  # q = 3
 DRAWS = ("even", "image")
-
-
 _, WEIGHTS = find_identity(model_identity()[1])
 ARRAYS = load_file(WEIGHTS)
 HALF, CDF = ARRAYS["entropy.table_half"], ARRAYS["entropy.table_cdf"]
@@ -41,9 +39,8 @@ def draw_evenly(rng):
     symbols = np.zeros(SIZE, np.int16)
     for t in range(1, TABLE_COUNT):
         mine = np.flatnonzero(indices == t)
-        row = CDF[
-            t, : 2 * int(HALF[t]) + 2
-        ]  # the escape is left out: constriction has no code for it
+        # Without the escape, which constriction's models here have no code for.
+        row = CDF[t, : 2 * int(HALF[t]) + 2]
         symbols[mine] = np.searchsorted(row, rng.integers(0, row[-1], len(mine)), "right") - 1
     return symbols - np.where(indices == 0, 0, HALF[indices]).astype(np.int16), indices
 
