@@ -71,7 +71,7 @@ def by_package(release: Release, threads: int) -> Hash:
 
 def by_reference(model: reference.Model) -> Hash:
     def run(data: bytes) -> bytes | None:
-        head, _, coded = reference.read_file(data)
+        head, _, _, coded = reference.read_file(data)
         if head.width * head.height > REFERENCE_PIXELS:
             return None
         payload = reference.Payload(coded, model.tables)

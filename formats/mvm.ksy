@@ -6,8 +6,9 @@ meta:
   endian: le
 doc: |
   The container of mvm-1.md. What a DATA chunk holds is described in ans.md; symbols need a model's
-  tables and are out of reach of this description. Checksums are not checked here: crc is CRC-32 of
-  type and payload.
+  tables and are out of reach of this description, as is the map of flat.md, which is a stream
+  of answers. Checksums are not checked here: crc is CRC-32 of type and payload. Nor is the order
+  of chunks, and how often each may stand.
 seq:
   - id: magic
     contents: [0x89, 0x4d, 0x56, 0x4d, 0x0d, 0x0a, 0x1a, 0x0a]
@@ -16,7 +17,9 @@ seq:
   - id: chunks
     type: chunk
     repeat: eos
-    doc: metadata in any order, then as many DATA chunks as there are frames times tiles, which is one
+    doc: |
+      metadata and at most one FLAT chunk in any order, then as many DATA chunks as there are frames
+      times tiles, which is one
 types:
   header_chunk:
     seq:
@@ -109,6 +112,7 @@ types:
           cases:
             '"dpIX"': resolution
             '"teXT"': text
+            '"FLAT"': flat
             '"DATA"': data
       - id: crc
         type: u4
@@ -135,6 +139,51 @@ types:
         eos-error: false
         repeat: eos
         doc: key, value, key, value ...; an empty last value is not seen here
+  flat:
+    doc: flat areas, as in flat.md
+    seq:
+      - id: count
+        type: u1
+        valid:
+          min: 1
+          max: 8
+      - id: colours
+        type: colour
+        repeat: expr
+        repeat-expr: count
+        doc: of number 1 to count in the map
+      - id: flat_crc
+        type: u4
+        doc: CRC-32 of count, colours and the map, one byte for each pixel; not checked here
+      - id: lane
+        type: u4
+        repeat: eos
+        valid:
+          min: '_io.eof ? 1 : 0'
+        doc: whole words, of which the last is not 0; there may be none
+  colour:
+    seq:
+      - id: samples
+        type:
+          switch-on: sample_type
+          cases:
+            0: u1
+            1: s1
+            2: u2
+            3: s2
+        repeat: expr
+        repeat-expr: channels
+        valid:
+          min: _root.header.body.lo
+          max: _root.header.body.hi
+        doc: R, G and B where photometric is rgb, else one, for all channels
+    instances:
+      sample_type:
+        value: '(_root.header.body.bits <= 8 ? 0 : 2) + _root.header.body.signed'
+        doc: 0 and 1 are one byte, 2 and 3 are two; 1 and 3 are signed
+      channels:
+        value: '_root.header.body.photometric == head::photometric::rgb ? 3 : 1'
+        doc: in a colour, which is not what HEAD says where photometric is rgb_of_equal_channels
   data:
     seq:
       - id: lane_count
@@ -159,4 +208,11 @@ types:
       - id: words
         type: u4
         repeat: expr
-        repeat-expr: '(number < _parent.lane_count - 1) ? _parent.lane_words[number] : ((_io.size - _io.pos) / 4)'
+        repeat-expr: word_count
+    instances:
+      word_count:
+        value: '(number < _parent.lane_count - 1) ? _parent.lane_words[number] : ((_io.size - _io.pos + 3) / 4)'
+        doc: |
+          of the last lane the rest of the payload, rounded up, so that a rest that is not whole
+          words is an error. An instance, because it counts from where the lane begins: some targets
+          evaluate repeat-expr again before each word.

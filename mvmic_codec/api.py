@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image
@@ -18,6 +19,7 @@ from mvmic_codec.container import Header
 from mvmic_codec.errors import FormatError, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from mvmic_codec.samples import Samples
@@ -58,7 +60,7 @@ def encode(
     Raises InputError for an image, option or target that cannot be met.
     """
     from mvmic_codec import samples as sampling
-    from mvmic_codec.codec import decode_planes, encode_planes
+    from mvmic_codec.codec import encode_planes
     from mvmic_codec.nets.identity import model_identity
 
     index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
@@ -69,16 +71,17 @@ def encode(
     # Equal channels cost no more than one of them.
     planes = samples.planes if photometric == container.RGB else samples.planes[:1]
     model, fingerprint = model_identity()
+    candidate = _flat_candidate(planes, samples)
 
     def file_at(index: int) -> bytes:
-        payload = encode_planes(planes, index, device=device)
         header = _header(samples, photometric, index, model, fingerprint)
-        return container.write(header, [payload], chunks)
+        if candidate is not None and candidate.pays(planes, index, device):
+            payload = encode_planes(candidate.rest, index, device=device)
+            return container.write(header, [payload], chunks, candidate.payload)
+        return container.write(header, [encode_planes(planes, index, device=device)], chunks)
 
     def psnr_of(file: bytes) -> float:
-        whole = container.read(file)
-        planes = decode_planes(whole.payloads[0], whole.header, device=device)
-        return sampling.psnr(samples, planes)
+        return sampling.psnr(samples, _decode_planes(container.read(file), device))
 
     if index is not None:
         return file_at(index)
@@ -123,9 +126,8 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
             "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
         )
     from mvmic_codec import samples as sampling
-    from mvmic_codec.codec import decode_planes
 
-    planes = decode_planes(whole.payloads[0], header, device=device)
+    planes = _decode_planes(whole, device)
     if header.photometric == container.GRAY_RGB:
         planes = planes.repeat(3, axis=0)
     image = sampling.to_image(
@@ -159,6 +161,65 @@ def _fixed_index(
             rate.checked_target(name, value)
             return None
     return rate.index_of(rate.DEFAULT_QUALITY if quality is None else quality)
+
+
+@dataclass(frozen=True)
+class _FlatCandidate:
+    """Flat areas that an image could be coded with.
+
+    payload  of the FLAT chunk
+    rest     planes with the flat pixels filled smoothly, to be coded in place of the image's own
+    error    squared error of the flat pixels, mean over channels, on the scale of 255
+    """
+
+    payload: bytes
+    rest: NDArray[np.float32]
+    error: float
+
+    def pays(self, planes: NDArray[np.float32], index: int, device: str | None) -> bool:
+        """Whether coding these at a rate index costs less than coding the planes as they are."""
+        from mvmic_codec.codec import rough_cost
+
+        own = 8 * (len(self.payload) + container.CHUNK_OVERHEAD)
+        with_them = own + rate.lambda_of(index) * self.error
+        # The rest costs something, too: what costs more already needs no look at it.
+        without = rough_cost(planes, index, device=device)
+        return with_them < without and (
+            with_them + rough_cost(self.rest, index, device=device) < without
+        )
+
+
+def _flat_candidate(planes: NDArray[np.float32], samples: Samples) -> _FlatCandidate | None:
+    """The flat areas of the planes [C,H,W] that are coded of an image, if there are any."""
+    import numpy as np
+
+    from mvmic_codec import flat, flat_search
+
+    found = flat_search.find(planes)
+    if found is None:
+        return None
+    map, colours = found
+    colours = samples.lo + np.rint(colours * (samples.hi - samples.lo))
+    areas = flat.Flat(colours.astype(np.int32), map)
+    hidden = map > 0
+    painted = flat.paint(planes, areas, samples.lo, samples.hi)[:, hidden]
+    error = 255.0**2 * float(np.square(painted - planes[:, hidden]).sum()) / len(planes)
+    payload = flat.to_payload(areas, samples.bits, samples.signed)
+    return _FlatCandidate(payload, flat_search.fill(planes, hidden), error)
+
+
+def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
+    """The planes of a file, flat areas painted over what networks made of them."""
+    from mvmic_codec import flat
+    from mvmic_codec.codec import decode_planes
+
+    header = whole.header
+    # First what tells at once that it is not all there: a map of any size may take no bytes.
+    planes = decode_planes(whole.payloads[0], header, device=device)
+    if whole.flat is None:
+        return planes
+    areas = flat.from_payload(whole.flat, header)
+    return flat.paint(planes, areas, header.lo, header.hi)
 
 
 def _padded_pixels(header: Header) -> int:

@@ -1,4 +1,4 @@
-"""The `.mvm` container, version 1: magic, HEAD, metadata chunks, DATA chunks.
+"""The `.mvm` container, version 1: magic, HEAD, metadata chunks, FLAT, DATA chunks.
 
 formats/mvm-1.md is the specification; this module has its field names in its order. It knows
 bytes and nothing else: no samples, no latents, no torch, no numpy.
@@ -26,6 +26,7 @@ MAGIC = b"\x89MVM\r\n\x1a\n"
 VERSION = 1
 
 HEAD = b"HEAD"
+FLAT = b"FLAT"
 DATA = b"DATA"
 EXIF = b"exIF"
 ICC = b"icCP"
@@ -105,14 +106,25 @@ class Header:
 
 @dataclass(frozen=True)
 class Container:
-    """A whole file: its header, the metadata chunks this version knows, and the DATA payloads."""
+    """A whole file: its header and the payloads of the chunks that this version knows.
+
+    metadata  of the metadata chunks, by type
+    flat      of FLAT, or None where there is none
+    payloads  of the DATA chunks
+    """
 
     header: Header
     metadata: dict[bytes, bytes]
+    flat: bytes | None
     payloads: list[bytes]
 
 
-def write(header: Header, payloads: Sequence[bytes], metadata: Mapping[bytes, bytes]) -> bytes:
+def write(
+    header: Header,
+    payloads: Sequence[bytes],
+    metadata: Mapping[bytes, bytes],
+    flat: bytes | None = None,
+) -> bytes:
     """A file's bytes. Raises InputError for anything that `read` would not take back."""
     fault = _fault(header)
     if fault:
@@ -143,6 +155,8 @@ def write(header: Header, payloads: Sequence[bytes], metadata: Mapping[bytes, by
     )
     chunks = [MAGIC, _chunk(HEAD, head)]
     chunks += [_chunk(kind, metadata[kind]) for kind in METADATA if kind in metadata]
+    if flat is not None:
+        chunks.append(_chunk(FLAT, flat))
     chunks += [_chunk(DATA, payload) for payload in payloads]
     return b"".join(chunks)
 
@@ -157,18 +171,21 @@ def read_header(data: Source) -> Header:
 
 
 def read_info(data: Source) -> tuple[Header, dict[bytes, bytes]]:
-    """Header and metadata chunks, without reading the image data. Errors as `read_header`."""
+    """Header and the known chunks before the image data, by type, without reading that.
+
+    Errors as `read_header`.
+    """
     file = _stream(data)
     header = _read_head(file)
-    metadata, _ = _read_metadata(file)
-    return header, metadata
+    chunks, _ = _read_chunks(file)
+    return header, chunks
 
 
 def read(data: Source) -> Container:
     """A whole file, every checksum checked. Errors as `read_header`."""
     file = _stream(data)
     header = _read_head(file)
-    metadata, length = _read_metadata(file)
+    chunks, length = _read_chunks(file)
     payloads = [_read_payload(file, DATA, length)]
     while len(payloads) < header.frames:
         kind, length = _read_chunk_start(file)
@@ -177,7 +194,7 @@ def read(data: Source) -> Container:
         payloads.append(_read_payload(file, DATA, length))
     if file.read(1):
         raise FormatError("there are bytes after the last image data chunk; the file was altered")
-    return Container(header, metadata, payloads)
+    return Container(header, chunks, chunks.pop(FLAT, None), payloads)
 
 
 def _chunk(kind: bytes, payload: bytes) -> bytes:
@@ -326,22 +343,22 @@ def _read_payload(file: IO[bytes], kind: bytes, length: int) -> bytes:
     return payload
 
 
-def _read_metadata(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """Metadata up to the first DATA chunk, whose length is returned with it."""
-    metadata: dict[bytes, bytes] = {}
+def _read_chunks(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
+    """Known chunks up to the first DATA chunk, whose length is returned with them."""
+    chunks: dict[bytes, bytes] = {}
     while True:
         kind, length = _read_chunk_start(file)
         if kind == DATA:
-            return metadata, length
-        if kind == HEAD or kind in metadata:
+            return chunks, length
+        if kind == HEAD or kind in chunks:
             raise FormatError(f"the file has a second {_name(kind)} chunk")
-        if kind[:1].isupper():
+        if kind[:1].isupper() and kind != FLAT:
             raise FormatError(
                 f"the file needs a reader that knows {_name(kind)} chunks; update mvmic_codec"
             )
         payload = _read_payload(file, kind, length)
-        if kind in METADATA:
-            metadata[kind] = payload
+        if kind in METADATA or kind == FLAT:
+            chunks[kind] = payload
 
 
 def _name(kind: bytes) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,12 @@ def code_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -
     return encoder.run(encoder.costs_after(first), encoder.best_level).passes
 
 
+def rough_cost_of(release: Release, planes: npt.NDArray[np.float32], rate: int) -> float:
+    """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
+    costs = Encoder(release, planes, rate).rough_costs()
+    return float(costs.amin(1).sum())
+
+
 @dataclass
 class Run:
     """What one run of the entropy model gave."""
@@ -81,12 +88,17 @@ class Encoder:
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
-        z = release.hyper_analysis(self.coefficients, release.analysis.spread, rates)
-        z_step = entropy.hyper_step[rate][:, None, None] / 2**STEP_BITS
-        self.z = torch.round(z.double() / z_step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
         # Bits saved by coding 0 in place of 1, by table.
         tables = torch.arange(TABLES, device=release.device, dtype=torch.float64)
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
+
+    @cached_property
+    def z(self) -> Tensor:
+        """Symbols of the hyper-latent [1,Z,h,w] at 1/64, in float64."""
+        release, rates = self.release, torch.tensor([self.rate], device=self.release.device)
+        z = release.hyper_analysis(self.coefficients, release.analysis.spread, rates)
+        step = release.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
+        return torch.round(z.double() / step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def rough_costs(self) -> Tensor:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""

@@ -27,12 +27,17 @@ def _decode_planes(payload, header, *, device=None):
     return planes.reshape(3 if header.photometric == 2 else 1, header.height, header.width)
 
 
+def _rough_cost(planes, rate_index, *, device=None):
+    return 8 * len(_encode_planes(planes, rate_index))
+
+
 @pytest.fixture
 def fake_codec(monkeypatch):
     """A codec without a model, for tests of what surrounds it: quantised planes under zlib."""
     codec = types.ModuleType("mvmic_codec.codec")
     codec.encode_planes = _encode_planes
     codec.decode_planes = _decode_planes
+    codec.rough_cost = _rough_cost
     identity = types.ModuleType("mvmic_codec.nets.identity")
     identity.model_identity = lambda: FAKE_MODEL
     monkeypatch.setitem(sys.modules, codec.__name__, codec)

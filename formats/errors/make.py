@@ -2,7 +2,8 @@
 
     python formats/errors/make.py
 
-They are made of formats/golden/gray.mvm, one fault each; errors.json names the error of mvm-1.md.
+They are made of formats/golden/gray.mvm, or flat-areas.mvm, one fault each; errors.json names the
+error of mvm-1.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOUND = (HERE.parent / "golden" / "gray.mvm").read_bytes()
+FLAT_SOUND = (HERE.parent / "golden" / "flat-areas.mvm").read_bytes()
 HEAD = SOUND[8 : 8 + 54]
 DATA = SOUND[62:]
 
@@ -38,6 +40,18 @@ def data(at: int, value: bytes) -> bytes:
     return SOUND[:62] + chunk(b"DATA", bytes(payload))
 
 
+def flat(payload: bytes, between: bytes = b"") -> bytes:
+    """The file with flat areas, with another payload for them."""
+    return FLAT_SOUND[:62] + chunk(b"FLAT", payload) + between + FLAT_SOUND[flat_end() :]
+
+
+def flat_end() -> int:
+    """Where FLAT ends in the file that has it right after HEAD."""
+    assert FLAT_SOUND[66:70] == b"FLAT"
+    end: int = 62 + 12 + struct.unpack_from("<I", FLAT_SOUND, 62)[0]
+    return end
+
+
 def flipped(at: int) -> bytes:
     """The file with one bit turned."""
     damaged = bytearray(SOUND)
@@ -50,6 +64,9 @@ def files() -> dict[str, tuple[str, bytes]]:
     payload = DATA[8:-4]
     two_lanes = b"\x02" + struct.pack("<I", 1 << 30) + payload[1:]
     text = chunk(b"teXT", b"key\0value")
+    areas = FLAT_SOUND[70 : flat_end() - 4]
+    # One byte for the count, one for each colour, four for the checksum.
+    lane_at = 1 + areas[0] + 4
     return {
         "empty": ("TruncatedError", b""),
         "within-magic": ("TruncatedError", SOUND[:5]),
@@ -89,6 +106,20 @@ def files() -> dict[str, tuple[str, bytes]]:
         "lane-too-short": ("FormatError", SOUND[:62] + chunk(b"DATA", payload[:5] + payload[9:])),
         "lane-too-long": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + payload[-4:])),
         "symbol-checksum": ("ChecksumError", data(1, bytes([payload[1] ^ 1]))),
+        "flat-empty": ("FormatError", flat(b"")),
+        "flat-no-colours": ("FormatError", flat(b"\0" + areas[1:])),
+        "flat-nine-colours": ("FormatError", flat(b"\x09" + areas[1:])),
+        "flat-another-colour": ("ChecksumError", flat(areas[:1] + b"\x0a" + areas[2:])),
+        "flat-no-checksum": ("FormatError", flat(areas[: lane_at - 1])),
+        "flat-not-words": ("FormatError", flat(areas + b"\0")),
+        "flat-ends-in-zero": ("FormatError", flat(areas + b"\0" * 4)),
+        "flat-too-long": ("FormatError", flat(areas[:lane_at] + b"\1\0\0\0" + areas[lane_at:])),
+        "flat-too-short": ("FormatError", flat(areas[:lane_at] + areas[lane_at + 4 :])),
+        "flat-checksum": (
+            "ChecksumError",
+            flat(areas[: lane_at - 1] + bytes([areas[lane_at - 1] ^ 1]) + areas[lane_at:]),
+        ),
+        "flat-twice": ("FormatError", flat(areas, between=chunk(b"FLAT", areas))),
         "another-rate": ("FormatError", head(1, b"\x1c")),
         "another-width": ("FormatError", head(8, struct.pack("<I", 154))),
     }

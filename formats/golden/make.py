@@ -47,6 +47,18 @@ def colours(rows: int, columns: int) -> NDArray[np.uint8]:
     return np.stack(planes, 2).astype(np.uint8)
 
 
+def margined(picture: NDArray[Any], margin: Any, letters: Any) -> NDArray[Any]:
+    """The picture within a disc, around it a margin of one value and marks of another."""
+    rows, columns = picture.shape[:2]
+    i, j = np.mgrid[0:rows, 0:columns]
+    out = picture.copy()
+    out[(i - rows // 2) ** 2 + (j - columns // 2) ** 2 >= (min(rows, columns) // 2 - 1) ** 2] = (
+        margin
+    )
+    out[3:9, 4:5] = out[8:9, 4:8] = out[3:9, 10:11] = letters
+    return out
+
+
 def images() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Name -> (image or array, options of encode)."""
     gray = draw(70, 90, 255).astype(np.uint8)
@@ -68,6 +80,15 @@ def images() -> dict[str, tuple[Any, dict[str, Any]]]:
         "gray-12-bit": ((deep // 16).astype(np.uint16), {"rate_index": 45}),
         "gray-signed": ((deep // 16 - 1024).astype(np.int16), {"rate_index": 45}),
         "gray-four-lanes": (draw(300, 280, 255).astype(np.uint8), {"rate_index": 63}),
+        "flat-areas": (margined(draw(96, 120, 255).astype(np.uint8), 9, 200), {"rate_index": 27}),
+        "flat-areas-colour": (
+            margined(colours(96, 120), (16, 17, 19), (230, 220, 90)),
+            {"rate_index": 36},
+        ),
+        "flat-areas-signed": (
+            margined((draw(96, 120, 4095) - 1024).astype(np.int16), -2000, 3000),
+            {"rate_index": 45},
+        ),
         "metadata": (
             Image.fromarray(gray[:33, :47]),
             {"rate_index": 18, "dpi": (300, 72), "text": {"key": "value"}, **described},

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Reference decoder of `.mvm` files, version 1: the specification as a program.
 
-Written from the three pages mvm-1.md (the file), ans.md (the symbols) and model.md (the model), in
-their order and their words, to be read beside them. It is slow on purpose and has one
-implementation of everything: numpy for arithmetic, constriction for the lanes.
+Written from the four pages mvm-1.md (the file), ans.md (the symbols), model.md (the model) and
+flat.md (the flat areas), in their order and their words, to be read beside them. It is slow on
+purpose and has one implementation of everything: numpy for arithmetic, constriction for the lanes
+of symbols, plain integers for the lane of flat areas, whose 16-bit probabilities constriction does
+not have.
 
     python formats/reference/decode.py scan.mvm --model weights.safetensors -o out.npy
 
@@ -56,11 +58,11 @@ class FormatError(MvmError):
 
 
 class TruncatedError(FormatError):
-    """The file ends before its last DATA chunk does."""
+    """The file ends before its last DATA chunk does, or its flat areas before their lane."""
 
 
 class ChecksumError(FormatError):
-    """The checksum of a chunk, or that of the symbols, is wrong."""
+    """The checksum of a chunk, or that of the symbols or of the flat areas, is wrong."""
 
 
 class VersionError(FormatError):
@@ -99,20 +101,26 @@ class Head:
     fingerprint: bytes
 
 
-def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes]:
-    """HEAD, the metadata by chunk type, and the payload of DATA; of a whole file."""
+def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes | None, bytes]:
+    """HEAD, the metadata by chunk type, the payloads of FLAT, if any, and DATA; of a whole file."""
     if data[:8] != MAGIC:
         if MAGIC.startswith(data):
             raise TruncatedError("the file ends within its magic")
         raise FormatError("not an .mvm file")
     head, at = read_head(data)
     metadata: dict[str, bytes] = {}
+    flat: bytes | None = None
     while True:
         kind, payload, at = read_chunk(data, at)
         if kind == "DATA":
             break
         if kind == "HEAD":
             raise FormatError("a second HEAD chunk")
+        if kind == "FLAT":
+            if flat is not None:
+                raise FormatError("a second FLAT chunk")
+            flat = payload
+            continue
         if kind[0].isupper():
             raise FormatError(f"unknown critical chunk {kind}")
         if kind in ONCE:
@@ -122,7 +130,7 @@ def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes]:
             metadata[kind] = payload
     if at != len(data):
         raise FormatError("bytes after the last DATA chunk")
-    return head, metadata, payload
+    return head, metadata, flat, payload
 
 
 def read_chunk(data: bytes, at: int) -> tuple[str, bytes, int]:
@@ -859,6 +867,148 @@ def to_planes(padded: Reals, size: Size, colour: bool) -> Reals:
     return np.clip(np.stack(planes) / 255 + 1 / 2, 0, 1)
 
 
+# --- flat.md: from the payload of FLAT to the map, and painting -----------------------------------
+
+# Of the neighbours that make a context, from bit 1 on: columns to the right and rows below.
+Y_ALL = ((-1, 0), (0, -1), (-1, -1), (1, -1), (-2, 0), (0, -2))  # bits 1 to 32 of all decisions
+Y_FIRST = ((2, -1), (-2, -1), (-1, -2), (1, -2))  # bits 64 to 512 of decision 0
+Q_OTHERS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # bits 64 to 512 of other decisions
+MARGIN = 2  # no neighbour is farther away
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The fields of FLAT, in their order."""
+
+    count: int
+    colours: Ints  # (count, 3) if photometric is RGB, else (count, 1)
+    flat_crc: int
+    lane: list[int]  # words
+
+    def check_flat_crc(self, covered: bytes, m: Ints) -> None:
+        """Refuse a map `m` and what comes before `flat_crc` if that is not theirs."""
+        if zlib.crc32(m.astype(np.uint8).tobytes(), zlib.crc32(covered)) != self.flat_crc:
+            raise ChecksumError("checksum of the flat areas is wrong")
+
+
+def decode_flat(head: Head, data: bytes) -> tuple[Ints, Ints]:
+    """The map (height, width) and the colours (K, 1 or 3) of a FLAT chunk's payload."""
+    flat, covered = split_flat(head, data)
+    lane = FlatLane(flat.lane)
+    m = decode_map((head.height, head.width), flat.count, lane)
+    lane.close()
+    flat.check_flat_crc(covered, m)
+    return m, flat.colours
+
+
+def split_flat(head: Head, data: bytes) -> tuple[Flat, bytes]:
+    """Section 1: the fields of the payload, and the bytes before `flat_crc`."""
+    if not data:
+        raise TruncatedError("the flat areas are empty")
+    count = data[0]
+    if not 1 <= count <= 8:
+        raise FormatError(f"flat areas have {count} colours, not 1 to 8")
+    sample = np.dtype(("<i" if head.signed else "<u") + ("1" if head.bits <= 8 else "2"))
+    channels = 3 if head.photometric == RGB else 1
+    end = 1 + count * channels * sample.itemsize
+    if len(data) < end + 4 or (len(data) - end) % 4:
+        raise TruncatedError("the flat areas end before their lane, or within a word of it")
+    colours = np.frombuffer(data[1:end], sample).astype(np.int64).reshape(count, channels)
+    if colours.min() < head.lo or colours.max() > head.hi:
+        raise FormatError("a flat colour is out of range")
+    flat_crc, *lane = struct.unpack(f"<{(len(data) - end) // 4}I", data[end:])
+    return Flat(count, colours, flat_crc, lane), data[:end]
+
+
+def decode_map(size: Size, K: int, lane: FlatLane) -> Ints:
+    """Section 2: the map of `size`, 0 for not flat, else the number of a colour, 1 to K."""
+    yes = decode_decision(0, np.ones(size, np.bool_), lane)
+    m = np.where(yes, K, 0)
+    asked = yes
+    for d in range(1, K):
+        yes = decode_decision(d, asked, lane)
+        m[yes] = d
+        asked = asked & ~yes
+    return m
+
+
+def decode_decision(d: int, asked: NDArray[np.bool_], lane: FlatLane) -> NDArray[np.bool_]:
+    """The answers to decision `d`, no where a pixel is not `asked`; of the shape of `asked`."""
+    # Y and Q with a margin of zeros, and row by row in one list, so that a neighbour lies at a
+    # fixed distance. Pure Python: numpy is slow at single elements.
+    Q = [int(each) for each in np.pad(asked, MARGIN).flat]
+    Y = [0] * len(Q)
+    row = asked.shape[1] + 2 * MARGIN
+    y_steps = [x + y * row for x, y in (Y_ALL if d else Y_ALL + Y_FIRST)]
+    q_steps = [x + y * row for x, y in (Q_OTHERS if d else ())]
+    contexts = [Context() for _ in range(1024)]
+    for at, is_asked in enumerate(Q):
+        if is_asked:
+            neighbours = [Y[at + step] for step in y_steps] + [Q[at + step] for step in q_steps]
+            context = contexts[sum(value << bit for bit, value in enumerate(neighbours))]
+            Y[at] = lane.take(context.p())
+            context.learn(Y[at])
+    padded = np.array(Y, np.bool_).reshape(-1, row)
+    return padded[MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+
+@dataclass
+class Context:
+    """What a context has learnt of its answers, for one decision."""
+
+    P: int = 1 << 31
+    n: int = 0
+
+    def p(self) -> int:
+        """The probability of a yes, in 2^-16."""
+        return max(1, self.P >> 16)
+
+    def learn(self, answer: int) -> None:
+        """Follow an answer, 0 or 1."""
+        if answer:
+            self.P += (2**32 - 1 - self.P) * 2 // (2 * self.n + 3)
+        else:
+            self.P -= 2 * self.P // (2 * self.n + 3)
+        self.n = min(30, self.n + 1)
+
+
+class FlatLane:
+    """Section 3: one rANS stream of answers, with its state x."""
+
+    def __init__(self, words: list[int]) -> None:
+        if words and words[-1] == 0:
+            raise FormatError("the last word of the flat areas is 0")
+        self.words = list(words)
+        self.x = 0
+        for _ in range(2):
+            self.refill()
+
+    def refill(self) -> None:
+        """Take the last word, if there is one."""
+        if self.words:
+            self.x = (self.x << 32) + self.words.pop()
+
+    def take(self, p: int) -> int:
+        """One answer, 0 or 1, of which a yes has the probability p / 2^16."""
+        s, z = self.x % 2**16, 2**16 - p
+        yes = s >= z
+        self.x = (self.x >> 16) * p + s - z if yes else (self.x >> 16) * z + s
+        if self.x < 2**32:
+            self.refill()
+        return int(yes)
+
+    def close(self) -> None:
+        """After the last answer: refuse what is left."""
+        if self.words or self.x:
+            raise FormatError("the flat areas hold more than their answers")
+
+
+def paint(samples: NDArray[Any], m: Ints, colours: Ints) -> None:
+    """Give flat pixels their colours' samples; one sample is that of all channels."""
+    for k, colour in enumerate(colours, 1):
+        samples[m == k] = colour
+
+
 # --- All of it ------------------------------------------------------------------------------------
 
 
@@ -871,24 +1021,30 @@ class Decoded:
     passes: list[NDArray[np.int16]]  # the symbols of the 15 passes, each flat, in decoding order
     latent: Latent
     planes: Reals  # (1 or 3, height, width), 0 to 1
-    samples: NDArray[Any]  # as in `to_samples`
+    samples: NDArray[Any]  # as in `to_samples`, and painted
+    flat_map: Ints  # the map of flat.md (height, width), 0 to 8; all 0 without a FLAT chunk
 
 
 def decode(data: bytes, model: Model) -> Decoded:
     """Decode the bytes of an `.mvm` file. Raises a kind of `MvmError`."""
-    head, metadata, coded = read_file(data)
+    head, metadata, flat, coded = read_file(data)
     if head.fingerprint != model.fingerprint:
         raise ModelError(f"the file needs the model with fingerprint {head.fingerprint.hex()}")
     size, rate, colour = (head.height, head.width), head.rate_index, head.photometric == RGB
     h, w = cells(size)
     if 32 * h * 32 * w > LARGEST:
         raise FormatError(f"{head.width} x {head.height} pixels are too many for this decoder")
+    m, colours = np.zeros(size, np.int64), np.zeros((0, 1), np.int64)
+    if flat is not None:
+        m, colours = decode_flat(head, flat)
     payload = Payload(coded, model.tables)
     latent = decode_latent(model.arrays, model.shape, rate, size, colour, payload.take)
     payload.close()
     padded = synthesise(model.arrays, model.shape, rate, latent.y, latent.modes)
     planes = to_planes(padded, size, colour)
-    return Decoded(head, metadata, payload.passes, latent, planes, to_samples(head, planes))
+    samples = to_samples(head, planes)
+    paint(samples, m, colours)
+    return Decoded(head, metadata, payload.passes, latent, planes, samples, m)
 
 
 def installed_model() -> Path:

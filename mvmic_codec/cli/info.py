@@ -51,7 +51,7 @@ def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
 
 def _file(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
-        header, metadata = container.read_info(file)
+        header, chunks = container.read_info(file)
     size = path.stat().st_size
     return {
         "file": str(path),
@@ -71,7 +71,12 @@ def _file(path: Path) -> dict[str, Any]:
         "model": header.model,
         "fingerprint": header.fingerprint.hex(),
         "container_version": header.version,
-        "metadata": {kind.decode("ascii"): len(payload) for kind, payload in metadata.items()},
+        "flat_bytes": len(chunks.get(container.FLAT, b"")),
+        "metadata": {
+            kind.decode("ascii"): len(payload)
+            for kind, payload in chunks.items()
+            if kind in container.METADATA
+        },
     }
 
 

@@ -55,9 +55,35 @@ def with_head(file, offset, value):
 
 def test_round_trip(header, file):
     whole = container.read(file)
-    assert whole == container.Container(header, METADATA, [PAYLOAD])
+    assert whole == container.Container(header, METADATA, None, [PAYLOAD])
     assert container.read_header(file) == header
     assert container.read_info(file) == (header, METADATA)
+
+
+def test_flat_stands_before_the_data(header):
+    file = container.write(header, [PAYLOAD], METADATA, b"flat")
+    assert file.endswith(chunk(b"FLAT", b"flat") + chunk(b"DATA", PAYLOAD))
+    assert container.read(file) == container.Container(header, METADATA, b"flat", [PAYLOAD])
+    assert container.read_info(file) == (header, {**METADATA, b"FLAT": b"flat"})
+
+
+def test_flat_may_stand_among_the_metadata(file):
+    end = HEAD_START + HEAD_SIZE + 4
+    whole = container.read(file[:end] + chunk(b"FLAT", b"") + file[end:])
+    assert (whole.flat, whole.metadata) == (b"", METADATA)
+
+
+def test_flat_stands_once(header):
+    file = container.write(header, [PAYLOAD], {}, b"flat")
+    end = HEAD_START + HEAD_SIZE + 4
+    with pytest.raises(FormatError, match="second FLAT"):
+        container.read(file[:end] + chunk(b"FLAT", b"flat") + file[end:])
+    with pytest.raises(FormatError):
+        container.read(file + chunk(b"FLAT", b"flat"))
+    broken = bytearray(file)
+    broken[end + 9] ^= 1
+    with pytest.raises(ChecksumError, match="FLAT"):
+        container.read(bytes(broken))
 
 
 def test_bytes_are_those_of_the_specification(header):
@@ -228,7 +254,7 @@ def test_unknown_ancillary_chunk_is_skipped(header, parts):
     extra = chunk(b"vpXX", b"from the future")
     for at in range(2, len(parts)):
         data = b"".join([*parts[:at], extra, extra, *parts[at:]])
-        assert container.read(data) == container.Container(header, METADATA, [PAYLOAD])
+        assert container.read(data) == container.Container(header, METADATA, None, [PAYLOAD])
 
 
 def test_unknown_ancillary_chunk_is_still_checked(parts):

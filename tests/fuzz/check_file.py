@@ -84,5 +84,5 @@ def check(data: bytes, largest: int) -> None:
     if whole is not None:
         assert mended(data) == data
         # What was read can be written, and is the same again but for chunks of unknown types.
-        again = container.write(whole.header, whole.payloads, whole.metadata)
+        again = container.write(whole.header, whole.payloads, whole.metadata, whole.flat)
         assert container.read(again) == whole

@@ -1,4 +1,4 @@
-"""Write the seeds of both fuzzers, small inputs that reach far by themselves.
+"""Write the seeds of the fuzzers, small inputs that reach far by themselves.
 
     python tests/fuzz/seeds.py
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmic_codec import ans, container
+from mvmic_codec import ans, container, flat, flatmap
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"
@@ -92,6 +92,34 @@ def rans_seeds() -> dict[str, bytes]:
     return seeds
 
 
+def flatmap_seeds() -> dict[str, bytes]:
+    """Maps to code, and the lanes that come of it to decode: inputs of fuzz_flatmap.c."""
+    i, j = np.mgrid[0:30, 0:41]
+    disc = ((i - 15) ** 2 + (j - 20) ** 2 < 150).astype(np.uint8)
+    rng = np.random.default_rng(1)
+    maps = {
+        "disc": (disc, 1),
+        "colours": (disc * (1 + (i * j) % 8).astype(np.uint8), 8),
+        "letters": ((disc * (1 + (i // 3 + j // 2) % 3)).astype(np.uint8), 3),
+        "all": (np.full((64, 64), 5, np.uint8), 6),
+        "none": (np.zeros((1, 50), np.uint8), 2),
+        "noise": (rng.integers(0, 3, (20, 9)).astype(np.uint8), 2),
+        "late": ((np.arange(4096) == 4000).astype(np.uint8).reshape(64, 64), 1),
+        "dot": (np.ones((1, 1), np.uint8), 1),
+    }
+    seeds = {}
+    for name, (map, colours) in maps.items():
+        height, width = map.shape
+        lane = flatmap.encode(map, colours)
+        seeds[f"{name}-code"] = bytes([width - 1, height - 1, colours - 1]) + map.tobytes()
+        start = bytes([width - 1, height - 1, 0x80 | colours - 1])
+        seeds[f"{name}-decode"] = start + lane
+        seeds[f"{name}-too-long"] = start + bytes(4) + lane
+        seeds[f"{name}-too-short"] = start + lane[4:]
+        seeds[f"{name}-ends-in-zero"] = start + lane + bytes(4)
+    return seeds
+
+
 def chunk(kind: bytes, payload: bytes) -> bytes:
     """A chunk with a checksum that is right."""
     crc = struct.pack("<I", zlib.crc32(kind + payload))
@@ -117,7 +145,7 @@ def file_seeds() -> dict[str, bytes]:
     for name in ("gray-flat", "gray-one-row", "metadata"):
         golden = container.read((GOLDEN / f"{name}.mvm").read_bytes())
         renamed = dataclasses.replace(golden.header, fingerprint=ANY_MODEL)
-        seeds[name] = container.write(renamed, golden.payloads, golden.metadata)
+        seeds[name] = container.write(renamed, golden.payloads, golden.metadata, golden.flat)
     plain = seeds["gray"]
     seeds["unknown"] = plain[:62] + chunk(b"newS", b"?") + chunk(b"newS", b"") + plain[62:]
     faulty = {
@@ -127,6 +155,22 @@ def file_seeds() -> dict[str, bytes]:
     }
     for name, each in faulty.items():
         seeds[f"faulty-{name}"] = plain[:62] + chunk(*each) + plain[62:]
+    flat_areas = {
+        "empty": b"",
+        "no-colours": b"\0" + bytes(4),
+        "many-colours": b"\x09" + bytes(13),
+        "no-map": b"\2\0\xff" + bytes(4),
+        "half-a-word": b"\1\0" + bytes(6),
+        "range": b"\1\xff" + bytes(4),
+    }
+    for name, each in flat_areas.items():
+        seeds[f"flat-{name}"] = container.write(header, whole.payloads, {}, each)
+    sound = flat.to_payload(
+        flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8)), 8, False
+    )
+    seeds["flat-sound"] = container.write(header, whole.payloads, {}, sound)
+    seeds["flat-huge"] = container.write(kinds["huge"], whole.payloads, {}, sound)
+    seeds["flat-deep"] = container.write(kinds["signed"], whole.payloads, {}, sound + bytes(1))
     lanes = {
         "no-lane-words": b"\1" + bytes(4),
         "two-lanes": b"\2" + struct.pack("<II", 1, 0) + b"\0\x10\0\0" * 2,
@@ -138,6 +182,7 @@ def file_seeds() -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    for folder, seeds in (("rans", rans_seeds()), ("file", file_seeds())):
+    kinds = {"rans": rans_seeds(), "flatmap": flatmap_seeds(), "file": file_seeds()}
+    for folder, seeds in kinds.items():
         for name, content in seeds.items():
             (HERE / "corpus" / folder / name).write_bytes(content)

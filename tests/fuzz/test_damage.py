@@ -95,16 +95,23 @@ def decoded(data):
 
 @pytest.mark.parametrize("name", FILES)
 def test_flips_after_which_the_chunks_checksums_are_mended(name):
-    """What the lanes do not notice, the checksum of the symbols does."""
+    """What the lanes do not notice, the checksums of symbols and of flat areas do."""
     data = FILES[name]
     sound = decoded(data).tobytes()
     draw = random.Random(name)
-    # From the payload of the last chunk, whose own checksum is the end of the file.
-    payload = len(data) - 4 - len(container.read(data).payloads[0])
-    for _ in range(200):
-        bit = draw.randrange(8 * payload, 8 * (len(data) - 4))
-        image = decoded(mended(flipped(data, bit)))
-        assert image is None or image.tobytes() == sound, f"bit {bit} gives other pixels"
+    whole = container.read(data)
+    # The last chunk's own checksum is the end of the file; FLAT stands before it.
+    end = len(data) - 4
+    start = end - len(whole.payloads[0])
+    parts = [(start, end)]
+    if whole.flat is not None:
+        end = start - 12
+        parts.append((end - len(whole.flat), end))
+    for start, end in parts:
+        for _ in range(200):
+            bit = draw.randrange(8 * start, 8 * end)
+            image = decoded(mended(flipped(data, bit)))
+            assert image is None or image.tobytes() == sound, f"bit {bit} gives other pixels"
 
 
 @pytest.mark.parametrize("name", ["gray", "colour", "gray-signed", "metadata"])
@@ -141,9 +148,9 @@ def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
     gray = FILES["gray"]
     header, payload = container.read_header(gray), container.read(gray).payloads[0]
 
-    def declaring(width, height, payload):
+    def declaring(width, height, payload, flat=None):
         return container.write(
-            dataclasses.replace(header, width=width, height=height), [payload], {}
+            dataclasses.replace(header, width=width, height=height), [payload], {}, flat
         )
 
     lengths = struct.pack("<I", 2**32 - 1)
@@ -152,6 +159,7 @@ def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
         "large-empty": declaring(16384, 10000, b"\1" + bytes(4)),
         "thin": declaring(1, 2_790_000, payload),
         "flat": declaring(2_790_000, 1, payload),
+        "large-and-flat": declaring(16384, 10000, payload, b"\1\0" + bytes(4)),
         "over-the-limit": declaring(2**31 - 1, 2**31 - 1, payload),
         "lane-words": declaring(90, 70, b"\2" + lengths + payload[1:]),
         "data-length": gray[:62] + lengths + gray[66:],

@@ -1,4 +1,4 @@
-"""The corpora of both fuzzers go through without a finding; broken code gives findings."""
+"""The corpora of all fuzzers go through without a finding; broken code gives findings."""
 
 import os
 import shlex
@@ -24,8 +24,8 @@ COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # LeakSanitizer needs ptrace, which containers may forbid; libFuzzer looks for leaks in its own way.
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
-# What is broken in rans.c: the text, and what stands there instead.
-BROKEN = {
+# What is broken, by the name of the C file: the text, and what stands there instead.
+BROKEN_RANS = {
     "words are taken from before the lane": (" & (lane->left != 0)", ""),
     "a decoder's index may be no table": ("greatest < tables->count ?", "1 ?"),
     "an encoder's index may be no table": ("if (index >= tables->count)", "if (0)"),
@@ -36,6 +36,17 @@ BROKEN = {
     "a last word of 0 is taken": ("words[count] == 0 || ", ""),
     "a word is moved out too late": (">= freq;", "> freq;"),
 }
+BROKEN_FLATMAP = {
+    "words are taken from before the lane": (" && lane->left != 0)", ")"),
+    "nobody notices how a lane ends": ("return lane.state != 0;", "return 0;"),
+    "a last word of 0 is taken": ("== 0)\n        return 1;", "== 0)\n        (void)0;"),
+    "the border is too thin": ("#define FLATMAP_MARGIN 2", "#define FLATMAP_MARGIN 1"),
+    "a yes may be impossible": ("return yes + (yes == 0);", "return yes;"),
+    "what is no longer asked is": ("cells[x] == wanted ? CELL_ASKED : 0", "CELL_ASKED"),
+    "a word is moved out too late": (">= freq) {", ">= 2 * freq) {"),
+}
+BROKEN = [("rans", fault) for fault in BROKEN_RANS]
+BROKEN += [("flatmap", fault) for fault in BROKEN_FLATMAP]
 
 
 def run(*command):
@@ -44,7 +55,7 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory):
-    """The target and its main() as objects, to be linked with a coder."""
+    """The folder of the targets and their main() as objects, to be linked with what they test."""
     folder = tmp_path_factory.mktemp("harness")
     empty = folder / "empty.c"
     empty.write_text("int main(void) { return 0; }\n")
@@ -55,33 +66,41 @@ def harness(tmp_path_factory):
         can = False
     if not can:
         pytest.skip(f"{COMPILE[0]} cannot build programs with AddressSanitizer and UBSan")
-    objects = [folder / "fuzz_rans.o", folder / "replay.o"]
-    for each in objects:
-        built = run(*COMPILE, "-c", HERE / each.with_suffix(".c").name, "-o", each)
+    for name in ("fuzz_rans", "fuzz_flatmap", "replay"):
+        built = run(*COMPILE, "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
         assert built.returncode == 0, built.stderr
-    return objects
+    return folder
 
 
-def replay(harness, coder, program):
-    """The corpus through the harness with a coder's C file."""
-    built = run(*COMPILE, *harness, coder, "-o", program)
+def replay(harness, kind, tested, program):
+    """The corpus of a kind through its target with the C file that it tests."""
+    objects = [harness / f"fuzz_{kind}.o", harness / "replay.o"]
+    built = run(*COMPILE, *objects, tested, "-o", program)
     assert built.returncode == 0, built.stderr
-    return run(program, *sorted((CORPUS / "rans").iterdir()))
+    return run(program, *sorted((CORPUS / kind).iterdir()))
 
 
-def test_the_coder_has_no_finding(harness, tmp_path):
-    done = replay(harness, ROOT / "csrc/rans.c", tmp_path / "replay")
+@pytest.mark.parametrize("kind", ["rans", "flatmap"])
+def test_c_has_no_finding(harness, tmp_path, kind):
+    done = replay(harness, kind, ROOT / f"csrc/{kind}.c", tmp_path / "replay")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{len(list((CORPUS / 'rans').iterdir()))} inputs\n"
+    assert done.stdout == f"{len(list((CORPUS / kind).iterdir()))} inputs\n"
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_coder_has_one(harness, tmp_path, fault):
-    text, instead = BROKEN[fault]
-    source = (ROOT / "csrc/rans.c").read_text()
-    assert text in source
-    (tmp_path / "rans.c").write_text(source.replace(text, instead))
-    assert replay(harness, tmp_path / "rans.c", tmp_path / "replay").returncode != 0
+@pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
+def test_broken_c_has_one(harness, tmp_path, kind, fault):
+    text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]
+    for name in (f"{kind}.c", f"{kind}.h"):
+        source = (ROOT / "csrc" / name).read_text()
+        if text in source:
+            break
+    else:
+        pytest.fail(f"{text!r} is nowhere in {kind}.c")
+    (tmp_path / name).write_text(source.replace(text, instead))
+    if name.endswith(".h"):
+        (tmp_path / f"{kind}.c").write_text((ROOT / f"csrc/{kind}.c").read_text())
+    done = replay(harness, kind, tmp_path / f"{kind}.c", tmp_path / "replay")
+    assert done.returncode != 0
 
 
 def look_at(path):

@@ -5,13 +5,14 @@ The compiler is an npm package. MVMIC_KAITAI names a folder in which it is insta
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mvmic_codec import container
+from mvmic_codec import container, flat
 from mvmic_codec.container import METADATA
 
 pytest.importorskip("kaitaistruct", reason="the Kaitai runtime is not installed")
@@ -22,6 +23,9 @@ FORMATS = Path(__file__).parents[2] / "formats"
 GOLDEN = sorted((FORMATS / "golden").glob("*.mvm"))
 FIELDS = ["newer-version", "rate-64", "flags", "two-channels", "no-width", "two-frames"]
 FIELDS += ["range-upside-down", "resolution-zero", "three-lanes", "not-mvm"]
+FIELDS += ["flat-no-colours", "flat-nine-colours", "flat-ends-in-zero"]
+# Where whole words are missing, the runtime finds the end of the chunk.
+CUT = ["flat-not-words", "flat-no-checksum", "lane-not-words"]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +56,25 @@ def test_golden_files(mvm, path):
     assert bool(body.signed) == header.signed and body.fingerprint == header.fingerprint
     assert body.photometric.value == header.photometric
     *metadata, last = parsed.chunks
+    if whole.flat is not None:
+        areas = metadata.pop()
+        assert areas.type == "FLAT" and areas.is_critical and areas.length == len(whole.flat)
+        understood = flat.from_payload(whole.flat, header)
+        assert [colour.samples for colour in areas.payload.colours] == understood.colours.tolist()
+        assert areas.payload.count == len(understood.colours)
+        assert struct.pack(f"<{len(areas.payload.lane)}I", *areas.payload.lane) in whole.flat
     assert {chunk.type.encode() for chunk in metadata} == set(whole.metadata) <= set(METADATA)
     assert not any(chunk.is_critical for chunk in metadata) and last.is_critical
     assert last.type == "DATA" and last.length == len(whole.payloads[0])
     assert last.payload.lane_count == whole.payloads[0][0]
     words = sum(len(lane.words) for lane in last.payload.lanes)
     assert 1 + 4 * last.payload.lane_count + 4 * words == last.length
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_cut_within_a_word(mvm, name):
+    with pytest.raises(EOFError):
+        mvm.from_file(FORMATS / "errors" / f"{name}.mvm")
 
 
 @pytest.mark.parametrize("name", FIELDS)

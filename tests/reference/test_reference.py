@@ -302,9 +302,9 @@ def test_metadata_changes_no_sample(model):
 def test_example_of_the_container():
     text = (FORMATS / "mvm-1.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}[ \d]{3}  ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-    head, metadata, payload = reference.read_file(bytes.fromhex("".join(lines)))
+    head, metadata, flat, payload = reference.read_file(bytes.fromhex("".join(lines)))
     assert (head.width, head.height, head.rate_index, head.model[:4]) == (5, 3, 18, b"fake")
-    assert (metadata, payload) == ({}, b"payload bytes")
+    assert (metadata, flat, payload) == ({}, None, b"payload bytes")
 
 
 # --- Damaged symbols under a sound container ------------------------------------------------------

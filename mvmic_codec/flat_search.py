@@ -1,0 +1,192 @@
+"""Finding flat areas in an image to be encoded, and filling what they leave open.
+
+A seed is a colour that large areas have nearly to the bit. Its pixels are those within a tolerance
+that hang together with such an area. What lies within them and is small, a letter or a cursor, is
+flat too, in a few colours of its own, if these come close.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from mvmic_codec import flatmap
+
+Planes = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# All on the scale of 0 to 255.
+# Pixels belong to a seed's area up to this distance. The widest that holds ERROR_MAX is taken: a
+# frame's edge is soft and rings, and what of that is not flat is left to the transform.
+TOLERANCES = (20.0, 12.0, 6.0, 3.0)
+# Mean squared error of the samples of flat pixels.
+ERROR_MAX = 1.5
+# A seed's neighbourhoods of 3x3 vary by no more than this,
+SEED_RANGE = 3.0
+# its colour is found in bins of this width,
+BIN = 4
+# and this share of an area is this near to it: of tissue, less.
+NEAR = 1.5
+NEAR_SHARE = 0.8
+SEEDS_MAX = 3
+# Share of the image that a seed takes at least, and pixels of each of its areas.
+SHARE_MIN = 0.01
+AREA_MIN = 400
+# Pixels of what is looked at within an area.
+HOLE_MAX = 3000
+
+# Steps of smoothing at each scale of the filling.
+SMOOTHINGS = 12
+
+_CROSS = ndimage.generate_binary_structure(2, 1)
+_SQUARE = ndimage.generate_binary_structure(2, 2)
+
+
+def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]] | None:
+    """Flat areas of planes [C, H, W] in 0 to 1, or None where there are none.
+
+    Returns a map [H, W] as in `flat.Flat` and the colours [K, C] in 0 to 1, the commonest first.
+    """
+    scaled = planes * np.float32(255)
+    seeds = _seeds(scaled)
+    if not seeds:
+        return None
+    for tolerance in TOLERANCES:
+        map, colours = _areas(scaled, seeds, tolerance)
+        error = _squared_errors(scaled[:, map > 0], colours)
+        if len(colours) and error.min(0).mean() <= len(scaled) * ERROR_MAX:
+            break
+    else:
+        return None
+    map, colours = _with_holes(scaled, map, colours, tolerance)
+    counts = np.bincount(map.ravel(), minlength=len(colours) + 1)[1:]
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    number = np.zeros(len(colours) + 1, np.uint8)
+    number[order + 1] = np.arange(1, len(order) + 1)
+    return number[map], colours[order] / 255
+
+
+def fill(planes: Planes, hidden: Mask) -> Planes:
+    """Planes [C, H, W] with smooth values where `hidden` [H, W] is true; these are never seen.
+
+    Averages of what is known at ever coarser scales, then smoothed where unknown at each.
+    """
+    if hidden.all():
+        return np.full_like(planes, 0.5)
+    return _filled(planes, ~hidden)
+
+
+def _seeds(scaled: Planes) -> list[npt.NDArray[np.float64]]:
+    """Colours [C] of which there is much that hardly varies, the commonest first."""
+    span = [ndimage.maximum_filter(x, 3) - ndimage.minimum_filter(x, 3) for x in scaled]
+    still = np.max(span, 0) <= SEED_RANGE
+    bins = np.rint(scaled[:, still] / BIN).astype(np.int64)
+    key = np.ravel_multi_index(tuple(bins), (256 // BIN + 1,) * len(scaled))
+    counts = np.bincount(key)
+    least = SHARE_MIN * scaled[0].size
+    return [
+        scaled[:, still][:, key == best].mean(1, dtype=np.float64)
+        for best in np.argsort(-counts, kind="stable")[:SEEDS_MAX]
+        if counts[best] >= least
+    ]
+
+
+def _areas(
+    scaled: Planes, seeds: list[npt.NDArray[np.float64]], tolerance: float
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Map and colours [K, C] of the seeds' areas."""
+    map = np.zeros(scaled.shape[1:], np.uint8)
+    colours: list[npt.NDArray[np.float64]] = []
+    for seed in seeds:
+        distance = np.abs(scaled - seed[:, None, None]).max(0)
+        near = (distance <= tolerance) & (map == 0)
+        core = _large(ndimage.binary_opening(near, _SQUARE), _CROSS)
+        area = ndimage.binary_dilation(core, _CROSS, iterations=2, mask=near)
+        pixels = np.count_nonzero(area)
+        exact = np.count_nonzero(distance[area] <= NEAR)
+        if pixels < SHARE_MIN * map.size or exact < NEAR_SHARE * pixels:
+            continue
+        # Not the mean: of a background of one value and some grain the value itself.
+        colours.append(np.median(scaled[:, area], 1).astype(np.float64))
+        map[area] = len(colours)
+    return map, np.array(colours)
+
+
+def _with_holes(
+    scaled: Planes,
+    map: npt.NDArray[np.uint8],
+    colours: npt.NDArray[np.float64],
+    tolerance: float,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """The same with small parts between them that a few more colours describe."""
+    parts, count = ndimage.label(map == 0, _SQUARE)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    small = sizes <= HOLE_MAX
+    small[0] = False
+    holes = small[parts]
+    if not holes.any():
+        return map, colours
+    pixels = scaled[:, holes]
+    worst = len(scaled) * tolerance**2 / 4
+    own = colours
+    error = _squared_errors(pixels, colours)
+    for extra in range(1, flatmap.COLOURS_MAX - len(own) + 1):
+        if error.min(0).mean() <= worst / 4:
+            break
+        far = pixels[:, _squared_errors(pixels, own).min(0) > worst]
+        if far.shape[1] < extra:
+            break
+        colours = np.concatenate((own, _clusters(far.T, extra)))
+        error = _squared_errors(pixels, colours)
+    of_part = np.bincount(parts[holes], weights=error.min(0), minlength=count + 1)
+    good = small & (of_part <= worst * sizes)
+    out = map.copy()
+    out[holes] = np.where(good[parts[holes]], error.argmin(0) + 1, 0)
+    return out, colours
+
+
+def _clusters(points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float64]:
+    """Centres [count, C] of points [N, C] by Lloyd's rule, from quantiles of their sum."""
+    order = np.argsort(points.sum(1), kind="stable")
+    centres = points[order[(np.arange(count) * 2 + 1) * len(points) // (2 * count)]].astype(float)
+    for _ in range(12):
+        nearest = _squared_errors(points.T, centres).argmin(0)
+        for k in range(count):
+            if (nearest == k).any():
+                centres[k] = points[nearest == k].mean(0)
+    return centres
+
+
+def _squared_errors(
+    pixels: npt.NDArray[np.float32], colours: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """[K, N] of pixels [C, N] against colours [K, C]."""
+    return np.array([np.square(pixels - colour[:, None]).sum(0) for colour in colours])
+
+
+def _large(mask: Mask, structure: Mask) -> Mask:
+    """The parts of a mask that have AREA_MIN pixels."""
+    parts, count = ndimage.label(mask, structure)
+    keep = np.bincount(parts.ravel(), minlength=count + 1) >= AREA_MIN
+    keep[0] = False
+    kept: Mask = keep[parts]
+    return kept
+
+
+def _filled(planes: Planes, known: Mask) -> Planes:
+    if known.all():
+        return planes
+    height, width = known.shape
+    pad = ((0, height % 2), (0, width % 2))
+    quarters = (len(planes), -(-height // 2), 2, -(-width // 2), 2)
+    count = np.pad(known, pad).reshape(quarters[1:]).sum((1, 3))
+    total = np.pad(planes * known, ((0, 0), *pad)).reshape(quarters).sum((2, 4))
+    coarse = _filled((total / np.maximum(count, 1)).astype(np.float32), count > 0)
+    wide = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
+    out = np.where(known, planes, wide)
+    for _ in range(SMOOTHINGS):
+        edged = np.pad(out, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        mean = edged[:, :-2, 1:-1] + edged[:, 2:, 1:-1] + edged[:, 1:-1, :-2] + edged[:, 1:-1, 2:]
+        out = np.where(known, planes, mean / 4)
+    return out

@@ -1,0 +1,103 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Maps of flat colours as one lane: the Python face of csrc/flatmap.c.
+
+Signatures and their contracts are in flatmap.pyi, the format in formats/flat.md.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t
+
+import numpy as np
+
+from mvmic_codec.errors import FormatError, InputError, TruncatedError
+
+cdef extern from "flatmap.h" nogil:
+    enum:
+        FLATMAP_COLOURS_MAX
+        FLATMAP_CONTEXTS
+        FLATMAP_MARGIN
+
+    ctypedef struct FlatmapContext:
+        uint32_t yes
+        uint32_t seen
+
+    ctypedef struct Flatmap:
+        size_t width
+        size_t height
+        unsigned colours
+        uint8_t *cells
+        FlatmapContext *contexts
+
+    size_t flatmap_decisions(const uint8_t *map, size_t pixels, unsigned colours)
+    void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
+    size_t flatmap_encode(const uint32_t *steps, size_t count, uint32_t *words)
+    int flatmap_decode(Flatmap *work, const uint8_t *data, size_t count, uint8_t *map)
+
+COLOURS_MAX = FLATMAP_COLOURS_MAX
+
+cdef extern from *:
+    const size_t SIZE_MAX
+
+
+cdef class _Work:
+    """The memory that both directions need."""
+
+    cdef Flatmap c
+    cdef uint8_t[::1] _cells
+    cdef uint32_t[:, ::1] _contexts
+
+    def __init__(self, size_t height, size_t width, unsigned colours):
+        self._cells = np.empty(
+            (height + 2 * FLATMAP_MARGIN) * (width + 2 * FLATMAP_MARGIN), np.uint8
+        )
+        self._contexts = np.empty((FLATMAP_CONTEXTS, 2), np.uint32)
+        self.c.width = width
+        self.c.height = height
+        self.c.colours = colours
+        self.c.cells = &self._cells[0]
+        self.c.contexts = <FlatmapContext *> &self._contexts[0, 0]
+
+
+def _check(height, width, colours):
+    if not 1 <= colours <= COLOURS_MAX:
+        raise InputError(f"a map has 1 to {COLOURS_MAX} colours, got {colours}")
+    if height < 1 or width < 1:
+        raise InputError(f"a map of {width}x{height} pixels is empty")
+
+
+def encode(map, int colours):
+    if not isinstance(map, np.ndarray) or map.dtype != np.uint8 or map.ndim != 2:
+        raise InputError("a map must be a 2-D uint8 array")
+    height, width = map.shape
+    _check(height, width, colours)
+    # A private copy: an array that changes meanwhile can spoil the result but not the memory.
+    cdef const uint8_t[::1] pixels = np.array(map, order="C").reshape(-1)
+    cdef size_t n = pixels.shape[0]
+    cdef size_t count = flatmap_decisions(&pixels[0], n, colours)
+    if count == SIZE_MAX:
+        raise InputError(f"the map holds a number above its {colours} colour(s)")
+    cdef _Work work = _Work(height, width, colours)
+    cdef uint32_t[::1] steps = np.empty(count, np.uint32)
+    cdef uint32_t[::1] words = np.empty(count // 2 + 2, np.uint32)
+    cdef size_t written
+    with nogil:
+        flatmap_model(&work.c, &pixels[0], &steps[0])
+        written = flatmap_encode(&steps[0], count, &words[0])
+    return np.asarray(words[:written]).astype("<u4").tobytes()
+
+
+def decode(data, height, width, int colours):
+    _check(height, width, colours)
+    if len(data) % 4:
+        raise TruncatedError("the map of flat colours is not whole words: the file was cut")
+    cdef _Work work = _Work(height, width, colours)
+    map = np.empty((height, width), np.uint8)
+    cdef uint8_t[:, ::1] pixels = map
+    cdef const uint8_t[::1] words = np.frombuffer(bytes(data) + b"\0", np.uint8)
+    cdef size_t count = len(data) // 4
+    cdef int fault
+    with nogil:
+        fault = flatmap_decode(&work.c, &words[0], count, &pixels[0, 0])
+    if fault:
+        raise FormatError("the map of flat colours does not end where its data does: it is damaged")
+    return map

@@ -1,0 +1,122 @@
+"""Which areas count as flat, and what is put in their place."""
+
+import numpy as np
+import pytest
+
+from mvmic_codec import flat_search
+from mvmic_codec.flatmap import COLOURS_MAX
+
+RNG = np.random.default_rng(8)
+ROW, COLUMN = np.mgrid[0:160, 0:200]
+DISC = (ROW - 80) ** 2 + (COLUMN - 100) ** 2 < 70**2
+LETTER = np.zeros((160, 200), bool)
+LETTER[10:17, 12:14] = LETTER[16:18, 12:18] = True
+
+
+def tissue(grain=12.0):
+    """[160,200] around 140, soft and grainy."""
+    soft = 140 + 40 * np.sin(ROW / 23) * np.cos(COLUMN / 31)
+    return soft + grain * RNG.standard_normal(ROW.shape)
+
+
+def planes(*channels):
+    return np.clip(np.stack(channels) / 255, 0, 1).astype(np.float32)
+
+
+def test_a_margin_is_flat():
+    map, colours = flat_search.find(planes(np.where(DISC, tissue(), 16)))
+    np.testing.assert_array_equal(map, ~DISC)
+    np.testing.assert_allclose(colours * 255, [[16]])
+
+
+def test_a_margin_with_a_little_grain():
+    noisy = 16 + np.rint(0.5 * RNG.standard_normal(ROW.shape))
+    map, colours = flat_search.find(planes(np.where(DISC, tissue(), noisy)))
+    assert (map == ~DISC).mean() > 0.999
+    np.testing.assert_allclose(colours * 255, [[16]], atol=0.1)
+
+
+def test_colour():
+    picture = [np.where(DISC, tissue(), value) for value in (10, 60, 110)]
+    map, colours = flat_search.find(planes(*picture))
+    np.testing.assert_array_equal(map, ~DISC)
+    np.testing.assert_allclose(colours * 255, [[10, 60, 110]])
+
+
+def test_letters_in_the_margin_have_colours_of_their_own():
+    picture = np.where(DISC, tissue(), 16.0)
+    picture[LETTER] = 230
+    picture[18, 12:18] = 120
+    map, colours = flat_search.find(planes(picture))
+    np.testing.assert_array_equal(map > 0, ~DISC)
+    painted = np.append(0, colours[:, 0])[map] * 255
+    assert len(colours) == 3
+    np.testing.assert_allclose(painted[~DISC], picture[~DISC], atol=0.01)
+
+
+def test_no_more_colours_than_the_format_has():
+    picture = np.where(DISC, tissue(), 16.0)
+    for k in range(20):
+        picture[2:6, 5 + 6 * k : 9 + 6 * k] = 60 + 9 * k
+    map, colours = flat_search.find(planes(picture))
+    assert 2 <= len(colours) <= COLOURS_MAX
+    assert map.max() == len(colours)
+    counts = np.bincount(map.ravel())[1:]
+    assert (counts > 0).all() and (np.diff(counts) <= 0).all()
+
+
+def test_a_picture_in_the_margin_is_left_alone():
+    """A small part that no few colours describe stays with the image."""
+    picture = np.where(DISC, tissue(), 16.0)
+    picture[4:24, 4:44] = RNG.integers(0, 256, (20, 40))
+    map, _ = flat_search.find(planes(picture))
+    assert (map[4:24, 4:44] == 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        tissue(),
+        tissue(grain=0),
+        ROW * 255 / 160,
+        np.where(ROW < 1, 0, tissue()),
+        RNG.integers(0, 256, (160, 200)),
+        np.zeros((1, 1)),
+        np.zeros((1, 300)),
+        np.full((9, 9), 77),
+    ],
+    ids=["tissue", "soft", "slope", "thin", "noise", "dot", "row", "small"],
+)
+def test_nothing_flat(picture):
+    assert flat_search.find(planes(picture)) is None
+
+
+def test_all_flat():
+    map, colours = flat_search.find(planes(np.full((40, 40), 77)))
+    assert (map == 1).all()
+    filled = flat_search.fill(planes(np.full((40, 40), 77)), map > 0)
+    assert np.ptp(filled) == 0
+
+
+@pytest.mark.parametrize("size", [(160, 200), (1, 7), (37, 53), (2, 1)])
+def test_filling_never_looks_at_what_is_hidden(size):
+    rows, columns = size
+    hidden = (np.arange(rows * columns).reshape(size) * 7 // 5) % 3 == 1
+    one = RNG.random((3, rows, columns), np.float32)
+    other = np.where(hidden, np.float32(np.nan), one)
+    filled = flat_search.fill(one, hidden)
+    np.testing.assert_array_equal(filled[:, ~hidden], one[:, ~hidden])
+    assert filled.dtype == np.float32
+    with np.errstate(invalid="ignore"):
+        again = flat_search.fill(np.nan_to_num(other, nan=0.125), hidden)
+    np.testing.assert_array_equal(filled, again)
+
+
+def test_filling_is_smooth():
+    """Where the margin was a hard edge there is none left."""
+    picture = planes(np.where(DISC, 140, 0))
+    filled = flat_search.fill(picture, ~DISC)
+    assert np.abs(filled - 140 / 255).max() < 0.01
+    sloped = planes(np.where(DISC, COLUMN, 0))
+    filled = flat_search.fill(sloped, ~DISC)
+    assert np.abs(np.diff(filled, axis=2)).max() < 0.06
