@@ -46,13 +46,13 @@ def _names(
     "names",
     multiple=True,
     type=click.Choice(("mvm", *PEERS)),
-    help="Codec to measure, and no other; may be given several times.  [default: mvm]",
+    help="Codec to measure; may be given several times.  [default: mvm]",
 )
 @click.option(
     "--against",
     metavar="CODEC[,CODEC...]",
     callback=_names,
-    help="Measure mvm and these in place of --codec, and print BD-rates of mvm against each.",
+    help="Measure mvm and these codecs, and print BD-rates of mvm against each; not with --codec.",
 )
 @click.option(
     "--rate-index",
