@@ -22,7 +22,7 @@ from mvmic_codec.evaluation.images import files_of, load
 from mvmic_codec.evaluation.metrics import Pixels, psnr
 from mvmic_codec.evaluation.peers import peer
 
-IMAGES = 6
+IMAGES = 4
 
 # What mvmic_codec/evaluation/peers.py gives to libheif, in colour.
 HEIC = {
