@@ -64,6 +64,7 @@ def test_resume_does_only_what_is_missing(mvmic, scans, tmp_path):
     assert mvmic(*arguments, "--resume", "--limit", "scans=2").exit_code == 0
     rows = read_rows(table)
     assert rows[: len(first)] == first and {row.image for row in rows} == {"a.png", "b.png"}
+    assert len(rows) == 2 * len(first)
 
 
 def test_processes_give_the_same_rows_without_seconds(mvmic, scans, tmp_path):
