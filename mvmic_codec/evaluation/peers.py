@@ -29,7 +29,7 @@ _JXL_QUALITIES = (0, 10, 20, 45, 75, 90)
 _FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
 
 
-def codec(name: str, rate_indices: Sequence[int] = (), device: str | None = None) -> Codec:
+def codec(name: str, rate_indices: Sequence[int], device: str | None) -> Codec:
     """Codec mvm at the given rate indices, or one of PEERS."""
     return mvm(rate_indices, device) if name == "mvm" else peer(name)
 
