@@ -52,7 +52,7 @@ CHOICES = {
         "preset slow": heic(preset="slow"),
         "pools of threads": heic(without=("x265:pools",)),
         "chroma QPs +1": chroma_offset(1),
-        "chroma QPs +0": heic(without=("x265:cbqpoffs", "x265:crqpoffs")),
+        "no chroma offset": heic(without=("x265:cbqpoffs", "x265:crqpoffs")),
         "chroma QPs -3": chroma_offset(-3),
         "halved chroma": heic(chroma="420"),
         "with nclx box": heic() | {"save_nclx_profile": True},
