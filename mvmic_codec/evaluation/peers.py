@@ -24,7 +24,7 @@ _WEBP_QUALITIES = (0, 10, 30, 50, 70, 85, 95)
 _AVIF_QUALITIES = (0, 14, 32, 52, 70, 86)
 _HEIC_QUALITIES = (0, 12, 26, 40, 54, 68)
 # Quality 0 is the coarsest that JPEG XL has, which on scans is still well above 28 dB.
-_JXL_QUALITIES = (0, 10, 20, 45, 75, 90)
+_JXL_QUALITIES = (0, 10, 20, 45, 75, 90, 96)
 
 _FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
 
