@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -13,13 +15,28 @@ from typing import TYPE_CHECKING
 import click
 
 from mvmic_codec.cli import batch, files
+from mvmic_codec.errors import InputError, MvmError
+from mvmic_codec.evaluation.codec import PEERS
 
 if TYPE_CHECKING:
-    from mvmic_codec.evaluation.peers import Codec
+    from mvmic_codec.evaluation.codec import Codec
     from mvmic_codec.evaluation.rows import Row
 
 # Quality 1, 2, ... 8.
 _DEFAULT_INDICES = tuple(range(0, 64, 9))
+
+
+Job = tuple[Path, str]  # an image, the name of a codec
+
+
+def _names(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[str, ...] | None:
+    names = None if text is None else tuple(name.strip() for name in text.split(","))
+    for name in names or ():
+        if name not in PEERS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(PEERS)}.")
+    return names
 
 
 @click.command("eval")
@@ -28,10 +45,14 @@ _DEFAULT_INDICES = tuple(range(0, 64, 9))
     "--codec",
     "names",
     multiple=True,
-    default=("mvm",),
-    show_default=True,
-    type=click.Choice(("mvm", "jpeg", "jpeg2000", "webp", "avif")),
-    help="Codec to measure; may be given several times.",
+    type=click.Choice(("mvm", *PEERS)),
+    help="Codec to measure; may be given several times.  [default: mvm]",
+)
+@click.option(
+    "--against",
+    metavar="CODEC[,CODEC...]",
+    callback=_names,
+    help="Measure mvm and these codecs, and print BD-rates of mvm against each; not with --codec.",
 )
 @click.option(
     "--rate-index",
@@ -52,38 +73,55 @@ _DEFAULT_INDICES = tuple(range(0, 64, 9))
 @click.option("--resume", is_flag=True, help="Go on with the rows that the CSV file has.")
 @click.option("--force", is_flag=True, help="Overwrite the CSV file.")
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
+@click.option(
+    "--jobs",
+    "processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Images to measure beside each other, each in a process. With more than one, rows have "
+    "no seconds.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the rows as JSON, in place of any table."
+)
+@click.option("--quiet", is_flag=True, help="No progress bar and no tables.")
 def command(
     folders: tuple[Path, ...],
     names: tuple[str, ...],
+    against: tuple[str, ...] | None,
     indices: tuple[int, ...],
     limits: tuple[str, ...],
     table: Path | None,
     resume: bool,
     force: bool,
     device: str | None,
+    processes: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Measure codecs on the images that lie directly in FOLDERS.
 
     Each folder is one set and gives it its name. There is one row for each image, codec and
-    setting: size of the whole file, PSNR, MS-SSIM, largest error, seconds. Gray images of more
-    than 8 bits are compared in a rendering to 8 bits (set NAME_8bit).
+    setting: size of the whole file, PSNR, PSNR of luma, MS-SSIM, largest error, seconds. Gray
+    images of more than 8 bits are compared in a rendering to 8 bits (set NAME_8bit).
+
+    heic and jxl need the packages of the extra "peers", bpg and vvc need programs on the PATH.
     """
     from mvmic_codec.evaluation import evaluate, images, peers, require, rows
+    from mvmic_codec.evaluation.report import comparison_table
 
+    if names and against is not None:
+        raise click.UsageError("--against measures mvm and the codecs it names; leave out --codec")
+    names = ("mvm", *against) if against is not None else names or ("mvm",)
+    indices = tuple(sorted(set(indices)))
     if resume and table is None:
         raise click.UsageError("--resume needs --csv")
     per_folder = _limits(limits)
     try:
         require("torchmetrics", "bjontegaard")
         measured = _earlier_rows(table, resume, force)
-        codecs = [
-            peers.mvm(sorted(set(indices)), device) if name == "mvm" else peers.peer(name)
-            for name in dict.fromkeys(names)
-        ]
+        codecs = {name: peers.codec(name, indices, device) for name in names}
         done = {(row.set, row.image, row.codec) for row in measured}
         jobs = [
             (path, codec)
@@ -92,30 +130,63 @@ def command(
             for path in images.files_of(
                 folder, per_folder.get(folder.resolve().name, per_folder.get(""))
             )
-            if not any((name, path.name, codec.name) in done for name in evaluate.sets_of(path))
+            if not any((name, path.name, codec) in done for name in evaluate.sets_of(path))
         ]
-        for codec in codecs:
-            if any(codec is waiting for _, waiting in jobs):
-                evaluate.warm_up(codec)
+        # Whatever keeps a codec from working is said once here, not for each image.
+        for name in dict.fromkeys(name for _, name in jobs):
+            evaluate.warm_up(codecs[name])
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 
-    def work(job: tuple[Path, Codec]) -> None:
-        measured.extend(evaluate.evaluate(*job))
-        if table is not None:
-            files.write(table, rows.format_rows(measured).encode())
+    with _measure(jobs, codecs, processes, indices, device) as rows_of:
 
-    _, failures = batch.run(jobs, work, lambda job: job[0], label="eval", quiet=quiet)
+        def work(job: Job) -> None:
+            measured.extend(rows_of(job))
+            if table is not None:
+                files.write(table, rows.format_rows(measured).encode())
+
+        try:
+            _, failures = batch.run(jobs, work, lambda job: job[0], label="eval", quiet=quiet)
+        except BrokenProcessPool:
+            ended = MvmError("a process ended while it measured, perhaps for want of memory")
+            raise batch.stop(ended) from None
     if as_json:
         # JSON has no infinity: the PSNR of an exact copy is null.
         objects = [
-            asdict(row) | {"psnr": row.psnr if isfinite(row.psnr) else None} for row in measured
+            {
+                name: None if isinstance(value, float) and not isfinite(value) else value
+                for name, value in asdict(row).items()
+            }
+            for row in measured
         ]
         click.echo(json.dumps(objects, indent=1))
     elif not quiet:
         click.echo(_summary(measured), nl=False)
+        if against is not None and any(row.codec == "mvm" for row in measured):
+            try:
+                click.echo("\n" + comparison_table(measured, "mvm"), nl=False)
+            except InputError as error:
+                raise batch.stop(error) from error
     if failures:
         raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _measure(
+    jobs: Sequence[Job],
+    codecs: dict[str, Codec],
+    processes: int,
+    indices: Sequence[int],
+    device: str | None,
+) -> Iterator[Callable[[Job], list[Row]]]:
+    """A function that gives the rows of a job: measured here, or by one of several processes."""
+    from mvmic_codec.evaluation import evaluate, workers
+
+    if processes == 1:
+        yield lambda job: evaluate.evaluate(job[0], codecs[job[1]])
+    else:
+        with workers.started(processes, jobs, indices, device) as futures:
+            yield lambda job: futures[job].result()
 
 
 def _limits(texts: Sequence[str]) -> dict[str, int]:
@@ -129,7 +200,6 @@ def _limits(texts: Sequence[str]) -> dict[str, int]:
 
 
 def _earlier_rows(table: Path | None, resume: bool, force: bool) -> list[Row]:
-    from mvmic_codec.errors import InputError
     from mvmic_codec.evaluation.rows import read_rows
 
     if table is None or not table.exists():
@@ -146,13 +216,23 @@ def _summary(rows: Sequence[Row]) -> str:
     groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.set, row.codec, row.setting.partition("/")[0]].append(row)
-    lines = [f"{'set':16} {'codec':9} {'setting':>7} {'images':>6} {'bpp':>8} {'PSNR':>7} MS-SSIM"]
+    lines = [
+        f"{'set':16} {'codec':9} {'setting':>7} {'images':>6} {'bpp':>8} {'PSNR':>7} {'luma':>7} "
+        "MS-SSIM"
+    ]
     for (name, codec, setting), group in groups.items():
         bpp = sum(row.bpp for row in group) / len(group)
         psnr = sum(row.psnr for row in group) / len(group)
-        known = [row.ms_ssim for row in group if row.ms_ssim is not None]
-        ms_ssim = f"{sum(known) / len(known):7.4f}" if known else "      -"
+        luma = _mean([row.psnr_y for row in group], 3)
+        ms_ssim = _mean([row.ms_ssim for row in group], 4)
         lines.append(
-            f"{name:16} {codec:9} {setting:>7} {len(group):6} {bpp:8.4f} {psnr:7.3f} {ms_ssim}"
+            f"{name:16} {codec:9} {setting:>7} {len(group):6} {bpp:8.4f} {psnr:7.3f} {luma:>7} "
+            f"{ms_ssim:>7}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _mean(values: Sequence[float | None], decimals: int) -> str:
+    """Mean of what is known, as text."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.{decimals}f}" if known else "-"

@@ -1,24 +1,27 @@
-"""Rate-distortion curves and the Bjontegaard difference of their rates (BD-rate).
+"""Rate-distortion curves and the Bjontegaard differences between them.
 
-BD-rate is the mean difference of log rate at equal PSNR over the range of PSNR that both curves
-reach, interpolated by PCHIP, as a percentage of the anchor's rate: -30 means 30% fewer bits. The
-`bjontegaard` package computes it.
+BD-rate is the mean difference of log rate at equal quality over the range of quality that both
+curves reach, interpolated by PCHIP, as a percentage of the anchor's rate: -30 means 30% fewer bits.
+Quality is PSNR, or MS-SSIM in dB. BD-PSNR is the mean difference of PSNR in dB at equal rate, over
+the range of log rate that both reach. The `bjontegaard` package computes them.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.rows import Row
 
-Curve = Sequence[tuple[float, float]]  # (bits per pixel, PSNR in dB)
+Curve = Sequence[tuple[float, float]]  # (bits per pixel, PSNR or MS-SSIM in dB)
 
 # Over a shorter common range the figure says more about the settings than about the codecs.
 LEAST_OVERLAP_DB = 1.0
+# What 1 dB takes in rate, or a little less.
+LEAST_OVERLAP_RATE = 1.2
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Comparison:
     """A codec against an anchor on one set of images.
 
     bd_rates   percentage for each image whose curves overlap
+    bd_psnrs   dB for each of these whose rates overlap too, by a factor of LEAST_OVERLAP_RATE
+    ms_ssim_rates  percentage at equal MS-SSIM for each image that has it in rows of both, where
+               these curves overlap
     apart      images of both whose curves have less than LEAST_OVERLAP_DB dB in common
     unmatched  images that only one of the two has rows for
     of_means   percentage on the curves of mean bpp and mean PSNR over all images of both, or None
@@ -36,15 +42,22 @@ class Comparison:
     set: str
     anchor: str
     bd_rates: dict[str, float]
+    bd_psnrs: dict[str, float]
+    ms_ssim_rates: dict[str, float]
     apart: list[str]
     unmatched: list[str]
     of_means: float | None
     common: tuple[float, float] | None
 
-    @property
-    def mean(self) -> float | None:
-        """Mean of bd_rates over the images, None if there are none."""
-        return sum(self.bd_rates.values()) / len(self.bd_rates) if self.bd_rates else None
+
+def mean(values: dict[str, float]) -> float | None:
+    """Mean over the images, None if there are none."""
+    return sum(values.values()) / len(values) if values else None
+
+
+def in_db(ms_ssim: float) -> float:
+    """MS-SSIM as -10 log10(1 - MS-SSIM) in dB, infinite at 1: equal steps look alike."""
+    return -10 * math.log10(1 - ms_ssim) if ms_ssim < 1 else math.inf
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -76,10 +89,26 @@ def bd_rate(anchor: Curve, test: Curve) -> float | None:
         return None
     import bjontegaard
 
+    return _difference(bjontegaard.bd_rate, anchor, test)
+
+
+def bd_psnr(anchor: Curve, test: Curve) -> float | None:
+    """Gain of `test` over `anchor` in dB at equal rate; None without a common range of rates."""
+    one, other = frontier(anchor), frontier(test)
+    if len(one) < 2 or len(other) < 2:
+        return None
+    if min(one[-1][0], other[-1][0]) < LEAST_OVERLAP_RATE * max(one[0][0], other[0][0]):
+        return None
+    import bjontegaard
+
+    return _difference(bjontegaard.bd_psnr, anchor, test)
+
+
+def _difference(function: Callable[..., float], anchor: Curve, test: Curve) -> float:
     anchor_rates, anchor_qualities = zip(*frontier(anchor), strict=True)
     test_rates, test_qualities = zip(*frontier(test), strict=True)
     return float(
-        bjontegaard.bd_rate(
+        function(
             list(anchor_rates),
             list(anchor_qualities),
             list(test_rates),
@@ -115,7 +144,8 @@ def _compare(
     name: str, anchor: str, anchors: dict[str, list[Row]], tests: dict[str, list[Row]]
 ) -> Comparison:
     shared = sorted(anchors.keys() & tests.keys())
-    bd_rates, apart, ranges = {}, [], []
+    bd_rates, bd_psnrs, ms_ssim_rates = {}, {}, {}
+    apart, ranges = [], []
     for image in shared:
         one, other = _curve(anchors[image]), _curve(tests[image])
         value, common = bd_rate(one, other), common_range(one, other)
@@ -124,10 +154,18 @@ def _compare(
         else:
             bd_rates[image] = value
             ranges.append(common)
+            gain = bd_psnr(one, other)
+            if gain is not None:
+                bd_psnrs[image] = gain
+        value = bd_rate(_ms_ssim_curve(anchors[image]), _ms_ssim_curve(tests[image]))
+        if value is not None:
+            ms_ssim_rates[image] = value
     return Comparison(
         set=name,
         anchor=anchor,
         bd_rates=bd_rates,
+        bd_psnrs=bd_psnrs,
+        ms_ssim_rates=ms_ssim_rates,
         apart=apart,
         unmatched=sorted(anchors.keys() ^ tests.keys()),
         of_means=bd_rate(
@@ -145,6 +183,10 @@ def _compare(
 
 def _curve(rows: Iterable[Row]) -> Curve:
     return [(row.bpp, row.psnr) for row in rows]
+
+
+def _ms_ssim_curve(rows: Iterable[Row]) -> Curve:
+    return [(row.bpp, in_db(row.ms_ssim)) for row in rows if row.ms_ssim is not None]
 
 
 def _mean_curve(images: Sequence[Sequence[Row]]) -> Curve:

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from mvmic_codec.errors import MvmError
+from mvmic_codec.evaluation.codec import Codec, Setting
 from mvmic_codec.evaluation.curves import Curve, bd_rate
 from mvmic_codec.evaluation.images import load, to_8_bits
-from mvmic_codec.evaluation.metrics import Pixels, max_error, ms_ssim, psnr
-from mvmic_codec.evaluation.peers import Codec, Setting
+from mvmic_codec.evaluation.metrics import Pixels, luma_psnr, max_error, ms_ssim, psnr
 from mvmic_codec.evaluation.rows import Row
 
 
@@ -86,6 +86,7 @@ def _measure(
         bytes=len(data),
         bpp=8 * len(data) / (image.width * image.height),
         psnr=psnr(pixels, result),
+        psnr_y=luma_psnr(pixels, result),
         ms_ssim=None,
         max_error=max_error(pixels, result),
         enc_s=encoded - start,

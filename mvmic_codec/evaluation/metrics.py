@@ -1,4 +1,4 @@
-"""Distortion between two images of integers: PSNR, MS-SSIM, largest error.
+"""Distortion between two images of integers: PSNR, of luma too, MS-SSIM, largest error.
 
 Images are uint8 or uint16 arrays, [H, W] for gray and [H, W, 3] for RGB; colour counts all
 three channels alike.
@@ -15,6 +15,9 @@ import numpy.typing as npt
 from mvmic_codec.errors import InputError
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+# Weights of R, G and B in the luma of BT.601.
+_LUMA = np.array([0.299, 0.587, 0.114])
 
 # Four halvings must leave a side that the 11 pixel window fits into.
 _MS_SSIM_SIDE = 11 * 2**4
@@ -33,7 +36,17 @@ def peak_of(reference: Pixels) -> int:
 def psnr(reference: Pixels, decoded: Pixels) -> float:
     """10 log10(peak^2 / mean squared error) in dB; infinite if the images are equal."""
     _check(reference, decoded)
+    return _psnr(reference, reference.astype(np.float64) - decoded)
+
+
+def luma_psnr(reference: Pixels, decoded: Pixels) -> float:
+    """PSNR of luma by BT.601, which is not rounded; for gray images the same as `psnr`."""
+    _check(reference, decoded)
     difference = reference.astype(np.float64) - decoded
+    return _psnr(reference, difference if reference.ndim == 2 else difference @ _LUMA)
+
+
+def _psnr(reference: Pixels, difference: npt.NDArray[np.float64]) -> float:
     error = float(np.mean(difference * difference))
     return math.inf if error == 0 else 10 * math.log10(peak_of(reference) ** 2 / error)
 

@@ -1,65 +1,76 @@
-"""The codecs that are compared: this one, and those that Pillow brings.
+"""The codecs that are compared: this one, and those that Pillow and its plugins bring.
 
 Each classic codec gets the settings that serve it best in PSNR, the measure of the comparison.
-BPG and VVC have no encoder in Pillow; their rows come from tables, see `rows.read_rows`.
+`programs` has those that are programs of their own. Rows of any other codec come from tables, see
+`rows.read_rows`.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, features
 
 from mvmic_codec.errors import InputError, MvmError
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One point of a codec's curve."""
-
-    label: str
-    encode: Callable[[Image.Image], bytes]
-
-
-@dataclass(frozen=True)
-class Codec:
-    """A codec under comparison.
-
-    name    as in the tables
-    deep    takes gray images of more than 8 bits
-    curves  for gray (True) or colour (False), one list of settings for each variant of the codec
-            that is worth a try; of these the better one is kept for each image
-    decode  file -> image
-    """
-
-    name: str
-    deep: bool
-    curves: Callable[[bool], list[list[Setting]]]
-    decode: Callable[[bytes], Image.Image]
-
+from mvmic_codec.evaluation import programs, require
+from mvmic_codec.evaluation.codec import PEERS, Codec, Setting
 
 # Qualities and sizes of the classic codecs that span about 28 to 46 dB on scans and photographs.
 _JPEG_QUALITIES = (3, 8, 20, 45, 75, 90, 96)
 _JPEG2000_BPP = (0.01, 0.025, 0.06, 0.15, 0.35, 0.8, 1.8)
 _WEBP_QUALITIES = (0, 10, 30, 50, 70, 85, 95)
 _AVIF_QUALITIES = (0, 14, 32, 52, 70, 86)
+_HEIC_QUALITIES = (0, 12, 26, 40, 54, 68)
+# Quality 0 is the coarsest that JPEG XL has, which on scans is still well above 28 dB.
+_JXL_QUALITIES = (0, 10, 20, 45, 75, 90, 96)
 
-PEERS = ("jpeg", "jpeg2000", "webp", "avif")
 _FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
 
 
+def codec(name: str, rate_indices: Sequence[int], device: str | None) -> Codec:
+    """Codec mvm at the given rate indices, or one of PEERS."""
+    return mvm(rate_indices, device) if name == "mvm" else peer(name)
+
+
 def peer(name: str) -> Codec:
-    """One of PEERS. Raises InputError if the name is none, or if this Pillow lacks the codec."""
-    if name not in _FEATURES:
+    """One of PEERS.
+
+    Raises InputError if the name is none, or if this Pillow or this machine lacks the codec, and
+    MvmError if a plugin of Pillow has to be installed.
+    """
+    if name not in PEERS:
         raise InputError(f"there is no codec {name!r}; choose from mvm, {', '.join(PEERS)}")
+    if name == "bpg":
+        return programs.bpg()
+    if name == "vvc":
+        return programs.vvc()
+    if name == "heic":
+        _register_heic()
+    elif name == "jxl":
+        _register_jxl()
     # Pillow before 11.3 does not know the name "avif", and says so by a warning.
-    if _FEATURES[name] not in features.get_supported():
+    elif _FEATURES[name] not in features.get_supported():
         raise InputError(f"this Pillow was built without {name}; install one that has it")
-    curves = {"jpeg": _jpeg, "jpeg2000": _jpeg2000, "webp": _webp, "avif": _avif}
-    return Codec(name, deep=False, curves=curves[name], decode=_open)
+    return Codec(name, deep=False, curves=_CURVES[name], decode=_open)
+
+
+def _register_heic() -> None:
+    require("pillow_heif", extra="peers")
+    import pillow_heif
+
+    if "x265" not in pillow_heif.libheif_info()["encoders"]:
+        raise InputError("this pillow_heif was built without x265; install one that has it")
+    pillow_heif.register_heif_opener(decode_threads=1)
+
+
+def _register_jxl() -> None:
+    require("pillow_jxl", extra="peers")
+    from pillow_jxl import JpegXLImagePlugin
+
+    # Decoding takes no option of its own; 0 is the calling thread alone.
+    JpegXLImagePlugin.DECODE_THREADS = 0
 
 
 def mvm(rate_indices: Sequence[int], device: str | None = None) -> Codec:
@@ -141,6 +152,49 @@ def _avif(gray: bool) -> list[list[Setting]]:
             for quality in _AVIF_QUALITIES
         ]
     ]
+
+
+def _heic(gray: bool) -> list[list[Setting]]:
+    # libheif tunes x265 for SSIM unless told, which costs about 10% of the bits in PSNR. Pools of
+    # threads are off, as rows of blocks beside each other cost 1%. In 4:4:4 x265 takes an offset of
+    # 0 of the chroma QPs, or none, for +6, which costs 11% in colour: -1 is as near as one gets.
+    # Without an nclx box, 19 bytes less, readers take the colours for what libheif codes anyway:
+    # BT.601, full range.
+    parameters = {"chroma": "444", "preset": "placebo", "tune": "psnr", "x265:pools": "none"}
+    if not gray:
+        parameters |= {"x265:cbqpoffs": "-1", "x265:crqpoffs": "-1"}
+    return [
+        [
+            _save(
+                str(quality),
+                "HEIF",
+                quality=quality,
+                save_nclx_profile=False,
+                enc_params=parameters,
+            )
+            for quality in _HEIC_QUALITIES
+        ]
+    ]
+
+
+def _jxl(gray: bool) -> list[list[Setting]]:
+    # A bare codestream, without the boxes of a container, is the plugin's own choice.
+    return [
+        [
+            _save(str(quality), "JXL", quality=quality, effort=7, num_threads=0)
+            for quality in _JXL_QUALITIES
+        ]
+    ]
+
+
+_CURVES: dict[str, Callable[[bool], list[list[Setting]]]] = {
+    "jpeg": _jpeg,
+    "jpeg2000": _jpeg2000,
+    "webp": _webp,
+    "avif": _avif,
+    "heic": _heic,
+    "jxl": _jxl,
+}
 
 
 def _save(label: str, form: str, **options: Any) -> Setting:

@@ -23,9 +23,10 @@ class Row:
     bytes      size of the whole file
     bpp        8 * bytes / (width * height)
     psnr       dB, see `metrics.psnr`; infinite for an exact copy
+    psnr_y     dB, see `metrics.luma_psnr`, or None where the source of the row has none
     ms_ssim    0 to 1, or None where the source of the row has none
     max_error  largest absolute difference of a sample, or None
-    enc_s, dec_s  seconds of wall clock
+    enc_s, dec_s  seconds of wall clock, or None where other work ran beside it
     """
 
     set: str
@@ -38,20 +39,22 @@ class Row:
     bytes: int
     bpp: float
     psnr: float
+    psnr_y: float | None
     ms_ssim: float | None
     max_error: int | None
-    enc_s: float
-    dec_s: float
+    enc_s: float | None
+    dec_s: float | None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_OPTIONAL = ("ms_ssim", "max_error")
+_OPTIONAL = ("psnr_y", "ms_ssim", "max_error")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a CSV file; ms_ssim and max_error may be absent. Raises InputError naming the line.
+    """Rows of a CSV file. Raises InputError naming the line.
 
-    Other columns are ignored.
+    psnr_y, ms_ssim and max_error may be absent, and empty; enc_s and dec_s may be empty. Other
+    columns are ignored.
     """
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
@@ -89,17 +92,29 @@ def format_rows(rows: Iterable[Row]) -> str:
                 row.bytes,
                 f"{row.bpp:.5f}",
                 f"{row.psnr:.3f}",
-                "" if row.ms_ssim is None else f"{row.ms_ssim:.5f}",
-                "" if row.max_error is None else row.max_error,
-                f"{row.enc_s:.3f}",
-                f"{row.dec_s:.3f}",
+                _format(row.psnr_y, 3),
+                # In dB, a rounding to five decimals would show from 30 dB on.
+                _format(row.ms_ssim, 6),
+                _format(row.max_error, 0),
+                _format(row.enc_s, 3),
+                _format(row.dec_s, 3),
             )
         )
     return text.getvalue()
 
 
+def _format(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
 def _parse(line: dict[str, str]) -> Row:
-    ms_ssim = line.get("ms_ssim")
+    if None in line.values():
+        raise ValueError("the line ends too early")
+
+    def number(name: str) -> float | None:
+        text = line.get(name)
+        return float(text) if text else None
+
     max_error = line.get("max_error")
     return Row(
         set=line["set"],
@@ -112,8 +127,9 @@ def _parse(line: dict[str, str]) -> Row:
         bytes=int(line["bytes"]),
         bpp=float(line["bpp"]),
         psnr=float(line["psnr"]),
-        ms_ssim=float(ms_ssim) if ms_ssim else None,
+        psnr_y=number("psnr_y"),
+        ms_ssim=number("ms_ssim"),
         max_error=int(max_error) if max_error else None,
-        enc_s=float(line["enc_s"]),
-        dec_s=float(line["dec_s"]),
+        enc_s=number("enc_s"),
+        dec_s=number("dec_s"),
     )

@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +48,8 @@ def test_rows_of_two_codecs(mvmic, scans, tmp_path):
     for row in rows:
         assert row.bpp == pytest.approx(8 * row.bytes / (64 * 48), abs=1e-5)
         assert row.channels == 1 and 0 < row.ms_ssim <= 1
+        assert row.psnr_y == row.psnr
+        assert row.enc_s is not None and row.dec_s is not None
     assert "scans_8bit" in result.stdout
 
 
@@ -58,6 +64,83 @@ def test_resume_does_only_what_is_missing(mvmic, scans, tmp_path):
     assert mvmic(*arguments, "--resume", "--limit", "scans=2").exit_code == 0
     rows = read_rows(table)
     assert rows[: len(first)] == first and {row.image for row in rows} == {"a.png", "b.png"}
+    assert len(rows) == 2 * len(first)
+
+
+def test_processes_give_the_same_rows_without_seconds(mvmic, scans, tmp_path):
+    """jpeg and webp, as a process of its own knows nothing of the fake codec."""
+    for name in "cdef":
+        shutil.copy(scans / "b.png", scans / f"{name}.png")
+    alone, beside = tmp_path / "alone.csv", tmp_path / "beside.csv"
+    arguments = ("eval", scans, "--codec", "jpeg", "--codec", "webp", "--csv")
+    assert mvmic(*arguments, alone).exit_code == 0
+    result = mvmic(*arguments, beside, "--jobs", 2, "--limit", 2)
+    assert result.exit_code == 0, result.output
+    resumed = mvmic(*arguments, beside, "--jobs", 2, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    timed, untimed = read_rows(alone), read_rows(beside)
+    assert all(row.enc_s is not None and row.dec_s is not None for row in timed)
+    assert all(row.enc_s is None and row.dec_s is None for row in untimed)
+
+    def measured(rows):
+        return sorted((replace(row, enc_s=None, dec_s=None) for row in rows), key=repr)
+
+    assert measured(untimed) == measured(timed)
+    assert [row.image for row in untimed if row.codec == "jpeg"][:14] == ["a.png"] * 7 + [
+        "b.png"
+    ] * 7
+
+
+def test_a_bad_image_is_named_by_a_process_too(mvmic, scans):
+    (scans / "a.png").write_text("no image")
+    result = mvmic("eval", scans, "--codec", "jpeg", "--json", "--jobs", 2)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1 and "a.png" in result.stderr
+    assert {row["image"] for row in json.loads(result.stdout)} == {"b.png", "deep.png"}
+
+
+def test_a_process_that_dies_is_one_sentence(mvmic, scans, monkeypatch):
+    submit = ProcessPoolExecutor.submit
+    monkeypatch.setattr(
+        ProcessPoolExecutor, "submit", lambda pool, *work: submit(pool, os._exit, 9)
+    )
+    result = mvmic("eval", scans, "--codec", "jpeg", "--jobs", 2)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "mvmic: a process ended while it measured, perhaps for want of memory\n"
+    )
+
+
+def test_against_measures_mvm_and_prints_bd_rates(mvmic, scans):
+    result = mvmic("eval", scans, "--against", "jpeg, webp", "--limit", 2)
+    assert result.exit_code == 0, result.output
+    codecs = {line.split()[1] for line in result.stdout.splitlines() if line.startswith("scans ")}
+    assert codecs == {"mvm", "jpeg", "webp"}
+    assert "| scans | jpeg | " in result.stdout and "| scans | webp | " in result.stdout
+    assert "BD-rate" not in mvmic("eval", scans, "--codec", "jpeg", "--codec", "mvm").stdout
+    assert mvmic("eval", scans, "--against", "jpeg", "--quiet").stdout == ""
+    rows = json.loads(mvmic("eval", scans, "--against", "jpeg", "--json").stdout)
+    assert {row["codec"] for row in rows} == {"mvm", "jpeg"}
+
+
+def test_against_tells_of_rows_that_are_there_twice(mvmic, scans, tmp_path):
+    table = tmp_path / "rows.csv"
+    arguments = ("eval", scans, "--against", "jpeg", "--csv", table)
+    assert mvmic(*arguments).exit_code == 0
+    header, first, *others = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([header, first, first, *others]))
+    result = mvmic(*arguments, "--resume")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("mvmic: ") and "twice" in result.stderr
+
+
+def test_a_peer_that_is_not_here_stops_before_any_work(mvmic, scans, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    table = tmp_path / "rows.csv"
+    result = mvmic("eval", scans, "--against", "jpeg,bpg", "--csv", table)
+    assert result.exit_code == 1 and not table.exists()
+    assert result.stderr.count("\n") == 1
+    assert "bpgenc is not on the PATH" in result.stderr and "--peers-dir" in result.stderr
 
 
 def test_a_bad_image_is_named_and_the_others_are_measured(mvmic, scans):
@@ -68,7 +151,19 @@ def test_a_bad_image_is_named_and_the_others_are_measured(mvmic, scans):
     assert {row["image"] for row in json.loads(result.stdout)} == {"b.png", "deep.png"}
 
 
-@pytest.mark.parametrize("arguments", [("--limit", "many"), ("--codec", "gif"), ("--resume",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--limit", "many"),
+        ("--codec", "gif"),
+        ("--resume",),
+        ("--against", "gif"),
+        ("--against", "mvm"),
+        ("--against", "jpeg,"),
+        ("--against", "jpeg", "--codec", "mvm"),
+        ("--jobs", "0"),
+    ],
+)
 def test_wrong_usage(mvmic, scans, arguments):
     assert mvmic("eval", scans, *arguments).exit_code == 2
 
@@ -94,6 +189,10 @@ def test_compare_prints_markdown(mvmic, scans, tmp_path):
     assert "| scans | jpeg | " in page.read_text()
     again = mvmic("compare", one, two, "-o", page)
     assert again.exit_code == 1 and "--force" in again.stderr
+    objects = mvmic("compare", one, two, "--test", "jpeg2000", "--json")
+    assert objects.exit_code == 0, objects.output
+    assert {each["set"] for each in json.loads(objects.stdout)} == {"scans", "scans_8bit"}
+    assert all(each["bd_rate_ms_ssim"] is not None for each in json.loads(objects.stdout))
     nothing = mvmic("compare", one)
     assert nothing.exit_code == 1 and "no rows of mvm" in nothing.stderr
     by_folder = mvmic("compare", one, "--peers-dir", tables, "--test", "jpeg2000")

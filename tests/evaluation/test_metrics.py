@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.evaluation.metrics import max_error, ms_ssim, peak_of, psnr
+from mvmic_codec.evaluation.metrics import luma_psnr, max_error, ms_ssim, peak_of, psnr
 
 
 def test_psnr_by_hand():
@@ -15,6 +15,16 @@ def test_psnr_by_hand():
     assert psnr(decoded, reference) == psnr(reference, decoded)
     assert psnr(reference, reference) == math.inf
     assert max_error(reference, decoded) == 30
+
+
+def test_luma_psnr_by_hand():
+    reference = np.zeros((10, 10, 3), np.uint8)
+    decoded = reference.copy()
+    decoded[0, 0] = 10, 0, 20  # luma 2.99 + 2.28 = 5.27
+    assert luma_psnr(reference, decoded) == pytest.approx(10 * math.log10(255**2 / 0.277729))
+    assert luma_psnr(reference, reference) == math.inf
+    deep = np.array([[1000, 3000]], np.uint16)
+    assert luma_psnr(deep, deep + np.uint16(2)) == psnr(deep, deep + np.uint16(2))
 
 
 def test_the_peak_of_16_bits_is_the_range_of_the_image():

@@ -1,0 +1,53 @@
+"""Measuring images beside each other, in processes of their own."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from mvmic_codec.evaluation import peers
+from mvmic_codec.evaluation.codec import Codec
+from mvmic_codec.evaluation.evaluate import evaluate
+from mvmic_codec.evaluation.rows import Row
+
+Job = tuple[Path, str]  # an image, the name of a codec
+
+
+@contextmanager
+def started(
+    processes: int, jobs: Iterable[Job], rate_indices: Sequence[int], device: str | None
+) -> Iterator[dict[Job, Future[list[Row]]]]:
+    """What `evaluate` will give for each job, without seconds.
+
+    When the block ends, whatever the cause, the jobs not yet begun are dropped.
+    """
+    # Threads of torch and of codecs do not survive a fork. An interrupt ends a process at once,
+    # where Python's own handler would print a traceback for each.
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    )
+    try:
+        yield {job: pool.submit(_measure, *job, tuple(rate_indices), device) for job in jobs}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _measure(path: Path, name: str, rate_indices: tuple[int, ...], device: str | None) -> list[Row]:
+    rows = evaluate(path, _codec(name, rate_indices, device))
+    # Seconds taken beside other work would say more about the machine than about the codec.
+    return [replace(row, enc_s=None, dec_s=None) for row in rows]
+
+
+@cache
+def _codec(name: str, rate_indices: tuple[int, ...], device: str | None) -> Codec:
+    import torch
+
+    # The processes share the cores as it is.
+    torch.set_num_threads(1)
+    return peers.codec(name, rate_indices, device)
