@@ -34,11 +34,23 @@ class Curve:
     marks: Sequence[Mark]
 
 
-def svg(curves: Sequence[Curve], label: str) -> str:
-    """The chart of at least one curve; `label` describes it to those who cannot see it."""
-    marks = [mark for curve in curves for mark in curve.marks]
-    x = _Scale.log([mark.bpp for mark in marks], _LEFT, WIDTH - _RIGHT)
-    y = _Scale.linear([mark.value for mark in marks], HEIGHT - _BOTTOM, _TOP)
+# What a chart's lines are cut at; a page with charts holds it once.
+CLIP = (
+    '<svg width="0" height="0" aria-hidden="true"><clipPath id="frame"><rect '
+    f'x="{_LEFT}" y="{_TOP - 5}" width="{WIDTH - _LEFT - _RIGHT}" '
+    f'height="{HEIGHT - _TOP - _BOTTOM + 5}"/></clipPath></svg>'
+)
+
+
+def svg(
+    curves: Sequence[Curve], rates: tuple[float, float], values: tuple[float, float], label: str
+) -> str:
+    """The chart, from the lower to the upper end of `rates` and `values`.
+
+    Marks outside are left out and lines are cut; `label` describes it to those who cannot see it.
+    """
+    x = _Scale(*rates, _LEFT, WIDTH - _RIGHT, log=True)
+    y = _Scale(*values, HEIGHT - _BOTTOM, _TOP, log=False)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
         f'aria-label="{escape(label)}">',
@@ -60,11 +72,15 @@ def svg(curves: Sequence[Curve], label: str) -> str:
     for curve in reversed(curves):
         places = [(x(mark.bpp), y(mark.value)) for mark in curve.marks]
         path = "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
-        parts.append(f'<g class="codec c{curve.number}"><path class="line" d="M{path}"/>')
+        parts.append(
+            f'<g class="codec c{curve.number}">'
+            f'<path class="line" clip-path="url(#frame)" d="M{path}"/>'
+        )
         parts += [
             f'<path class="mark" d="{marker(curve.marker, *place)}" data-x="{place[0]:.1f}" '
             f'data-y="{place[1]:.1f}" data-text="{escape(mark.text)}"/>'
             for place, mark in zip(places, curve.marks, strict=True)
+            if rates[0] <= mark.bpp <= rates[1] and values[0] <= mark.value <= values[1]
         ]
         parts.append("</g>")
     parts.append('<circle class="ring" r="8"/></svg>')
@@ -115,14 +131,6 @@ class _Scale:
         self._low, self._high = low - room, high + room
         self._start, self._end = start, end
         self.ticks = self._decades() if log else self._steps()
-
-    @classmethod
-    def log(cls, values: Sequence[float], start: float, end: float) -> _Scale:
-        return cls(min(values), max(values), start, end, True)
-
-    @classmethod
-    def linear(cls, values: Sequence[float], start: float, end: float) -> _Scale:
-        return cls(min(values), max(values), start, end, False)
 
     def __call__(self, value: float) -> float:
         share = (self._of(value) - self._low) / (self._high - self._low)

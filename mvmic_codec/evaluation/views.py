@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -58,6 +58,48 @@ class Speed:
     codec: str
     encode: float | None
     decode: float | None
+
+
+# What is drawn against the rate, in dB.
+FIGURES: Mapping[str, Callable[[Point], float | None]] = {
+    "PSNR": lambda point: point.psnr,
+    "MS-SSIM": lambda point: point.ms_ssim,
+}
+
+# How far a chart reaches beyond the curve of the codec under test.
+_RATE_MARGIN = 1.5
+_FIGURE_MARGIN = 0.2
+
+
+def frame(
+    view: View, test: str, figure: Callable[[Point], float | None]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Least and largest bpp and figure that a chart should show; at least one figure is there.
+
+    The curve of `test` and a little more: a peer's other settings, up to ten times the rate, would
+    press together what is to be compared.
+    """
+    known = [
+        (line.codec, point.bpp, value)
+        for line in view.lines
+        for point in line.points
+        if (value := figure(point)) is not None
+    ]
+    own = [place for place in known if place[0] == test]
+    if len(own) < 2:
+        own = known
+    rates, values = [bpp for _, bpp, _ in own], [value for *_, value in own]
+    margin = _FIGURE_MARGIN * (max(values) - min(values))
+    return (
+        (
+            max(min(rates) / _RATE_MARGIN, min(bpp for _, bpp, _ in known)),
+            min(max(rates) * _RATE_MARGIN, max(bpp for _, bpp, _ in known)),
+        ),
+        (
+            max(min(values) - margin, min(value for *_, value in known)),
+            min(max(values) + margin, max(value for *_, value in known)),
+        ),
+    )
 
 
 def codecs_of(rows: Iterable[Row], first: str) -> list[str]:

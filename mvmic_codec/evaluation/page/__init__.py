@@ -21,7 +21,7 @@ from mvmic_codec.evaluation.metrics import Pixels
 from mvmic_codec.evaluation.palette import Style, styles
 from mvmic_codec.evaluation.pictures import QUALITIES, Coded, Picture
 from mvmic_codec.evaluation.rows import Row
-from mvmic_codec.evaluation.views import Point, View, codecs_of, sets_of, speeds, views
+from mvmic_codec.evaluation.views import FIGURES, View, codecs_of, frame, sets_of, speeds, views
 
 # The rate that a viewer opens with, by place in QUALITIES.
 _OPENING = 1
@@ -107,7 +107,7 @@ def _rates(rows: Sequence[Row], test: str, codecs: Sequence[str]) -> str:
     return "\n".join(
         [
             f"<p>Bits that {escape(test)} takes more (+) or fewer (−) than each codec at the same "
-            "PSNR: BD-rate, mean over images. Whole files are counted.</p>",
+            "PSNR: BD\u2011rate, mean over images. Whole files are counted.</p>",
             _table(
                 ["set", *anchors],
                 [
@@ -177,8 +177,10 @@ def _curves(rows: Sequence[Row], test: str, looks: dict[str, Style]) -> str:
     sizes = {name: _images(rows, name) for name in sets_of(rows)}
     parts = [
         "<p>Means over images at each setting. MS-SSIM is in dB, −10 log<sub>10</sub>(1 − "
-        "MS-SSIM). A curve is drawn only beside curves of the same images. Point at a chart, or "
-        "focus it and use the arrow keys, to read a value.</p>",
+        "MS-SSIM). A curve is drawn only beside curves of the same images, and cut where it leaves "
+        f"the reach of {escape(test)}. Point at a chart, or focus it and use the arrow keys, to "
+        "read a value.</p>",
+        chart.CLIP,
         '<div class="legend" role="group" aria-label="Codecs to show">',
         *(
             f'<button type="button" class="c{number}" data-codec="c{number}" aria-pressed="true">'
@@ -189,7 +191,7 @@ def _curves(rows: Sequence[Row], test: str, looks: dict[str, Style]) -> str:
     ]
     last = None
     for view in views(rows, test):
-        figure = _figure(view, numbers, looks)
+        figure = _figure(view, test, numbers, looks)
         if view.set != last:
             parts.append(f"<h3>{escape(view.set)}</h3>\n{figure}")
         else:
@@ -202,10 +204,10 @@ def _curves(rows: Sequence[Row], test: str, looks: dict[str, Style]) -> str:
     return "\n".join(parts)
 
 
-def _figure(view: View, numbers: dict[str, int], looks: dict[str, Style]) -> str:
+def _figure(view: View, test: str, numbers: dict[str, int], looks: dict[str, Style]) -> str:
     charts = []
     missing = []
-    for head, figure in _FIGURES.items():
+    for head, figure in FIGURES.items():
         curves = [
             chart.Curve(
                 numbers[line.codec],
@@ -231,16 +233,17 @@ def _figure(view: View, numbers: dict[str, int], looks: dict[str, Style]) -> str
             missing.append(f"no {head} in the tables for {_listed(absent)}")
         if curves:
             label = f"{head} in dB against bits per pixel, {view.set}, {_count(view.images)}"
-            charts.append(f'<div><p class="axis">{head}, dB</p>\n{chart.svg(curves, label)}</div>')
+            drawn = chart.svg(curves, *frame(view, test, figure), label)
+            charts.append(f'<div><p class="axis">{head}, dB</p>\n{drawn}</div>')
     caption = "; ".join([f"Mean over {_count(view.images)}", *missing])
     table = _table(
-        ["codec", "setting", "bpp", *(f"{head}, dB" for head in _FIGURES)],
+        ["codec", "setting", "bpp", *(f"{head}, dB" for head in FIGURES)],
         [
             [
                 _text(line.codec),
                 _cell(point.setting),
                 _cell(f"{point.bpp:.4f}"),
-                *(_cell(_number(figure(point), 2)) for figure in _FIGURES.values()),
+                *(_cell(_number(figure(point), 2)) for figure in FIGURES.values()),
             ]
             for line in view.lines
             for point in line.points
@@ -252,12 +255,6 @@ def _figure(view: View, numbers: dict[str, int], looks: dict[str, Style]) -> str
         f"<figcaption>{escape(caption)}.</figcaption></figure>\n"
         f"<details><summary>Values</summary>{table}</details>"
     )
-
-
-_FIGURES: dict[str, Callable[[Point], float | None]] = {
-    "PSNR": lambda point: point.psnr,
-    "MS-SSIM": lambda point: point.ms_ssim,
-}
 
 
 def _swatch(look: Style) -> str:
@@ -411,8 +408,8 @@ def _speed(rows: Sequence[Row], test: str) -> str:
     return "\n".join(
         [
             "<p>Wall clock seconds per megapixel, median over all images and settings of a set, as "
-            "the tables have them: not all were taken on the same machine, nor with nothing else "
-            "running.</p>",
+            "the tables have them. They compare no better than the machines that they were taken "
+            "on.</p>",
             f"<h3>Encoding</h3>\n{table(encode)}",
             f"<h3>Decoding</h3>\n{table(decode)}",
         ]
