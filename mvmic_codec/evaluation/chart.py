@@ -36,7 +36,7 @@ class Curve:
 
 # What a chart's lines are cut at; a page with charts holds it once.
 CLIP = (
-    '<svg width="0" height="0" aria-hidden="true"><clipPath id="frame"><rect '
+    '<svg class="clip" width="0" height="0" aria-hidden="true"><clipPath id="frame"><rect '
     f'x="{_LEFT}" y="{_TOP - 5}" width="{WIDTH - _LEFT - _RIGHT}" '
     f'height="{HEIGHT - _TOP - _BOTTOM + 5}"/></clipPath></svg>'
 )

@@ -144,7 +144,7 @@ def _rate(comparison: Comparison | None) -> str:
         return "<td>–</td>"
     note = ""
     if comparison.unmatched or comparison.apart:
-        note = f"<small>{_count(len(comparison.bd_rates))}</small>"
+        note = f" <small>{_count(len(comparison.bd_rates))}</small>"
     return _percent(comparison.mean, note)
 
 
