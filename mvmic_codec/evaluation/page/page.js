@@ -42,7 +42,10 @@ for (const chart of document.querySelectorAll(".chart")) {
     current = nearest(marks, point.x, point.y);
     show(chart, current);
   });
-  chart.addEventListener("pointerleave", () => hide(chart));
+  chart.addEventListener("pointerleave", () => {
+    current = null;
+    hide(chart);
+  });
   chart.addEventListener("blur", () => hide(chart));
   chart.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[event.key];
@@ -151,7 +154,9 @@ for (const viewer of document.querySelectorAll(".viewer")) {
       else divide((100 * (now.clientX - left)) / stage.clientWidth);
       last = now;
     };
-    const end = () => {
+    // A tap moves the divider too, but not the start of a scroll: the browser cancels that one.
+    const end = (now) => {
+      if (now.type === "pointerup" && !panning) move(now);
       stage.removeEventListener("pointermove", move);
       stage.removeEventListener("pointerup", end);
       stage.removeEventListener("pointercancel", end);
