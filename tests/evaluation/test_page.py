@@ -102,7 +102,7 @@ def test_points_of_charts_are_those_of_the_tables_of_values():
     assert "vvc, setting 3: 1.2000 bpp, 39.00 dB" in texts
     three = seen.tables[2]
     assert three[1] == ["mvm", "0", "0.2000", "30.00", "15.00"]
-    assert ["jpeg", "0", "0.4000", "30.00", "15.00"] in three
+    assert ["jpeg", "0", "0.4667", "30.00", "15.00"] in three
     assert not any(row[0] == "vvc" for row in three)
     assert ["vvc", "0", "0.1500", "30.00", "–"] in seen.tables[3]
 
