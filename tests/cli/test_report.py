@@ -65,7 +65,7 @@ def test_errors_are_one_sentence_and_write_nothing(mvmic, tables, gray, tmp_path
     empty.write_text(format_rows([]))
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
-    assert "hold no rows" in refused(mvmic, out, empty)
+    assert refused(mvmic, out, empty) == "mvmic: the tables hold no rows\n"
     assert "no rows of hevc" in refused(mvmic, out, ours, "--test", "hevc")
     assert "'hevc' cannot be shown" in refused(mvmic, out, ours, "--against", "hevc")
     assert "bad.png" in refused(mvmic, out, ours, "--image", gray, "--image", bad)
@@ -108,6 +108,7 @@ def test_plots_stay_in_the_folder_whatever_a_set_is_called(mvmic, tmp_path):
     path.write_text(format_rows(row for name in names for row in rows("mvm", name, "i")))
     assert mvmic("report", out, path).exit_code == 0
     assert len(list(out.iterdir())) == 1 + 2 * len(names)
+    assert not any(path.name.startswith(".") for path in out.iterdir())
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == {path, *out.iterdir()}
 
 

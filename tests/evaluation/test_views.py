@@ -37,6 +37,12 @@ def test_points_are_the_curve_of_means_that_bd_rate_is_taken_on():
 def test_images_without_rows_of_the_codec_under_test_do_not_count():
     view = views([*table(), *rows("jpeg", "chest", "z.png")], "mvm")[0]
     assert view.images == 3 and lines_of(view) == ["mvm", "jpeg"]
+    overlapping = [
+        *(row for image in "ab" for row in rows("jpeg", "s", image)),
+        *(row for image in "bc" for row in rows("mvm", "s", image)),
+    ]
+    (view,) = views(overlapping, "mvm")
+    assert view.images == 1 and lines_of(view) == ["mvm", "jpeg"]
 
 
 def test_a_set_without_the_codec_under_test_is_drawn_all_the_same():
