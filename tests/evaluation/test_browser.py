@@ -163,8 +163,9 @@ def test_versions_and_rates_are_chosen_by_buttons(opened):
 
 
 def stripe_width(shot):
-    """Width of a stripe of the original in a screenshot, in pixels."""
-    row = shot[2 * shot.shape[0] // 5, shot.shape[1] * 2 // 5 : shot.shape[1] * 9 // 20] > 127
+    """Width in pixels of a stripe of the original in a screenshot; nothing may be smoothed."""
+    row = shot[2 * shot.shape[0] // 5, shot.shape[1] * 2 // 5 : shot.shape[1] * 9 // 20]
+    assert {*row.tolist()} == {0, 255}
     edges = np.flatnonzero(row[1:] != row[:-1])
     return np.median(np.diff(edges))
 

@@ -273,7 +273,8 @@ def _pictures(pictures: Sequence[Picture]) -> str:
     against = pictures[0].pairs[0][1].codec
     intro = (
         f"<p>Each image by mvm and by {escape(against)} in the largest file that is not above "
-        "mvm’s; its quality comes in steps, so look at the bytes too. Drag the divider or use its arrow keys; zoomed in, drag the picture.</p>"
+        "mvm’s; its quality comes in steps, so look at the bytes too. Drag the divider or use its "
+        "arrow keys; zoomed in, drag the picture.</p>"
     )
     return "\n".join([intro, *(_viewer(k, picture) for k, picture in enumerate(pictures))])
 
