@@ -5,29 +5,32 @@ from pathlib import Path
 import numpy as np
 
 from mvmic_codec.evaluation.pictures import Coded, Picture, Source
-from mvmic_codec.evaluation.rows import Row
+from mvmic_codec.evaluation.rows import COLUMNS, Row
 
 _CURVE = ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0), (0.8, 39.0))
 
 
 def rows(codec, name, image, factor=1.0, ms_ssim=True, seconds=True):
     """Four settings of which the rate is `factor` times that of others, at 50 x 40 pixels."""
+    others = dict.fromkeys(COLUMNS)  # what a report does not show
     return [
         Row(
-            set=name,
-            image=image,
-            codec=codec,
-            setting=str(setting),
-            width=50,
-            height=40,
-            channels=1,
-            bytes=round(2000 * bpp * factor / 8),
-            bpp=bpp * factor,
-            psnr=psnr,
-            ms_ssim=1 - 10 ** (-psnr / 20) if ms_ssim else None,
-            max_error=None,
-            enc_s=0.002 * factor if seconds else None,
-            dec_s=0.004 * factor if seconds else None,
+            **others
+            | {
+                "set": name,
+                "image": image,
+                "codec": codec,
+                "setting": str(setting),
+                "width": 50,
+                "height": 40,
+                "channels": 1,
+                "bytes": round(2000 * bpp * factor / 8),
+                "bpp": bpp * factor,
+                "psnr": psnr,
+                "ms_ssim": 1 - 10 ** (-psnr / 20) if ms_ssim else None,
+                "enc_s": 0.002 * factor if seconds else None,
+                "dec_s": 0.004 * factor if seconds else None,
+            }
         )
         for setting, (bpp, psnr) in enumerate(_CURVE)
     ]
