@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
+from statistics import fmean
 
 from PIL import Image, features
 
@@ -140,12 +141,12 @@ def _rates(rows: Sequence[Row], test: str, codecs: Sequence[str]) -> str:
 
 
 def _rate(comparison: Comparison | None) -> str:
-    if comparison is None or comparison.mean is None:
+    if comparison is None:
         return "<td>–</td>"
     note = ""
     if comparison.unmatched or comparison.apart:
         note = f" <small>{_count(len(comparison.bd_rates))}</small>"
-    return _percent(comparison.mean, note)
+    return _percent(_mean(comparison), note)
 
 
 def _comparison(found: Comparison) -> list[str]:
@@ -153,13 +154,17 @@ def _comparison(found: Comparison) -> list[str]:
     return [
         _text(found.set),
         _text(found.anchor),
-        _percent(found.mean),
+        _percent(_mean(found)),
         _percent(found.of_means),
         _cell(str(len(found.bd_rates))),
         _cell(str(len(found.apart))),
         _cell(str(len(found.unmatched))),
         _cell(common),
     ]
+
+
+def _mean(comparison: Comparison) -> float | None:
+    return fmean(comparison.bd_rates.values()) if comparison.bd_rates else None
 
 
 def _percent(value: float | None, note: str = "") -> str:
