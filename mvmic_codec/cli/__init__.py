@@ -8,7 +8,7 @@ import click
 
 from mvmic_codec import __version__
 
-_COMMANDS = ("encode", "decode", "info", "eval", "compare", "train")
+_COMMANDS = ("encode", "decode", "info", "eval", "compare", "report", "train")
 
 
 class _LazyGroup(click.Group):
