@@ -74,9 +74,10 @@ def test_by_way_of_pillow(tmp_path):
 
 
 def test_left_out_where_it_does_not_pay(monkeypatch):
-    """A soft border costs a transform next to nothing, and a map of its grain much."""
-    level = 10 * np.sin(ROW / 17) * np.sin(COLUMN / 19) + 1.5 * RNG.standard_normal(ROW.shape)
-    image = level.clip(0).astype(np.uint8)
+    """A soft and ragged edge costs a transform little, and its map much."""
+    radius = np.hypot(ROW - 64, COLUMN - 75) + 4 * RNG.standard_normal(ROW.shape)
+    inside = np.clip((60 - radius) / 6, 0, 1)
+    image = (16 + inside * (tissue(0) - 16)).astype(np.uint8)
     monkeypatch.setattr("mvmic_codec.api._FlatCandidate.pays", _recorded(monkeypatch))
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
     assert ASKED == [False]

@@ -73,6 +73,13 @@ def test_a_picture_in_the_margin_is_left_alone():
     assert (map[4:24, 4:44] == 0).mean() > 0.9
 
 
+@pytest.mark.parametrize("step", [10, 24, 26, 60])
+def test_only_hard_edges_count(step):
+    grain = RNG.integers(-4, 5, DISC.shape)
+    found = flat_search.find(planes(np.where(DISC, 16 + step + grain, 16)))
+    assert (found is not None) == (step > 25)
+
+
 @pytest.mark.parametrize(
     "picture",
     [
