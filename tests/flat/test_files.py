@@ -1,11 +1,15 @@
 """Files with flat areas, by the released model: what they gain and that they are exact."""
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import mvmic_codec
 from mvmic_codec import container
+from mvmic_codec.cli import main
 from mvmic_codec.evaluation.metrics import psnr
 
 RNG = np.random.default_rng(4)
@@ -69,8 +73,12 @@ def test_by_way_of_pillow(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "scan.mvm", rate_index=INDEX)
     with Image.open(tmp_path / "scan.mvm") as scan:
         assert (np.asarray(scan)[~DISC] == (16, 17, 18)).all()
-        scan_size = (tmp_path / "scan.mvm").stat().st_size
-    assert scan_size == len(mvmic_codec.encode(COLOUR, rate_index=INDEX))
+    data = (tmp_path / "scan.mvm").read_bytes()
+    assert data == mvmic_codec.encode(COLOUR, rate_index=INDEX)
+    described = CliRunner().invoke(main, ["info", str(tmp_path / "scan.mvm"), "--json"])
+    (fields,) = json.loads(described.stdout)
+    assert fields["flat_bytes"] == len(flat_of(data)) > 0
+    assert fields["metadata"] == {}
 
 
 def test_left_out_where_it_does_not_pay(monkeypatch):
