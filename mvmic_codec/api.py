@@ -6,10 +6,12 @@ numpy and torch are imported when pixels are asked for, not before.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image
@@ -73,12 +75,20 @@ def encode(
     model, fingerprint = model_identity()
     candidate = _flat_candidate(planes, samples)
 
-    def file_at(index: int) -> bytes:
+    if candidate is not None and psnr is not None and candidate.psnr < psnr:
+        # However well the rest were coded.
+        candidate = None
+
+    def plain_at(index: int) -> bytes:
         header = _header(samples, photometric, index, model, fingerprint)
-        if candidate is not None and candidate.pays(planes, index, device):
-            payload = encode_planes(candidate.rest, index, device=device)
-            return container.write(header, [payload], chunks, candidate.payload)
         return container.write(header, [encode_planes(planes, index, device=device)], chunks)
+
+    def file_at(index: int) -> bytes:
+        if candidate is None or not candidate.pays(index, device):
+            return plain_at(index)
+        header = _header(samples, photometric, index, model, fingerprint)
+        payload = encode_planes(candidate.rest, index, device=device)
+        return container.write(header, [payload], chunks, candidate.payload)
 
     def psnr_of(file: bytes) -> float:
         return sampling.psnr(samples, _decode_planes(container.read(file), device))
@@ -94,6 +104,7 @@ def encode(
         return _best_within(
             bpp * pixels / 8 + uncounted,
             file_at,
+            plain_at,
             lambda size: (
                 f"{bpp:g} bpp cannot be met: the smallest file of this image takes "
                 f"{(size - uncounted) * 8 / pixels:.4g}"
@@ -103,6 +114,7 @@ def encode(
     return _best_within(
         max_bytes,
         file_at,
+        plain_at,
         lambda size: f"{max_bytes:g} bytes cannot be met: the smallest file takes {size}",
     )
 
@@ -168,22 +180,37 @@ class _FlatCandidate:
     """Flat areas that an image could be coded with.
 
     payload  of the FLAT chunk
-    rest     planes with the flat pixels filled smoothly, to be coded in place of the image's own
+    planes   [C,H,W] of the image
+    hidden   [H,W], where it is flat
     error    squared error of the flat pixels, mean over channels, on the scale of 255
     """
 
     payload: bytes
-    rest: NDArray[np.float32]
+    planes: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
     error: float
 
-    def pays(self, planes: NDArray[np.float32], index: int, device: str | None) -> bool:
+    @property
+    def psnr(self) -> float:
+        """What it would be in dB if all other pixels were exact."""
+        mean = self.error / self.hidden.size
+        return 10 * math.log10(255**2 / mean) if mean else math.inf
+
+    @cached_property
+    def rest(self) -> NDArray[np.float32]:
+        """The planes with flat pixels filled smoothly, to be coded in place of the image's own."""
+        from mvmic_codec import flat_search
+
+        return flat_search.fill(self.planes, self.hidden)
+
+    def pays(self, index: int, device: str | None) -> bool:
         """Whether coding these at a rate index costs less than coding the planes as they are."""
         from mvmic_codec.codec import rough_cost
 
         own = 8 * (len(self.payload) + container.CHUNK_OVERHEAD)
         with_them = own + rate.lambda_of(index) * self.error
         # The rest costs something, too: what costs more already needs no look at it.
-        without = rough_cost(planes, index, device=device)
+        without = rough_cost(self.planes, index, device=device)
         return with_them < without and (
             with_them + rough_cost(self.rest, index, device=device) < without
         )
@@ -195,17 +222,19 @@ def _flat_candidate(planes: NDArray[np.float32], samples: Samples) -> _FlatCandi
 
     from mvmic_codec import flat, flat_search
 
-    found = flat_search.find(planes)
+    # Where all samples are one value anyway, no map is needed.
+    found = None if samples.lo == samples.hi else flat_search.find(planes)
     if found is None:
         return None
     map, colours = found
-    colours = samples.lo + np.rint(colours * (samples.hi - samples.lo))
-    areas = flat.Flat(colours.astype(np.int32), map)
+    values = np.rint(samples.lo + colours * (samples.hi - samples.lo))
+    values = values.clip(samples.lo, samples.hi).astype(np.int32)
+    areas = flat.Flat(values, map)
     hidden = map > 0
     painted = flat.paint(planes, areas, samples.lo, samples.hi)[:, hidden]
-    error = 255.0**2 * float(np.square(painted - planes[:, hidden]).sum()) / len(planes)
+    error = np.square(painted - planes[:, hidden]).sum(dtype=np.float64)
     payload = flat.to_payload(areas, samples.bits, samples.signed)
-    return _FlatCandidate(payload, flat_search.fill(planes, hidden), error)
+    return _FlatCandidate(payload, planes, hidden, 255.0**2 * float(error) / len(planes))
 
 
 def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
@@ -255,9 +284,15 @@ def _header(
 
 
 def _best_within(
-    limit: float, file_at: Callable[[int], bytes], too_small: Callable[[int], str]
+    limit: float,
+    file_at: Callable[[int], bytes],
+    plain_at: Callable[[int], bytes],
+    too_small: Callable[[int], str],
 ) -> bytes:
-    """File of the largest index with at most `limit` bytes."""
+    """File of the largest index with at most `limit` bytes.
+
+    The smallest of all may be one without flat areas, although these pay in quality.
+    """
     best = smallest = b""
 
     def fits(index: int) -> bool:
@@ -269,9 +304,12 @@ def _best_within(
         smallest = file  # and those that do not in falling order
         return False
 
-    if rate.last_index(fits) is None:
-        raise InputError(too_small(len(smallest)))
-    return best
+    if rate.last_index(fits) is not None:
+        return best
+    plain = plain_at(0)
+    if len(plain) > limit:
+        raise InputError(too_small(min(len(plain), len(smallest))))
+    return plain
 
 
 def _smallest_with_psnr(

@@ -57,8 +57,9 @@ def code_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -
 
 def rough_cost_of(release: Release, planes: npt.NDArray[np.float32], rate: int) -> float:
     """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
-    costs = Encoder(release, planes, rate).rough_costs()
-    return float(costs.amin(1).sum())
+    encoder = Encoder(release, planes, rate)
+    least = encoder.rough_costs().amin(1)
+    return float(least[:, encoder.inside].sum())
 
 
 @dataclass

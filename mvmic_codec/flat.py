@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mvmic_codec import flatmap
 from mvmic_codec.container import RGB, Header
-from mvmic_codec.errors import ChecksumError, FormatError, TruncatedError
+from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
 _COUNT = struct.Struct("<B")
 _CRC = struct.Struct("<I")
@@ -37,9 +37,14 @@ class Flat:
 
 
 def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
-    """The payload of a FLAT chunk for an image of this depth."""
-    colours = flat.colours.astype(_sample_type(bits, signed)).tobytes()
-    start = _COUNT.pack(len(flat.colours)) + colours
+    """The payload of a FLAT chunk for an image of this depth.
+
+    Raises InputError for a colour that no sample of this depth can have.
+    """
+    colours = flat.colours.astype(_sample_type(bits, signed))
+    if (colours != flat.colours).any():
+        raise InputError(f"a flat colour does not fit the image's {bits} bits")
+    start = _COUNT.pack(len(flat.colours)) + colours.tobytes()
     lane = flatmap.encode(flat.map, len(flat.colours))
     return b"".join((start, _CRC.pack(_crc_of(start, flat.map)), lane))
 
@@ -47,8 +52,8 @@ def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
 def from_payload(payload: bytes, header: Header) -> Flat:
     """The flat areas of a file with this header.
 
-    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is two
-    bytes for each of the header's pixels.
+    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is about
+    two bytes for each of the header's pixels.
     """
     if len(payload) < _COUNT.size:
         raise TruncatedError("the chunk of flat colours is empty: the file was cut")

@@ -2,7 +2,11 @@
 
 A seed is a colour that large areas have nearly to the bit. Its pixels are those within a tolerance
 that hang together with such an area. What lies within them and is small, a letter or a cursor, is
-flat too, in a few colours of its own, if these come close.
+flat too, in a few colours of its own, if these come close and are far apart: letters have steps,
+where a picture, however small, has shades.
+
+Originals may differ from a flat colour by the tolerance, but hardly do so: ERROR_MAX and
+HOLE_ERROR_MAX bound the mean squared error.
 """
 
 from __future__ import annotations
@@ -38,8 +42,11 @@ AREA_MIN = 400
 # How far the pixels around the areas lie from the commonest colour, on average, at least: at softer
 # edges a map did not pay on any of 92 training images, by the rule of thumb.
 STEP_MIN = 25.0
-# Pixels of what is looked at within an area.
+# Pixels of what is looked at within an area, the mean squared error of its samples, and the least
+# distance of two of its colours in one channel.
 HOLE_MAX = 3000
+HOLE_ERROR_MAX = 9.0
+SEPARATION = 24.0
 
 # Steps of smoothing at each scale of the filling.
 SMOOTHINGS = 12
@@ -60,13 +67,13 @@ def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]
     for tolerance in TOLERANCES:
         map, colours = _areas(scaled, seeds, tolerance)
         error = _squared_errors(scaled[:, map > 0], colours)
-        if len(colours) and error.min(0).mean() <= len(scaled) * ERROR_MAX:
+        if len(colours) and error.min(0).mean(dtype=np.float64) <= len(scaled) * ERROR_MAX:
             break
     else:
         return None
     if _step(scaled, map, colours) < STEP_MIN:
         return None
-    map, colours = _with_holes(scaled, map, colours, tolerance)
+    map, colours = _with_holes(scaled, map, colours)
     counts = np.bincount(map.ravel(), minlength=len(colours) + 1)[1:]
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     number = np.zeros(len(colours) + 1, np.uint8)
@@ -106,7 +113,7 @@ def _areas(
     map = np.zeros(scaled.shape[1:], np.uint8)
     colours: list[npt.NDArray[np.float64]] = []
     for seed in seeds:
-        distance = np.abs(scaled - seed[:, None, None]).max(0)
+        distance = np.abs(scaled - seed.astype(np.float32)[:, None, None]).max(0)
         near = (distance <= tolerance) & (map == 0)
         # Where at least 3x3 are near, and two more steps from there.
         core = _large(_neighbours(_neighbours(near, np.logical_and), np.logical_or))
@@ -132,10 +139,7 @@ def _step(scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.fl
 
 
 def _with_holes(
-    scaled: Planes,
-    map: npt.NDArray[np.uint8],
-    colours: npt.NDArray[np.float64],
-    tolerance: float,
+    scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """The same with small parts between them that a few more colours describe."""
     parts, count = ndimage.label(map == 0, _SQUARE)
@@ -146,22 +150,28 @@ def _with_holes(
     if not holes.any():
         return map, colours
     pixels = scaled[:, holes]
-    worst = len(scaled) * tolerance**2 / 4
+    worst = len(scaled) * HOLE_ERROR_MAX
     own = colours
     error = _squared_errors(pixels, colours)
+    far = pixels[:, error.min(0) > worst]
     for extra in range(1, flatmap.COLOURS_MAX - len(own) + 1):
-        if error.min(0).mean() <= worst / 4:
+        if error.min(0).mean(dtype=np.float64) <= worst / 4 or far.shape[1] < extra:
             break
-        far = pixels[:, _squared_errors(pixels, own).min(0) > worst]
-        if far.shape[1] < extra:
+        more = np.concatenate((own, _clusters(far.T, extra)))
+        if _least_distance(more) < SEPARATION:
             break
-        colours = np.concatenate((own, _clusters(far.T, extra)))
-        error = _squared_errors(pixels, colours)
+        colours, error = more, _squared_errors(pixels, more)
     of_part = np.bincount(parts[holes], weights=error.min(0), minlength=count + 1)
     good = small & (of_part <= worst * sizes)
     out = map.copy()
     out[holes] = np.where(good[parts[holes]], error.argmin(0) + 1, 0)
     return out, colours
+
+
+def _least_distance(colours: npt.NDArray[np.float64]) -> float:
+    """Of any two of the colours [K, C], in the channel where they differ most."""
+    distances = np.abs(colours[:, None] - colours).max(2)
+    return float(distances[~np.eye(len(colours), dtype=bool)].min())
 
 
 def _clusters(points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float64]:
@@ -172,15 +182,16 @@ def _clusters(points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.flo
         nearest = _squared_errors(points.T, centres).argmin(0)
         for k in range(count):
             if (nearest == k).any():
-                centres[k] = points[nearest == k].mean(0)
+                centres[k] = points[nearest == k].mean(0, dtype=np.float64)
     return centres
 
 
 def _squared_errors(
     pixels: npt.NDArray[np.float32], colours: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+) -> npt.NDArray[np.float32]:
     """[K, N] of pixels [C, N] against colours [K, C]."""
-    return np.array([np.square(pixels - colour[:, None]).sum(0) for colour in colours])
+    exact = colours.astype(np.float32)
+    return np.array([np.square(pixels - colour[:, None]).sum(0) for colour in exact])
 
 
 def _neighbours(mask: Mask, join: np.ufunc) -> Mask:

@@ -7,6 +7,8 @@ Signatures and their contracts are in flatmap.pyi, the format in formats/flat.md
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t
 
+import sys
+
 import numpy as np
 
 from mvmic_codec.errors import FormatError, InputError, TruncatedError
@@ -63,6 +65,9 @@ def _check(height, width, colours):
         raise InputError(f"a map has 1 to {COLOURS_MAX} colours, got {colours}")
     if height < 1 or width < 1:
         raise InputError(f"a map of {width}x{height} pixels is empty")
+    # What C counts, decisions and cells with their margin, must fit its sizes.
+    if COLOURS_MAX * (height + 2 * FLATMAP_MARGIN) * (width + 2 * FLATMAP_MARGIN) > sys.maxsize:
+        raise MemoryError(f"a map of {width}x{height} pixels is too large for this machine")
 
 
 def encode(map, int colours):
@@ -73,7 +78,9 @@ def encode(map, int colours):
     # A private copy: an array that changes meanwhile can spoil the result but not the memory.
     cdef const uint8_t[::1] pixels = np.array(map, order="C").reshape(-1)
     cdef size_t n = pixels.shape[0]
-    cdef size_t count = flatmap_decisions(&pixels[0], n, colours)
+    cdef size_t count
+    with nogil:
+        count = flatmap_decisions(&pixels[0], n, colours)
     if count == SIZE_MAX:
         raise InputError(f"the map holds a number above its {colours} colour(s)")
     cdef _Work work = _Work(height, width, colours)

@@ -9,8 +9,11 @@ from PIL import Image
 
 import mvmic_codec
 from mvmic_codec import container
+from mvmic_codec.api import _flat_candidate, _FlatCandidate
 from mvmic_codec.cli import main
+from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.metrics import psnr
+from mvmic_codec.samples import from_array
 
 RNG = np.random.default_rng(4)
 ROW, COLUMN = np.mgrid[0:128, 0:150]
@@ -86,25 +89,17 @@ def test_left_out_where_it_does_not_pay(monkeypatch):
     radius = np.hypot(ROW - 64, COLUMN - 75) + 4 * RNG.standard_normal(ROW.shape)
     inside = np.clip((60 - radius) / 6, 0, 1)
     image = (16 + inside * (tissue(0) - 16)).astype(np.uint8)
-    monkeypatch.setattr("mvmic_codec.api._FlatCandidate.pays", _recorded(monkeypatch))
-    data = mvmic_codec.encode(image, rate_index=0, device="cpu")
-    assert ASKED == [False]
-    assert flat_of(data) is None
-
-
-ASKED = []
-
-
-def _recorded(monkeypatch):
-    from mvmic_codec.api import _FlatCandidate
-
-    real = _FlatCandidate.pays
+    asked = []
 
     def pays(self, *arguments):
-        ASKED.append(real(self, *arguments))
-        return ASKED[-1]
+        asked.append(real(self, *arguments))
+        return asked[-1]
 
-    return pays
+    real = _FlatCandidate.pays
+    monkeypatch.setattr(_FlatCandidate, "pays", pays)
+    data = mvmic_codec.encode(image, rate_index=0, device="cpu")
+    assert asked == [False]
+    assert flat_of(data) is None
 
 
 def test_asking_for_a_psnr_counts_the_flat_pixels():
@@ -122,6 +117,52 @@ def test_asking_for_a_size_counts_the_map():
     assert len(data) <= 700
     index = mvmic_codec.read_header(data).rate_index
     assert len(mvmic_codec.encode(GRAY, rate_index=index + 1, device="cpu")) > 700
+
+
+def test_a_size_that_only_a_plain_file_has(monkeypatch):
+    """At the lowest rates a map may take more bytes than it saves, though it pays in quality."""
+    image = np.where(DISC, 46 + RNG.integers(-3, 4, DISC.shape), 16).astype(np.uint8)
+    monkeypatch.setattr(_FlatCandidate, "pays", lambda self, index, device: True)
+    plain = without_flat(image, monkeypatch, rate_index=0, device="cpu")
+    assert len(plain) < len(mvmic_codec.encode(image, rate_index=0, device="cpu"))
+    assert mvmic_codec.encode(image, max_bytes=len(plain), device="cpu") == plain
+    with pytest.raises(InputError, match=f"smallest file takes {len(plain)}"):
+        mvmic_codec.encode(image, max_bytes=len(plain) - 1, device="cpu")
+
+
+def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
+    """They keep their error at every rate: a target above it is not to be bought by the rest."""
+    monkeypatch.setattr(_FlatCandidate, "pays", lambda self, index, device: True)
+    monkeypatch.setattr(_FlatCandidate, "psnr", 39.0)
+    assert flat_of(mvmic_codec.encode(GRAY, psnr=38, device="cpu")) is not None
+    assert flat_of(mvmic_codec.encode(GRAY, psnr=40, device="cpu")) is None
+
+
+def test_what_psnr_flat_pixels_allow():
+    planes = np.full((1, 2, 2), 0.5, np.float32)
+    hidden = np.array([[True, False], [False, False]])
+    assert _FlatCandidate(b"", planes, hidden, 4.0).psnr == pytest.approx(48.13, abs=0.01)
+    assert _FlatCandidate(b"", planes, hidden, 0.0).psnr == float("inf")
+
+
+def test_many_white_pixels_stay_white():
+    """Sums of hundreds of thousands of 255 in single precision once came to 256, and that to 0."""
+    image = np.full((600, 600, 3), (16, 17, 18), np.uint8)
+    square = (np.arange(600) % 20) < 16
+    white = square[:, None] & square
+    image[white] = 255
+    samples = from_array(image)
+    candidate = _flat_candidate(samples.planes, samples)
+    count = candidate.payload[0]
+    assert candidate.payload[1 : 1 + 3 * count] == bytes([255] * 3 + [16, 17, 18])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int8])
+def test_one_value_needs_no_map(kind):
+    image = np.full((64, 64), 77, kind)
+    data = mvmic_codec.encode(image, rate_index=63, device="cpu")
+    assert flat_of(data) is None
+    assert (np.asarray(mvmic_codec.decode(data, device="cpu")) == 77).all()
 
 
 def test_all_of_it_flat():

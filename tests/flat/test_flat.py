@@ -7,7 +7,7 @@ import pytest
 
 from mvmic_codec import flat
 from mvmic_codec.container import GRAY_RGB, RGB
-from mvmic_codec.errors import ChecksumError, FormatError, TruncatedError
+from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
 MAP = np.array([[0, 1, 2, 2, 1], [1, 1, 0, 0, 2], [2, 0, 0, 1, 1]], np.uint8)
 
@@ -35,6 +35,15 @@ def test_round_trip(header, changes, colours, size):
         areas.colours.astype(f"<i{size}") if header.signed else areas.colours.astype(f"<u{size}")
     )
     assert payload[1 : 1 + stored.nbytes] == stored.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("colour", "bits", "signed"), [(256, 8, False), (-1, 16, False), (40000, 16, True)]
+)
+def test_a_colour_that_does_not_fit(colour, bits, signed):
+    areas = flat.Flat(np.array([[colour]], np.int32), np.ones((2, 2), np.uint8))
+    with pytest.raises(InputError, match="does not fit"):
+        flat.to_payload(areas, bits, signed)
 
 
 @pytest.fixture

@@ -73,6 +73,16 @@ def test_a_picture_in_the_margin_is_left_alone():
     assert (map[4:24, 4:44] == 0).mean() > 0.9
 
 
+@pytest.mark.parametrize("contrast", [40, 100, 220])
+def test_a_soft_picture_in_the_margin_is_left_alone(contrast):
+    """It has shades, which a few colours would turn into steps."""
+    picture = np.where(DISC, tissue(), 16.0)
+    inset = (np.hypot(ROW - 30, COLUMN - 26) / 40) * contrast
+    picture[4:44, 2:44] = 255 - inset[4:44, 2:44].clip(0, 230)
+    map, _ = flat_search.find(planes(picture))
+    assert (map[8:30, 4:30] == 0).mean() > 0.9
+
+
 @pytest.mark.parametrize("step", [10, 24, 26, 60])
 def test_only_hard_edges_count(step):
     grain = RNG.integers(-4, 5, DISC.shape)
