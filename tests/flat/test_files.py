@@ -146,7 +146,7 @@ def test_what_psnr_flat_pixels_allow():
 
 
 def test_many_white_pixels_stay_white():
-    """Sums of hundreds of thousands of 255 in single precision once came to 256, and that to 0."""
+    """Colours of hundreds of thousands of pixels once came to 256, and that to 0."""
     image = np.full((600, 600, 3), (16, 17, 18), np.uint8)
     square = (np.arange(600) % 20) < 16
     white = square[:, None] & square
