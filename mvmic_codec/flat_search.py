@@ -151,16 +151,9 @@ def _with_holes(
         return map, colours
     pixels = scaled[:, holes]
     worst = len(scaled) * HOLE_ERROR_MAX
-    own = colours
+    far = pixels[:, _squared_errors(pixels, colours).min(0) > worst]
+    colours = _with_clusters(colours, far.T)
     error = _squared_errors(pixels, colours)
-    far = pixels[:, error.min(0) > worst]
-    for extra in range(1, flatmap.COLOURS_MAX - len(own) + 1):
-        if error.min(0).mean(dtype=np.float64) <= worst / 4 or far.shape[1] < extra:
-            break
-        more = np.concatenate((own, _clusters(far.T, extra)))
-        if _least_distance(more) < SEPARATION:
-            break
-        colours, error = more, _squared_errors(pixels, more)
     of_part = np.bincount(parts[holes], weights=error.min(0), minlength=count + 1)
     good = small & (of_part <= worst * sizes)
     out = map.copy()
@@ -168,22 +161,31 @@ def _with_holes(
     return out, colours
 
 
-def _least_distance(colours: npt.NDArray[np.float64]) -> float:
-    """Of any two of the colours [K, C], in the channel where they differ most."""
-    distances = np.abs(colours[:, None] - colours).max(2)
-    return float(distances[~np.eye(len(colours), dtype=bool)].min())
+def _with_clusters(
+    colours: npt.NDArray[np.float64], points: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """The colours [K, C] and what else of the points [N, C] is common and far from all others.
 
-
-def _clusters(points: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float64]:
-    """Centres [count, C] of points [N, C] by Lloyd's rule, from quantiles of their sum."""
+    Clusters by Lloyd's rule, from points at even steps of brightness, so that a rare shade has its
+    own; then the largest ones first, without those that are near to one that was taken.
+    """
+    count = min(flatmap.COLOURS_MAX - len(colours), len(points))
+    if count == 0:
+        return colours
     order = np.argsort(points.sum(1), kind="stable")
-    centres = points[order[(np.arange(count) * 2 + 1) * len(points) // (2 * count)]].astype(float)
+    sums = points.sum(1)[order]
+    first = np.searchsorted(sums, np.linspace(sums[0], sums[-1], count)).clip(max=len(sums) - 1)
+    centres: npt.NDArray[np.float64] = points[order[first]].astype(np.float64)
     for _ in range(12):
         nearest = _squared_errors(points.T, centres).argmin(0)
         for k in range(count):
             if (nearest == k).any():
                 centres[k] = points[nearest == k].mean(0, dtype=np.float64)
-    return centres
+    sizes = np.bincount(nearest, minlength=count)
+    for k in np.argsort(-sizes, kind="stable"):
+        if np.abs(colours - centres[k]).max(1).min() >= SEPARATION:
+            colours = np.concatenate((colours, centres[k : k + 1]))
+    return colours
 
 
 def _squared_errors(

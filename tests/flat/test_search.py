@@ -86,8 +86,18 @@ def test_a_soft_picture_in_the_margin_is_left_alone(contrast):
 @pytest.mark.parametrize("value", [255, 251])
 def test_colours_of_many_pixels_are_exact(value):
     """Sums of hundreds of thousands in single precision once made 256 of 255."""
-    centres = flat_search._clusters(np.full((500_000, 3), value, np.float32), 1)
-    np.testing.assert_array_equal(centres, [[value] * 3])
+    points = np.full((500_000, 3), value, np.float32)
+    colours = flat_search._with_clusters(np.zeros((1, 3)), points)
+    np.testing.assert_array_equal(colours, [[0] * 3, [value] * 3])
+
+
+def test_a_common_colour_does_not_take_the_place_of_rare_ones():
+    """Most pixels of letters are white, with a little grain; the shades of their edges are few."""
+    white = 229 + RNG.standard_normal((900, 1)) * 1.5
+    shades = np.repeat([[69], [123], [176]], 40, 0)
+    points = np.concatenate((white, shades)).repeat(3, 1).astype(np.float32)
+    colours = flat_search._with_clusters(np.full((1, 3), 16.0), points)
+    np.testing.assert_allclose(sorted(colours[:, 0]), [16, 69, 123, 176, 229], atol=2)
 
 
 @pytest.mark.parametrize("step", [10, 24, 26, 60])
