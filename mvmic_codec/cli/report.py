@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvmic_codec.cli import batch, files
+from mvmic_codec.cli import batch, files, tables
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,17 +19,10 @@ if TYPE_CHECKING:
 
 @click.command("report")
 @click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
-@click.argument("tables", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--peers-dir",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of further CSV tables, such as those of BPG and VVC; may be given several times.",
-)
+@tables.arguments
 @click.option(
     "--image",
-    "paths",
+    "images",
     multiple=True,
     type=click.Path(path_type=Path),
     help="Image to show as coded by mvm and by another codec; may be given several times.",
@@ -40,16 +33,15 @@ if TYPE_CHECKING:
     help="Codec to show images beside mvm: avif, jpeg2000, jpeg or webp.  [default: AVIF where "
     "this Pillow writes it, else JPEG 2000, else JPEG]",
 )
-@click.option("--test", default="mvm", show_default=True, help="Codec to compare the others with.")
 @click.option("--force", is_flag=True, help="Write into OUT although it has files.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     output: Path,
-    tables: tuple[Path, ...],
-    folders: tuple[Path, ...],
     paths: tuple[Path, ...],
-    against: str | None,
+    folders: tuple[Path, ...],
     test: str,
+    images: tuple[Path, ...],
+    against: str | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -67,10 +59,11 @@ def command(
     try:
         require("bjontegaard", "matplotlib")
         _check_output(output, force)
-        rows = _read(tables, folders, test)
+        rows = tables.read(paths, folders)
+        _check_rows(rows, test)
         beside = against or pictures.default_against()
         pictures.check_against(beside)
-        sources = [pictures.read_source(path) for path in paths]
+        sources = [pictures.read_source(path) for path in images]
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
     shown, failures = batch.run(
@@ -101,21 +94,11 @@ def _check_output(output: Path, force: bool) -> None:
         raise InputError(f"{output} is not empty; use --force to write into it")
 
 
-def _read(tables: tuple[Path, ...], folders: tuple[Path, ...], test: str) -> list[Row]:
-    from mvmic_codec.evaluation.rows import read_rows
-
-    paths = [*tables]
-    for folder in folders:
-        found = sorted(folder.glob("*.csv"))
-        if not found:
-            raise InputError(f"{folder} holds no CSV tables")
-        paths += found
-    rows = [row for path in paths for row in read_rows(path)]
+def _check_rows(rows: list[Row], test: str) -> None:
     if not rows:
         raise InputError("the tables hold no rows")
     if not any(row.codec == test for row in rows):
         raise InputError(f"the tables hold no rows of {test}")
-    return rows
 
 
 def _maker() -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from mvmic_codec.evaluation.curves import in_db
 from mvmic_codec.evaluation.rows import Row
 
 # Old and simple first; those that are not named here follow by name.
@@ -196,7 +197,7 @@ def _finite(values: Sequence[float | None]) -> float | None:
 
 
 def _decibels(ms_ssim: float | None) -> float | None:
-    return None if ms_ssim is None or ms_ssim >= 1 else -10 * math.log10(1 - ms_ssim)
+    return None if ms_ssim is None or ms_ssim >= 1 else in_db(ms_ssim)
 
 
 def _per_megapixel(timed: Iterable[tuple[float | None, Row]]) -> float | None:
