@@ -26,7 +26,8 @@ _HEIC_QUALITIES = (0, 12, 26, 40, 54, 68)
 # Quality 0 is the coarsest that JPEG XL has, which on scans is still well above 28 dB.
 _JXL_QUALITIES = (0, 10, 20, 45, 75, 90, 96)
 
-_FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
+# What Pillow calls the codecs that it may bring itself.
+FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
 
 
 def codec(name: str, rate_indices: Sequence[int], device: str | None) -> Codec:
@@ -51,7 +52,7 @@ def peer(name: str) -> Codec:
     elif name == "jxl":
         _register_jxl()
     # Pillow before 11.3 does not know the name "avif", and says so by a warning.
-    elif _FEATURES[name] not in features.get_supported():
+    elif FEATURES[name] not in features.get_supported():
         raise InputError(f"this Pillow was built without {name}; install one that has it")
     return Codec(name, deep=False, curves=_CURVES[name], decode=_open)
 
@@ -90,68 +91,57 @@ def mvm(rate_indices: Sequence[int], device: str | None = None) -> Codec:
 
 
 def _jpeg(gray: bool) -> list[list[Setting]]:
-    def curve(subsampling: str) -> list[Setting]:
-        return [
-            _save(
-                str(quality) if gray else f"{quality}/{subsampling}",
-                "JPEG",
-                quality=quality,
-                subsampling=subsampling,
-                optimize=True,
-                progressive=True,
-            )
-            for quality in _JPEG_QUALITIES
-        ]
-
     # Full chroma wins at high rates and halved chroma at low ones.
-    return [curve("4:4:4")] if gray else [curve("4:4:4"), curve("4:2:0")]
+    return [
+        [jpeg(quality, gray, subsampling) for quality in _JPEG_QUALITIES]
+        for subsampling in (("4:4:4",) if gray else ("4:4:4", "4:2:0"))
+    ]
 
 
-def _jpeg2000(gray: bool) -> list[list[Setting]]:
-    channels = 1 if gray else 3
+def jpeg(quality: int, gray: bool, subsampling: str) -> Setting:
+    """JPEG at quality 1 to 100; the label names the subsampling of colour."""
+    return _save(
+        str(quality) if gray else f"{quality}/{subsampling}",
+        "JPEG",
+        quality=quality,
+        subsampling=subsampling,
+        optimize=True,
+        progressive=True,
+    )
+
+
+def jpeg2000(bpp: float, gray: bool) -> Setting:
+    """JPEG 2000 at a rate in bits per pixel."""
     # A bare codestream is the smallest file. Pillow does not decorrelate colours unless told.
-    return [
-        [
-            _save(
-                f"{bpp:g}",
-                "JPEG2000",
-                quality_mode="rates",
-                quality_layers=[8 * channels / bpp],
-                irreversible=True,
-                mct=0 if gray else 1,
-                no_jp2=True,
-            )
-            for bpp in _JPEG2000_BPP
-        ]
-    ]
+    return _save(
+        f"{bpp:g}",
+        "JPEG2000",
+        quality_mode="rates",
+        quality_layers=[(8 if gray else 24) / bpp],
+        irreversible=True,
+        mct=0 if gray else 1,
+        no_jp2=True,
+    )
 
 
-def _webp(gray: bool) -> list[list[Setting]]:
-    return [
-        [
-            _save(str(quality), "WEBP", quality=quality, method=6, use_sharp_yuv=not gray)
-            for quality in _WEBP_QUALITIES
-        ]
-    ]
+def webp(quality: int, gray: bool) -> Setting:
+    """WebP at quality 0 to 100."""
+    return _save(str(quality), "WEBP", quality=quality, method=6, use_sharp_yuv=not gray)
 
 
-def _avif(gray: bool) -> list[list[Setting]]:
+def avif(quality: int, gray: bool) -> Setting:
+    """AVIF at quality 0 to 100."""
     # libavif tunes for SSIM or for the eye unless told, which costs 1 to 10% of the bits in PSNR.
-    return [
-        [
-            _save(
-                str(quality),
-                "AVIF",
-                quality=quality,
-                subsampling="4:0:0" if gray else "4:4:4",
-                speed=4,
-                codec="aom",
-                advanced={"tune": "psnr"},
-                max_threads=1,
-            )
-            for quality in _AVIF_QUALITIES
-        ]
-    ]
+    return _save(
+        str(quality),
+        "AVIF",
+        quality=quality,
+        subsampling="4:0:0" if gray else "4:4:4",
+        speed=4,
+        codec="aom",
+        advanced={"tune": "psnr"},
+        max_threads=1,
+    )
 
 
 def _heic(gray: bool) -> list[list[Setting]]:
@@ -189,9 +179,9 @@ def _jxl(gray: bool) -> list[list[Setting]]:
 
 _CURVES: dict[str, Callable[[bool], list[list[Setting]]]] = {
     "jpeg": _jpeg,
-    "jpeg2000": _jpeg2000,
-    "webp": _webp,
-    "avif": _avif,
+    "jpeg2000": lambda gray: [[jpeg2000(bpp, gray) for bpp in _JPEG2000_BPP]],
+    "webp": lambda gray: [[webp(quality, gray) for quality in _WEBP_QUALITIES]],
+    "avif": lambda gray: [[avif(quality, gray) for quality in _AVIF_QUALITIES]],
     "heic": _heic,
     "jxl": _jxl,
 }

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, features
 
 from mvmic_codec import rate
-from mvmic_codec.errors import InputError, MvmError
+from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation import peers
+from mvmic_codec.evaluation.codec import Setting
 from mvmic_codec.evaluation.images import load, to_8_bits
 from mvmic_codec.evaluation.metrics import Pixels, psnr
 
@@ -58,72 +57,39 @@ class Picture:
     pairs: list[tuple[Coded, Coded]]
 
 
-@dataclass(frozen=True)
-class _Knob:
-    """How a codec of Pillow is told to make larger or smaller files, 0 to 100 by rising size."""
-
-    form: str
-    options: Callable[[int, bool], dict[str, Any]]
-    label: Callable[[int], str]
+def _jpeg2000_bpp(step: int) -> float:
+    """From 0.005 to 5 bpp in steps of 7%."""
+    return float(0.005 * 1000 ** (step / 100))
 
 
-# In step with the settings that `peers` measures, which serve each codec best in PSNR.
-_KNOBS = {
-    "avif": _Knob(
-        "AVIF",
-        lambda step, gray: {
-            "quality": step,
-            "subsampling": "4:0:0" if gray else "4:4:4",
-            "speed": 4,
-            "codec": "aom",
-            "advanced": {"tune": "psnr"},
-            "max_threads": 1,
-        },
-        lambda step: f"quality {step}",
+# A setting and its name for people, by a step 0 to 100 of rising size and whether it is for gray.
+_LADDERS: dict[str, Callable[[int, bool], tuple[Setting, str]]] = {
+    "avif": lambda step, gray: (peers.avif(step, gray), f"quality {step}"),
+    "jpeg2000": lambda step, gray: (
+        peers.jpeg2000(_jpeg2000_bpp(step), gray),
+        f"{_jpeg2000_bpp(step):.3g} bpp asked",
     ),
-    "jpeg2000": _Knob(
-        "JPEG2000",
-        lambda step, gray: {
-            "quality_mode": "rates",
-            "quality_layers": [(8 if gray else 24) / _jpeg2000_bpp(step)],
-            "irreversible": True,
-            "mct": 0 if gray else 1,
-            "no_jp2": True,
-        },
-        lambda step: f"{_jpeg2000_bpp(step):.3g} bpp asked",
+    "jpeg": lambda step, gray: (
+        peers.jpeg(max(step, 1), gray, "4:4:4" if gray else "4:2:0"),
+        f"quality {max(step, 1)}",
     ),
-    "jpeg": _Knob(
-        "JPEG",
-        lambda step, gray: {
-            "quality": max(step, 1),
-            "subsampling": "4:4:4" if gray else "4:2:0",
-            "optimize": True,
-            "progressive": True,
-        },
-        lambda step: f"quality {max(step, 1)}",
-    ),
-    "webp": _Knob(
-        "WEBP",
-        lambda step, gray: {"quality": step, "method": 6, "use_sharp_yuv": not gray},
-        lambda step: f"quality {step}",
-    ),
+    "webp": lambda step, gray: (peers.webp(step, gray), f"quality {step}"),
 }
-_FEATURES = {"avif": "avif", "jpeg2000": "jpg_2000", "jpeg": "jpg", "webp": "webp"}
 
 
 def default_against() -> str:
     """AVIF where this Pillow writes it, else JPEG 2000, else JPEG."""
     return next(
-        (name for name in ("avif", "jpeg2000") if _FEATURES[name] in features.get_supported()),
+        (name for name in ("avif", "jpeg2000") if peers.FEATURES[name] in features.get_supported()),
         "jpeg",
     )
 
 
 def check_against(name: str) -> None:
     """Raise InputError if images cannot be shown beside this codec's."""
-    if name not in _KNOBS:
+    if name not in _LADDERS:
         raise InputError(
-            f"{name!r} cannot be shown beside images of mvm; choose from {', '.join(_KNOBS)}"
+            f"{name!r} cannot be shown beside images of mvm; choose from {', '.join(_LADDERS)}"
         )
     peers.peer(name)  # says so where this Pillow lacks the codec
 
@@ -155,6 +121,7 @@ class _Ladder:
 
     def __init__(self, name: str, image: Image.Image) -> None:
         self.name, self.image, self.files = name, image, dict[int, bytes]()
+        self.gray = image.mode == "L"
         self.decode = peers.peer(name).decode
 
     def at_most(self, size: int, original: Pixels) -> Coded:
@@ -169,7 +136,7 @@ class _Ladder:
         data = self.file(low)
         return _coded(
             self.name,
-            _KNOBS[self.name].label(low),
+            _LADDERS[self.name](low, self.gray)[1],
             original,
             data,
             self.decode(data),
@@ -178,18 +145,9 @@ class _Ladder:
 
     def file(self, step: int) -> bytes:
         if step not in self.files:
-            knob, file = _KNOBS[self.name], io.BytesIO()
-            try:
-                self.image.save(file, knob.form, **knob.options(step, self.image.mode == "L"))
-            except (ValueError, RuntimeError) as error:
-                raise MvmError(f"{knob.form} cannot write this image: {error}") from error
-            self.files[step] = file.getvalue()
+            setting, _ = _LADDERS[self.name](step, self.gray)
+            self.files[step] = setting.encode(self.image)
         return self.files[step]
-
-
-def _jpeg2000_bpp(step: int) -> float:
-    """From 0.005 to 5 bpp in steps of 7%."""
-    return float(0.005 * 1000 ** (step / 100))
 
 
 def _coded(

@@ -12,7 +12,7 @@ CODECS = ("avif", "jpeg2000", "jpeg", "webp")
 
 
 def supported(name):
-    if pictures._FEATURES[name] not in features.get_supported():
+    if peers.FEATURES[name] not in features.get_supported():
         pytest.skip(f"this Pillow was built without {name}")
     return name
 
