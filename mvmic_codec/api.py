@@ -199,9 +199,9 @@ class _FlatCandidate:
     @cached_property
     def rest(self) -> NDArray[np.float32]:
         """The planes with flat pixels filled smoothly, to be coded in place of the image's own."""
-        from mvmic_codec import flat_search
+        from mvmic_codec import flat_fill
 
-        return flat_search.fill(self.planes, self.hidden)
+        return flat_fill.fill(self.planes, self.hidden)
 
     def pays(self, index: int, device: str | None) -> bool:
         """Whether coding these at a rate index costs less than coding the planes as they are."""

@@ -1,4 +1,4 @@
-"""Finding flat areas in an image to be encoded, and filling what they leave open.
+"""Finding flat areas in an image to be encoded.
 
 A seed is a colour that large areas have nearly to the bit. Its pixels are those within a tolerance
 that hang together with such an area. What lies within them and is small, a letter or a cursor, is
@@ -48,9 +48,6 @@ HOLE_MAX = 3000
 HOLE_ERROR_MAX = 9.0
 SEPARATION = 24.0
 
-# Steps of smoothing at each scale of the filling.
-SMOOTHINGS = 12
-
 _SQUARE = ndimage.generate_binary_structure(2, 2)
 
 
@@ -79,16 +76,6 @@ def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]
     number = np.zeros(len(colours) + 1, np.uint8)
     number[order + 1] = np.arange(1, len(order) + 1)
     return number[map], colours[order] / 255
-
-
-def fill(planes: Planes, hidden: Mask) -> Planes:
-    """Planes [C, H, W] with smooth values where `hidden` [H, W] is true; these are never seen.
-
-    Averages of what is known at ever coarser scales, then smoothed where unknown at each.
-    """
-    if hidden.all():
-        return np.full_like(planes, 0.5)
-    return _filled(planes, ~hidden)
 
 
 def _seeds(scaled: Planes) -> list[npt.NDArray[np.float64]]:
@@ -217,21 +204,3 @@ def _large(mask: Mask) -> Mask:
     keep[0] = False
     kept: Mask = keep[parts]
     return kept
-
-
-def _filled(planes: Planes, known: Mask) -> Planes:
-    if known.all():
-        return planes
-    height, width = known.shape
-    pad = ((0, height % 2), (0, width % 2))
-    quarters = (len(planes), -(-height // 2), 2, -(-width // 2), 2)
-    count = np.pad(known, pad).reshape(quarters[1:]).sum((1, 3))
-    total = np.pad(planes * known, ((0, 0), *pad)).reshape(quarters).sum((2, 4))
-    coarse = _filled((total / np.maximum(count, 1)).astype(np.float32), count > 0)
-    wide = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
-    out = np.where(known, planes, wide)
-    for _ in range(SMOOTHINGS):
-        edged = np.pad(out, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        mean = edged[:, :-2, 1:-1] + edged[:, 2:, 1:-1] + edged[:, 1:-1, :-2] + edged[:, 1:-1, 2:]
-        out = np.where(known, planes, mean / 4)
-    return out

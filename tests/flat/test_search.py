@@ -1,4 +1,4 @@
-"""Which areas count as flat, and what is put in their place."""
+"""Which areas count as flat."""
 
 import numpy as np
 import pytest
@@ -128,29 +128,3 @@ def test_nothing_flat(picture):
 def test_all_flat():
     map, colours = flat_search.find(planes(np.full((40, 40), 77)))
     assert (map == 1).all()
-    filled = flat_search.fill(planes(np.full((40, 40), 77)), map > 0)
-    assert np.ptp(filled) == 0
-
-
-@pytest.mark.parametrize("size", [(160, 200), (1, 7), (37, 53), (2, 1)])
-def test_filling_never_looks_at_what_is_hidden(size):
-    rows, columns = size
-    hidden = (np.arange(rows * columns).reshape(size) * 7 // 5) % 3 == 1
-    one = RNG.random((3, rows, columns), np.float32)
-    other = np.where(hidden, np.float32(np.nan), one)
-    filled = flat_search.fill(one, hidden)
-    np.testing.assert_array_equal(filled[:, ~hidden], one[:, ~hidden])
-    assert filled.dtype == np.float32
-    with np.errstate(invalid="ignore"):
-        again = flat_search.fill(np.nan_to_num(other, nan=0.125), hidden)
-    np.testing.assert_array_equal(filled, again)
-
-
-def test_filling_is_smooth():
-    """Where the margin was a hard edge there is none left."""
-    picture = planes(np.where(DISC, 140, 0))
-    filled = flat_search.fill(picture, ~DISC)
-    assert np.abs(filled - 140 / 255).max() < 0.01
-    sloped = planes(np.where(DISC, COLUMN, 0))
-    filled = flat_search.fill(sloped, ~DISC)
-    assert np.abs(np.diff(filled, axis=2)).max() < 0.06
