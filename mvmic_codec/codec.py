@@ -15,7 +15,7 @@ from . import ans
 from .container import RGB, Header
 from .encoder import code_symbols, rough_cost_of
 from .errors import InputError
-from .grid import UNIT, hyper_indices, live_channels, sites_inside, to_uint8
+from .grid import UNIT, hyper_indices, live_channels, sites_coded, to_uint8
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
@@ -23,13 +23,20 @@ from .nets.transforms import restore_colour
 from .symbols import Unpacker, pack
 
 Planes = npt.NDArray[np.float32]
+Hidden = npt.NDArray[np.bool_]
+Hidden = npt.NDArray[np.bool_]
 
 
-def encode_planes(planes: Planes, rate_index: int, *, device: str | None = None) -> bytes:
-    """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model."""
+def encode_planes(
+    planes: Planes, rate_index: int, *, hidden: Hidden | None = None, device: str | None = None
+) -> bytes:
+    """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model.
+
+    hidden [H,W] says which pixels will not be seen; what they come back as does not matter.
+    """
     release = load(model_identity()[1], pick_device(device))
     with full_precision(release):
-        return pack(code_symbols(release, planes, rate_index), release.tables)
+        return pack(code_symbols(release, planes, rate_index, hidden), release.tables)
 
 
 def rough_cost(planes: Planes, rate_index: int, *, device: str | None = None) -> float:
@@ -51,10 +58,12 @@ def estimate_bits(planes: Planes, rate_index: int, *, device: str | None = None)
     return sum(ans.estimate_bits(*each, release.tables) for each in passes)
 
 
-def decode_planes(payload: bytes, header: Header, *, device: str | None = None) -> Planes:
+def decode_planes(
+    payload: bytes, header: Header, *, hidden: Hidden | None = None, device: str | None = None
+) -> Planes:
     """Planes [C,H,W] in 0..1 of a payload that the header's model coded.
 
-    C is 3 if the header's photometric is RGB, else 1.
+    C is 3 if the header's photometric is RGB, else 1. hidden [H,W] as when they were coded.
 
     Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
     is damaged.
@@ -62,7 +71,7 @@ def decode_planes(payload: bytes, header: Header, *, device: str | None = None) 
     release = load(header.fingerprint, pick_device(device))
     size, gray = (header.height, header.width), header.photometric != RGB
     with full_precision(release):
-        latent, modes = decode_symbols(release, payload, header.rate_index, size, gray)
+        latent, modes = decode_symbols(release, payload, header.rate_index, size, gray, hidden)
         return reconstruct(release, latent, modes, header.rate_index, size, gray)
 
 
@@ -92,7 +101,7 @@ def full_precision(release: Release) -> Iterator[None]:
     """
     try:
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
             torch.autocast(release.device.type, enabled=False),
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         ):
@@ -104,7 +113,12 @@ def full_precision(release: Release) -> Iterator[None]:
 
 
 def decode_symbols(
-    release: Release, payload: bytes, rate: int, size: tuple[int, int], gray: bool
+    release: Release,
+    payload: bytes,
+    rate: int,
+    size: tuple[int, int],
+    gray: bool,
+    hidden: Hidden | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
     unpacker = Unpacker(payload, release.tables)
@@ -116,7 +130,7 @@ def decode_symbols(
         symbols = unpacker.next(to_uint8(index))
         return torch.from_numpy(symbols).to(release.device).reshape(index.shape)
 
-    live, inside = live_channels(release, gray), sites_inside(release, *size)
+    live, inside = live_channels(release, gray), sites_coded(release, size, hidden)
     latent, modes = release.entropy.code(
         z_symbols,
         rate,

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .grid import UNIT, hyper_indices, live_channels, sites_inside, to_int16, to_uint8
+from .grid import UNIT, hyper_indices, live_channels, sites_coded, to_int16, to_uint8
 from .nets.entropy import (
     FRACTION,
     MODE_DEPTH,
@@ -48,9 +48,17 @@ NEIGHBOUR_BITS = 8.0
 Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def code_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> list[Pass]:
-    """The passes (symbols, table indices) of planes [C,H,W], in decoding order, z first."""
-    encoder = Encoder(release, planes, rate)
+def code_symbols(
+    release: Release,
+    planes: npt.NDArray[np.float32],
+    rate: int,
+    hidden: npt.NDArray[np.bool_] | None = None,
+) -> list[Pass]:
+    """The passes (symbols, table indices) of planes [C,H,W], in decoding order, z first.
+
+    hidden [H,W] as for `grid.sites_coded`.
+    """
+    encoder = Encoder(release, planes, rate, hidden)
     first = encoder.run(encoder.rough_costs(), encoder.level)
     return encoder.run(encoder.costs_after(first), encoder.best_level).passes
 
@@ -68,24 +76,33 @@ class Run:
 
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
+    latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
     # Of each coefficient of y, [C,h,w]:
     score: Tensor  # its table before the mode adds its part, in sixteenths
     mean: Tensor  # in sixteenths of a step
     predicted: Tensor  # what linear prediction gives of that in mode 0
+    symbols: Tensor
 
 
 class Encoder:
-    """Planes [C,H,W] in 0..1 at a rate index."""
+    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.sites_coded`."""
 
-    def __init__(self, release: Release, planes: npt.NDArray[np.float32], rate: int) -> None:
+    def __init__(
+        self,
+        release: Release,
+        planes: npt.NDArray[np.float32],
+        rate: int,
+        hidden: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         self.release, self.rate = release, rate
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
         rates = torch.tensor([rate], device=release.device)
         self.live = live_channels(release, planes.shape[0] == 1)
-        self.inside = sites_inside(release, *planes.shape[1:])
-        rotated = rotate_colour(padded.expand(3, -1, -1)[None])
-        self.coefficients = release.analysis(rotated, rates)
+        self.inside = sites_coded(release, planes.shape[1:], hidden)
+        self.gray = planes.shape[0] == 1
+        self.rotated = rotate_colour(padded.expand(3, -1, -1)[None])
+        self.coefficients = release.analysis(self.rotated, rates)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -165,8 +182,12 @@ class Encoder:
             best, least = torch.where(better, level, best), torch.where(better, cost, least)
         return best
 
-    def run(self, costs: Tensor, rounding: Rounding) -> Run:
-        """Code with the modes of least cost [1,K,h,w], their own bits included."""
+    def run(self, costs: Tensor, rounding: Rounding, aim: Tensor | None = None) -> Run:
+        """Code with the modes of least cost [1,K,h,w], their own bits included.
+
+        Symbols come as near as pays to `aim` [1,C,h,w], on the 255 scale; without one to what
+        analysis gives in these modes.
+        """
         release, entropy = self.release, self.release.entropy
         # A block outside of the image is never coded: its mode is 0.
         costs = costs.clone()
@@ -177,7 +198,7 @@ class Encoder:
         ]
         mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
-        asked: list[tuple[Tensor, Tensor, Tensor]] = []
+        asked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
         def choose_mode(half: int, index: Tensor) -> Tensor:
             nonlocal positions
@@ -186,7 +207,9 @@ class Encoder:
             modes = (bits + cost_cells[:, :, sites]).argmin(1)
             mode_cells[:, sites] = modes
             if half == 1:
-                y = release.blocks(self.coefficients, shuffle(mode_cells, 2)[:, 0])
+                y = aim
+                if y is None:
+                    y = release.blocks(self.coefficients, shuffle(mode_cells, 2)[:, 0])
                 y = y * self.live[:, None, None] / self.step[:, None, None]
                 positions = unshuffle(y, 2)
 
@@ -212,15 +235,17 @@ class Encoder:
             symbols = torch.zeros_like(position)
             symbols[coded] = (position[coded].sign() * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
             passes.append((to_int16(symbols), to_uint8(index)))
-            asked.append((scores(), mean, predicted))
+            asked.append((scores(), mean, predicted, symbols))
             return symbols
 
-        _, modes = entropy.code(self.z, self.rate, self.live, self.inside, choose_mode, choose)
+        latent, modes = entropy.code(
+            self.z, self.rate, self.live, self.inside, choose_mode, choose
+        )
         of_y = [
             shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
             for parts in zip(*asked, strict=True)
         ]
-        return Run(passes, modes, *of_y)
+        return Run(passes, modes, latent, *of_y)
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:

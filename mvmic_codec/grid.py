@@ -13,6 +13,8 @@ from .nets.release import Release
 from .nets.transforms import BLOCK
 
 UNIT = 64  # the hyper-latent's grid, in pixels
+# A block whose pixels are all hidden is coded if one this near to it is not, in pixels.
+SEEN_AROUND = 4
 
 
 def live_channels(release: Release, gray: bool) -> Tensor:
@@ -21,11 +23,37 @@ def live_channels(release: Release, gray: bool) -> Tensor:
     return ~chroma if gray else torch.ones_like(chroma)
 
 
-def sites_inside(release: Release, height: int, width: int) -> Tensor:
-    """[h,w] bool at 1/16 of the padded image: sites that hold at least one pixel."""
-    rows = torch.arange(math.ceil(height / UNIT) * UNIT // BLOCK, device=release.device)
-    columns = torch.arange(math.ceil(width / UNIT) * UNIT // BLOCK, device=release.device)
-    return (rows * BLOCK < height)[:, None] & (columns * BLOCK < width)[None]
+def sites_coded(
+    release: Release, size: tuple[int, ...], hidden: npt.NDArray[np.bool_] | None
+) -> Tensor:
+    """[h,w] bool at 1/16 of an image of `size` (H,W), padded: sites that something is coded of.
+
+    These are sites that hold at least one pixel. With hidden [H,W], pixels that are painted over,
+    one of these or of those around the site, up to SEEN_AROUND away, must be seen.
+    """
+    height, width = size
+    rows, columns = (math.ceil(side / UNIT) * UNIT for side in size)
+    seen = np.zeros((rows, columns), np.bool_)
+    seen[:height, :width] = True
+    sites = blocks_any(seen)
+    if hidden is not None:
+        seen[:height, :width] = ~hidden
+        around = np.pad(seen, SEEN_AROUND)
+        for axis in (0, 1):
+            parts = [
+                np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)
+            ]
+            around = np.logical_or.reduce(parts)
+        sites &= blocks_any(around[SEEN_AROUND:-SEEN_AROUND, SEEN_AROUND:-SEEN_AROUND])
+    return torch.from_numpy(sites).to(release.device)
+
+
+def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """[h,w]: which blocks of [16h,16w] hold a true one."""
+    height, width = pixels.shape
+    blocks = pixels.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    any: npt.NDArray[np.bool_] = blocks.any((1, 3))
+    return any
 
 
 def hyper_indices(release: Release, rate: int, sites: int) -> npt.NDArray[np.uint8]:

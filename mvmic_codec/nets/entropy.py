@@ -202,11 +202,13 @@ class LogisticBits(torch.autograd.Function):
         return None, norm * d_position, norm * d_scale
 
 
-def logistic_bits(symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:
-    """Bits of integer `symbol`; `position` is its unrounded twin (for the gradient)."""
-    if position.requires_grad:
-        noise = torch.rand_like(position) - 0.5
-        position = position + noise
+def logistic_bits(symbol: Tensor, position: Tensor, scale: Tensor, noise: bool) -> Tensor:
+    """Bits of integer `symbol`; `position` is its unrounded twin (for the gradient).
+
+    The gradient by position is taken with uniform noise in training.
+    """
+    if noise:
+        position = position + (torch.rand_like(position) - 0.5)
     bits: Tensor = LogisticBits.apply(symbol, position, scale)
     return bits
 
@@ -300,7 +302,8 @@ class EntropyModel(nn.Module):
         position = z / self.hyper_steps(rate)
         symbol = round_through(position)
         index = self.hyper_index(rate)[:, :, None, None].clamp(1, TABLES - 1)
-        bits = logistic_bits(symbol.detach(), position, table_scale(index).expand_as(position))
+        scale = table_scale(index).expand_as(position)
+        bits = logistic_bits(symbol.detach(), position, scale, self.training)
         return symbol, bits
 
     def first_features(self, z_symbol: Tensor, rate: Tensor) -> Tensor:
@@ -336,6 +339,21 @@ class EntropyModel(nn.Module):
             known = activation(self.mode_merge[half](merged, self.quantise))
         return shuffle(modes, 2)[:, 0], known, bits
 
+    @torch.no_grad()
+    def choose(
+        self, position: Tensor, table: Tensor, price: Tensor, live: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Symbols for positions in steps, and those of them that are coded: table 0 codes none.
+
+        A symbol is lowered when that saves more bits than it costs in distortion; price is what its
+        squared error in steps costs in bits, twice.
+        """
+        lift = step_to_zero_bits(table.clamp_min(0.5)) / price
+        size = position.abs()
+        symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
+        symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol) * (live > 0)
+        return symbol, torch.where(table < 0.5, torch.zeros_like(symbol), symbol)
+
     def forward(
         self,
         y: Tensor,
@@ -345,6 +363,7 @@ class EntropyModel(nn.Module):
         rate: Tensor,
         weight: Tensor,
         live: Tensor,
+        symbols: Tensor | None = None,
     ) -> Coded:
         """Code y given its modes [B,h,w], the features that know them and the symbols of z.
 
@@ -352,9 +371,13 @@ class EntropyModel(nn.Module):
 
         weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one;
         live [B,C] is 0 where a channel is not coded (chroma of gray images).
+
+        With `symbols` [B,C,h,w] these are coded, and gradients by them are what they do to the
+        latent and to the bits of others, not to their own.
         """
         batch, channels, height, width_y = y.shape
         cells = unshuffle(y, 2)
+        given = None if symbols is None else unshuffle(symbols, 2)
         step = self.steps(rate)
         live = live[:, :, None, None]
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
@@ -363,7 +386,6 @@ class EntropyModel(nn.Module):
         offset = self.spread_modes(self.round(self.base_mode * FRACTION), modes)
         aligned = self.spread_modes(self.aligned, modes)
         base = self.base(rate)
-        # A symbol is lowered when that saves more bits than it costs in distortion.
         price = 2.0 * weight[:, None, None, None] * step.detach() ** 2
 
         levels: list[Tensor] = []
@@ -397,20 +419,20 @@ class EntropyModel(nn.Module):
 
             coded = self.round(index)
             position = cells[:, sites] / step[:, mine] - mean / FRACTION
-            with torch.no_grad():
-                lift = step_to_zero_bits(coded.clamp_min(0.5)) / price[:, mine]
-                size = position.abs()
-                symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
-                symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol)
-                symbol = symbol * (live[:, mine] > 0)
-                kept = torch.where(coded < 0.5, torch.zeros_like(symbol), symbol)
-            bits = logistic_bits(symbol, position, table_scale(coded.clamp_min(0.5)))
+            if given is None:
+                symbol, kept = self.choose(position, coded, price[:, mine], live[:, mine])
+                through = position + (kept - position).detach()
+            else:
+                symbol = given[:, sites].detach()
+                kept = through = given[:, sites]
+                mean = mean.detach() if isinstance(mean, Tensor) else mean
+            scale = table_scale(coded.clamp_min(0.5))
+            bits = logistic_bits(symbol, position, scale, self.training)
             bits = bits * live[:, mine]
             if not self.training:
                 # Nothing is coded at table 0. In training its bits are charged all the same:
                 # else a table that has fallen to 0 would never rise again.
                 bits = bits * (coded >= 0.5)
-            through = position + (kept - position).detach()
             q = (through * FRACTION + mean) * live[:, mine]
             level = q * step[:, mine]
             if not far:
