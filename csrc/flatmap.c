@@ -33,14 +33,14 @@ FLATMAP_INLINE uint8_t *row_of(const Flatmap *work, size_t y)
     return work->cells + (y + FLATMAP_MARGIN) * stride_of(work) + FLATMAP_MARGIN;
 }
 
-/* The surroundings of a cell: six answers already given, then for decision 0 four more of them,
- * else whether the decision is asked of the four nearest, which is known on all sides. */
-FLATMAP_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int first)
+/* The surroundings of a cell: six answers already given, then four more of them where all pixels are
+ * asked, else whether the decision is asked of the four nearest, which is known on all sides. */
+FLATMAP_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int all)
 {
     unsigned near = (cell[-1] & 1u) | (cell[-stride] & 1u) << 1 | (cell[-stride - 1] & 1u) << 2 |
                     (cell[-stride + 1] & 1u) << 3 | (cell[-2] & 1u) << 4 |
                     (cell[-2 * stride] & 1u) << 5;
-    if (first)
+    if (all)
         return near | (cell[-stride + 2] & 1u) << 6 | (cell[-stride - 2] & 1u) << 7 |
                (cell[-2 * stride - 1] & 1u) << 8 | (cell[-2 * stride + 1] & 1u) << 9;
     return near | (cell[1] & 2u) << 5 | (cell[stride] & 2u) << 6 | (cell[-1] & 2u) << 7 |
@@ -64,12 +64,15 @@ FLATMAP_INLINE void learn(FlatmapContext *context, unsigned answer)
     context->seen += context->seen < FLATMAP_MEMORY;
 }
 
-/* All contexts new, and decision 0 asked of every pixel. */
+/* Decision 0 asked of every pixel that is open. */
 static void begin(Flatmap *work)
 {
     memset(work->cells, 0, stride_of(work) * (work->height + 2 * FLATMAP_MARGIN));
-    for (size_t y = 0; y < work->height; y++)
-        memset(row_of(work, y), CELL_ASKED, work->width);
+    for (size_t y = 0; y < work->height; y++) {
+        uint8_t *cells = row_of(work, y);
+        for (size_t x = 0; x < work->width; x++)
+            cells[x] = work->open == NULL || work->open[y * work->width + x] ? CELL_ASKED : 0;
+    }
 }
 
 static void forget(Flatmap *work)
@@ -91,14 +94,15 @@ static void carry_on(Flatmap *work, unsigned decision)
     }
 }
 
-size_t flatmap_decisions(const uint8_t *map, size_t pixels, unsigned colours)
+size_t flatmap_decisions(const Flatmap *work, const uint8_t *map)
 {
-    size_t count = pixels;
-    for (size_t i = 0; i < pixels; i++) {
-        unsigned colour = map[i];
-        if (colour > colours)
+    unsigned colours = work->colours;
+    size_t count = 0;
+    for (size_t i = 0; i < work->width * work->height; i++) {
+        unsigned colour = map[i], open = work->open == NULL || work->open[i];
+        if (colour > colours || (colour != 0 && !open))
             return SIZE_MAX;
-        count += colour < colours ? colour : colours - 1;
+        count += open + (colour < colours ? colour : colours - 1);
     }
     return count;
 }
@@ -108,6 +112,7 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
     ptrdiff_t stride = (ptrdiff_t)stride_of(work);
     begin(work);
     for (unsigned decision = 0; decision < work->colours; decision++) {
+        int all = decision == 0 && work->open == NULL;
         forget(work);
         for (size_t y = 0; y < work->height; y++) {
             uint8_t *cells = row_of(work, y);
@@ -116,8 +121,7 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
                 if (!(cells[x] & CELL_ASKED))
                     continue;
                 unsigned answer = decision == 0 ? colours[x] != 0 : colours[x] == decision;
-                FlatmapContext *context =
-                    &work->contexts[context_of(cells + x, stride, decision == 0)];
+                FlatmapContext *context = &work->contexts[context_of(cells + x, stride, all)];
                 *steps++ = probability_of(context) << 1 | answer;
                 learn(context, answer);
                 cells[x] |= (uint8_t)answer;
@@ -176,14 +180,14 @@ int flatmap_decode(Flatmap *work, const uint8_t *bytes, size_t count, uint8_t *m
     begin(work);
     memset(map, 0, work->width * work->height);
     for (unsigned decision = 0; decision < work->colours; decision++) {
+        int all = decision == 0 && work->open == NULL;
         forget(work);
         for (size_t y = 0; y < work->height; y++) {
             uint8_t *cells = row_of(work, y), *colours = map + y * work->width;
             for (size_t x = 0; x < work->width; x++) {
                 if (!(cells[x] & CELL_ASKED))
                     continue;
-                FlatmapContext *context =
-                    &work->contexts[context_of(cells + x, stride, decision == 0)];
+                FlatmapContext *context = &work->contexts[context_of(cells + x, stride, all)];
                 unsigned answer = answer_of(&lane, probability_of(context));
                 learn(context, answer);
                 cells[x] |= (uint8_t)answer;

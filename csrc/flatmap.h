@@ -5,7 +5,8 @@
  * `colours` for every pixel, 0 for a pixel that is not flat. Decision 0 asks of every pixel whether
  * it is flat, decision k of those still in question whether they have colour k; what is left after
  * decision colours - 1 has the last colour. A decision's probability is learned on the way, from
- * pixels with the same surroundings.
+ * pixels with the same surroundings. Where it is known that only some pixels can have a number,
+ * only these are asked.
  *
  * As in rans.h nothing allocates, a lane starts from state 0 and is read from its end, and foreign
  * words may give a wrong map but no access outside of what was given.
@@ -44,14 +45,15 @@ typedef struct {
 typedef struct {
     size_t width;
     size_t height;
-    unsigned colours; /* 1 to FLATMAP_COLOURS_MAX */
+    const uint8_t *open; /* 1 where a pixel is asked, else 0; NULL if all are */
+    unsigned colours;    /* 1 to FLATMAP_COLOURS_MAX */
     uint8_t *cells;
     FlatmapContext *contexts; /* [FLATMAP_CONTEXTS] */
 } Flatmap;
 
-/* Number of decisions that map takes; each of its numbers must be at most `colours`, or SIZE_MAX is
- * returned. */
-size_t flatmap_decisions(const uint8_t *map, size_t pixels, unsigned colours);
+/* Number of decisions that map takes. SIZE_MAX for a number above `colours`, or one that is not 0
+ * where nothing is asked. Looks at no more of work than sizes, open and colours. */
+size_t flatmap_decisions(const Flatmap *work, const uint8_t *map);
 
 /* Takes the decisions of a checked map in order: writes for each the 16-bit probability of a yes
  * times 2, plus the answer, to steps, which has room for flatmap_decisions(). */

@@ -2,8 +2,9 @@
 
 The black around an endoscope's picture, the circle of a CT scan and burned-in text cost a transform
 most of its bits at their hard edges, and a map of them next to nothing. A file may therefore hold
-one FLAT chunk: a few colours, and a map that says which pixels have them. formats/flat.md has the
-bytes; `flat_search` finds such areas.
+one FLAT chunk: a few colours, and a map that says which pixels have them. Along an edge pixels may be
+blends of a colour and what the networks make of the image there. formats/flat.md has the bytes;
+`flat_search` finds such areas.
 """
 
 from __future__ import annotations
@@ -19,8 +20,17 @@ from mvmic_codec import flatmap
 from mvmic_codec.container import RGB, Header
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
+# A blend of k is k quarters of the colour.
+BLENDS = 3
+# In which a pixel's flat colour is looked for: (rows down, columns right).
+NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+
 _COUNT = struct.Struct("<B")
+# In the same byte: the payload has blends.
+_WITH_BLENDS = 0x80
 _CRC = struct.Struct("<I")
+_WORDS = struct.Struct("<I")
+_WORD_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -30,10 +40,30 @@ class Flat:
     colours  int32 [K, C], K = 1 to flatmap.COLOURS_MAX, sample values; C = 3 for photometric RGB,
              else 1
     map      uint8 [H, W]: 0 where a pixel is not flat, else 1 plus the row of its colour
+    blends   uint8 [H, W]: quarters of the colour beside it that a pixel is blended with, 0 to BLENDS;
+             0 where the pixel is flat or none beside it is. None in files of 0.5.0, which had none
     """
 
     colours: npt.NDArray[np.int32]
     map: npt.NDArray[np.uint8]
+    blends: npt.NDArray[np.uint8] | None
+
+    @property
+    def hidden(self) -> npt.NDArray[np.bool_] | None:
+        """Of which pixels [H, W] the image data need say nothing; None if they do all the same."""
+        return None if self.blends is None else self.map > 0
+
+
+def beside(map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The map's number of the first flat neighbour of each pixel that is not flat, else 0."""
+    padded = np.pad(map, 1)
+    height, width = map.shape
+    numbers = np.zeros_like(map)
+    for down, right in NEIGHBOURS:
+        there = padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        np.copyto(numbers, there, where=numbers == 0)
+    numbers[map > 0] = 0
+    return numbers
 
 
 def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
@@ -44,9 +74,14 @@ def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
     colours = flat.colours.astype(_sample_type(bits, signed))
     if (colours != flat.colours).any():
         raise InputError(f"a flat colour does not fit the image's {bits} bits")
-    start = _COUNT.pack(len(flat.colours)) + colours.tobytes()
+    flags = 0 if flat.blends is None else _WITH_BLENDS
+    start = _COUNT.pack(len(flat.colours) | flags) + colours.tobytes()
     lane = flatmap.encode(flat.map, len(flat.colours))
-    return b"".join((start, _CRC.pack(_crc_of(start, flat.map)), lane))
+    parts = [start, _CRC.pack(_crc_of(start, flat)), lane]
+    if flat.blends is not None:
+        parts.insert(2, _WORDS.pack(len(lane) // _WORD_BYTES))
+        parts.append(flatmap.encode(flat.blends, BLENDS, beside(flat.map) > 0))
+    return b"".join(parts)
 
 
 def from_payload(payload: bytes, header: Header) -> Flat:
@@ -57,13 +92,14 @@ def from_payload(payload: bytes, header: Header) -> Flat:
     """
     if len(payload) < _COUNT.size:
         raise TruncatedError("the chunk of flat colours is empty: the file was cut")
-    (count,) = _COUNT.unpack_from(payload)
+    (first,) = _COUNT.unpack_from(payload)
+    count, blended = first & ~_WITH_BLENDS, bool(first & _WITH_BLENDS)
     if not 1 <= count <= flatmap.COLOURS_MAX:
         raise FormatError(f"the file claims {count} flat colours; 1 to {flatmap.COLOURS_MAX} exist")
     kind = _sample_type(header.bits, header.signed)
     channels = 3 if header.photometric == RGB else 1
     crc_at = _COUNT.size + count * channels * kind.itemsize
-    start = crc_at + _CRC.size
+    start = crc_at + _CRC.size + (_WORDS.size if blended else 0)
     if len(payload) < start:
         raise TruncatedError("the chunk of flat colours ends before its map: the file was cut")
     colours = np.frombuffer(payload, kind, count * channels, _COUNT.size).astype(np.int32)
@@ -72,14 +108,23 @@ def from_payload(payload: bytes, header: Header) -> Flat:
             f"a flat colour lies outside of the image's range, {header.lo} to {header.hi}"
         )
     (crc,) = _CRC.unpack_from(payload, crc_at)
-    map = flatmap.decode(payload[start:], header.height, header.width, count)
-    if _crc_of(payload[:crc_at], map) != crc:
+    end = len(payload)
+    if blended:
+        (words,) = _WORDS.unpack_from(payload, crc_at + _CRC.size)
+        end = start + words * _WORD_BYTES
+        if end > len(payload):
+            raise TruncatedError("the map of flat colours ends before it should: the file was cut")
+    size = (header.height, header.width)
+    map = flatmap.decode(payload[start:end], *size, count)
+    blends = flatmap.decode(payload[end:], *size, BLENDS, beside(map) > 0) if blended else None
+    flat = Flat(colours.reshape(count, channels), map, blends)
+    if _crc_of(payload[:crc_at], flat) != crc:
         raise ChecksumError("the flat colours have another checksum: the file is damaged")
-    return Flat(colours.reshape(count, channels), map)
+    return flat
 
 
 def paint(planes: npt.NDArray[np.float32], flat: Flat, lo: int, hi: int) -> npt.NDArray[np.float32]:
-    """Planes [C, H, W] in 0 to 1 with the flat pixels at their colours.
+    """Planes [C, H, W] in 0 to 1 with the flat pixels at their colours, and others blended.
 
     lo and hi are the samples that 0.0 and 1.0 stand for; a colour is the exact sample again when
     the planes are rounded to samples.
@@ -88,12 +133,18 @@ def paint(planes: npt.NDArray[np.float32], flat: Flat, lo: int, hi: int) -> npt.
     table = np.vstack((np.zeros_like(flat.colours[:1]), flat.colours)) - np.int32(lo)
     values = (table / max(hi - lo, 1)).astype(np.float32).T
     painted: npt.NDArray[np.float32] = np.where(flat.map, values[:, flat.map], planes)
+    if flat.blends is not None:
+        at = np.nonzero(flat.blends)
+        share = flat.blends[at].astype(np.float32) / (BLENDS + 1)
+        colour = values[:, beside(flat.map)[at]]
+        painted[:, at[0], at[1]] += share * (colour - painted[:, at[0], at[1]])
     return painted
 
 
-def _crc_of(start: bytes, map: npt.NDArray[np.uint8]) -> int:
-    """Checksum of what stands before it, count and colours, and of the map."""
-    return zlib.crc32(np.ascontiguousarray(map).data, zlib.crc32(start))
+def _crc_of(start: bytes, flat: Flat) -> int:
+    """Checksum of what stands before it, count and colours, and of the maps."""
+    crc = zlib.crc32(np.ascontiguousarray(flat.map).data, zlib.crc32(start))
+    return crc if flat.blends is None else zlib.crc32(np.ascontiguousarray(flat.blends).data, crc)
 
 
 def _sample_type(bits: int, signed: bool) -> np.dtype[np.integer]:

@@ -47,7 +47,7 @@ static void close_work(Flatmap *work)
 /* The lane of a map as bytes, which the caller frees; its words to *count. */
 static uint8_t *encoded(Flatmap *work, const uint8_t *map, size_t *count)
 {
-    size_t decisions = flatmap_decisions(map, work->width * work->height, work->colours);
+    size_t decisions = flatmap_decisions(work, map);
     REQUIRE(decisions != SIZE_MAX);
     uint32_t *steps = allocate(decisions, sizeof *steps);
     uint32_t *words = allocate(decisions / 2 + 2, sizeof *words);
@@ -82,7 +82,7 @@ static void round_trip(Flatmap *work, const uint8_t *bytes, size_t size)
     uint8_t *map = allocate(pixels, 1), *back = allocate(pixels, 1);
     for (size_t i = 0; i < pixels; i++)
         map[i] = (uint8_t)(size == 0 ? 0 : bytes[i % size] % (FLATMAP_COLOURS_MAX + 1));
-    if (flatmap_decisions(map, pixels, work->colours) == SIZE_MAX) {
+    if (flatmap_decisions(work, map) == SIZE_MAX) {
         for (size_t i = 0; i < pixels; i++)
             map[i] = map[i] > work->colours ? 0 : map[i];
     }
