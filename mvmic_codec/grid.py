@@ -40,10 +40,8 @@ def sites_coded(
         seen[:height, :width] = ~hidden
         around = np.pad(seen, SEEN_AROUND)
         for axis in (0, 1):
-            parts = [
-                np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)
-            ]
-            around = np.logical_or.reduce(parts)
+            parts = [np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)]
+            around = np.stack(parts).any(0)
         sites &= blocks_any(around[SEEN_AROUND:-SEEN_AROUND, SEEN_AROUND:-SEEN_AROUND])
     return torch.from_numpy(sites).to(release.device)
 
