@@ -27,7 +27,7 @@ from .nets.transforms import restore_colour
 from .rate import lambda_of
 
 # Rounds of refinement by effort.
-ROUNDS = {1: 0, 2: 2, 3: 15}
+ROUNDS = {1: 0, 2: 2, 3: 12}
 # How far the aim goes towards what a gradient says: its second derivative is only guessed.
 STRIDE = 0.5
 # Rounds after which blocks choose their modes again.
