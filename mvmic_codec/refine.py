@@ -37,7 +37,6 @@ BITS_SHARE = 1.0
 
 
 @lru_cache(maxsize=1)
-@torch.inference_mode(False)
 def trainable(fingerprint: str, device: torch.device) -> EntropyModel:
     """The training form of a released entropy model, which has gradients."""
     _, path = find_identity(bytes.fromhex(fingerprint))
