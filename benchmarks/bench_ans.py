@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import load_file
 
 from mvmic_codec import ans, codec
-from mvmic_codec.encoder import code_symbols
+from mvmic_codec.codec import code_symbols
 from mvmic_codec.nets.identity import find_identity, model_identity
 from mvmic_codec.nets.release import load
 

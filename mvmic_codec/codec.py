@@ -13,30 +13,53 @@ from torch import Tensor
 
 from . import ans
 from .container import RGB, Header
-from .encoder import code_symbols, rough_cost_of
+from .encoder import Encoder, Pass, rough_cost_of
 from .errors import InputError
 from .grid import UNIT, hyper_indices, live_channels, sites_coded, to_uint8
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
 from .nets.transforms import restore_colour
+from .refine import ROUNDS, Refiner, refine
 from .symbols import Unpacker, pack
 
 Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
-Hidden = npt.NDArray[np.bool_]
 
 
 def encode_planes(
-    planes: Planes, rate_index: int, *, hidden: Hidden | None = None, device: str | None = None
+    planes: Planes,
+    rate_index: int,
+    *,
+    hidden: Hidden | None = None,
+    effort: int = 1,
+    device: str | None = None,
 ) -> bytes:
     """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model.
 
     hidden [H,W] says which pixels will not be seen; what they come back as does not matter.
+    effort is one of `refine.ROUNDS`.
     """
     release = load(model_identity()[1], pick_device(device))
     with full_precision(release):
-        return pack(code_symbols(release, planes, rate_index, hidden), release.tables)
+        passes = code_symbols(release, planes, rate_index, hidden, effort)
+        return pack(passes, release.tables)
+
+
+def code_symbols(
+    release: Release,
+    planes: Planes,
+    rate: int,
+    hidden: Hidden | None = None,
+    effort: int = 1,
+) -> list[Pass]:
+    """The passes (symbols, table indices) of `encode_planes`, in decoding order, z first."""
+    encoder = Encoder(release, planes, rate, hidden)
+    run = encoder.second_run()
+    if ROUNDS[effort]:
+        seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
+        run = refine(Refiner(encoder, seen), run, ROUNDS[effort])
+    return run.passes
 
 
 def rough_cost(planes: Planes, rate_index: int, *, device: str | None = None) -> float:
@@ -50,11 +73,13 @@ def rough_cost(planes: Planes, rate_index: int, *, device: str | None = None) ->
         return rough_cost_of(release, planes, rate_index)
 
 
-def estimate_bits(planes: Planes, rate_index: int, *, device: str | None = None) -> float:
+def estimate_bits(
+    planes: Planes, rate_index: int, *, effort: int = 1, device: str | None = None
+) -> float:
     """Ideal size in bits of what `encode_planes` codes, by the model's tables."""
     release = load(model_identity()[1], pick_device(device))
     with full_precision(release):
-        passes = code_symbols(release, planes, rate_index)
+        passes = code_symbols(release, planes, rate_index, effort=effort)
     return sum(ans.estimate_bits(*each, release.tables) for each in passes)
 
 
@@ -97,10 +122,14 @@ def pick_device(device: str | None) -> str:
 def full_precision(release: Release) -> Iterator[None]:
     """Networks in single precision, whatever the caller's autocast or TF32 says.
 
+    Tensors made here can take part in gradients, in the caller's inference mode too.
+
     Raises MemoryError where torch has a RuntimeError of its own for that.
     """
     try:
         with (
+            # Inside out: to leave inference mode turns gradients on.
+            torch.inference_mode(False),
             torch.no_grad(),
             torch.autocast(release.device.type, enabled=False),
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),

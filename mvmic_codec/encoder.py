@@ -48,21 +48,6 @@ NEIGHBOUR_BITS = 8.0
 Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def code_symbols(
-    release: Release,
-    planes: npt.NDArray[np.float32],
-    rate: int,
-    hidden: npt.NDArray[np.bool_] | None = None,
-) -> list[Pass]:
-    """The passes (symbols, table indices) of planes [C,H,W], in decoding order, z first.
-
-    hidden [H,W] as for `grid.sites_coded`.
-    """
-    encoder = Encoder(release, planes, rate, hidden)
-    first = encoder.run(encoder.rough_costs(), encoder.level)
-    return encoder.run(encoder.costs_after(first), encoder.best_level).passes
-
-
 def rough_cost_of(release: Release, planes: npt.NDArray[np.float32], rate: int) -> float:
     """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
     encoder = Encoder(release, planes, rate)
@@ -124,8 +109,16 @@ class Encoder:
         steps = self.step.float()[None, :, None, None]
         return self.release.blocks.costs(self.coefficients, steps, weight)
 
-    def costs_after(self, run: Run) -> Tensor:
+    def second_run(self) -> Run:
+        """What the encoder does unless more effort is asked for."""
+        first = self.run(self.rough_costs(), self.level)
+        return self.run(self.costs_after(first), self.best_level)
+
+    def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
         """The same by the bits of their symbols, were the networks' sums as they were in `run`.
+
+        aim [1,768,h,w] are the coefficients that symbols should come near to, those of analysis
+        if None.
 
         The first channel is left out: all modes share its coefficient, and nearly its bits. What
         the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
@@ -138,7 +131,7 @@ class Encoder:
         base = entropy.base_mode[:, luma].float() / FRACTION
         step, price = self.step[luma].float(), self.price[luma].float()
         modes = run.modes.flatten()
-        rows = rows_of(self.coefficients[:, :AREA])
+        rows = rows_of((self.coefficients if aim is None else aim)[:, :AREA])
         # Without what belongs to the mode of that run.
         score = rows_of(run.score[None, luma].float()) / FRACTION
         # A block outside of the image is not coded.
@@ -171,13 +164,18 @@ class Encoder:
         level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5)
         return level
 
-    def best_level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
-        """Of the nearest magnitude, the one below it and zero, what costs least."""
+    def best_level(
+        self, size: Tensor, table: Tensor, price: Tensor, share: float = BITS_SHARE
+    ) -> Tensor:
+        """Of the nearest magnitude, the one below it and zero, what costs least.
+
+        share: of a symbol's bits, what counts.
+        """
         nearest = torch.floor(size + 0.5)
         best, least = torch.zeros_like(size), torch.full_like(size, math.inf)
         for level in (nearest, (nearest - 1).clamp_min(0), torch.zeros_like(size)):
             bits = self.release.symbol_bits(table, level.long())
-            cost = BITS_SHARE * bits + price / 2 * (size - level).square()
+            cost = share * bits + price / 2 * (size - level).square()
             better = cost < least
             best, least = torch.where(better, level, best), torch.where(better, cost, least)
         return best
@@ -185,8 +183,7 @@ class Encoder:
     def run(self, costs: Tensor, rounding: Rounding, aim: Tensor | None = None) -> Run:
         """Code with the modes of least cost [1,K,h,w], their own bits included.
 
-        Symbols come as near as pays to `aim` [1,C,h,w], on the 255 scale; without one to what
-        analysis gives in these modes.
+        Symbols come as near as pays to `aim`, as for `costs_after`.
         """
         release, entropy = self.release, self.release.entropy
         # A block outside of the image is never coded: its mode is 0.
@@ -207,9 +204,8 @@ class Encoder:
             modes = (bits + cost_cells[:, :, sites]).argmin(1)
             mode_cells[:, sites] = modes
             if half == 1:
-                y = aim
-                if y is None:
-                    y = release.blocks(self.coefficients, shuffle(mode_cells, 2)[:, 0])
+                wanted = self.coefficients if aim is None else aim
+                y = release.blocks(wanted, shuffle(mode_cells, 2)[:, 0])
                 y = y * self.live[:, None, None] / self.step[:, None, None]
                 positions = unshuffle(y, 2)
 
@@ -238,9 +234,7 @@ class Encoder:
             asked.append((scores(), mean, predicted, symbols))
             return symbols
 
-        latent, modes = entropy.code(
-            self.z, self.rate, self.live, self.inside, choose_mode, choose
-        )
+        latent, modes = entropy.code(self.z, self.rate, self.live, self.inside, choose_mode, choose)
         of_y = [
             shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
             for parts in zip(*asked, strict=True)

@@ -40,9 +40,7 @@ def sites_coded(
         seen[:height, :width] = ~hidden
         around = np.pad(seen, SEEN_AROUND)
         for axis in (0, 1):
-            parts = [
-                np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)
-            ]
+            parts = [np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)]
             around = np.logical_or.reduce(parts)
         sites &= blocks_any(around[SEEN_AROUND:-SEEN_AROUND, SEEN_AROUND:-SEEN_AROUND])
     return torch.from_numpy(sites).to(release.device)
@@ -52,7 +50,7 @@ def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """[h,w]: which blocks of [16h,16w] hold a true one."""
     height, width = pixels.shape
     blocks = pixels.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    any: npt.NDArray[np.bool_] = blocks.any((1, 3))
+    any: npt.NDArray[np.bool_] = np.logical_or.reduce(blocks, (1, 3))
     return any
 
 

@@ -26,6 +26,7 @@ _OPTIONS = (
     "xmp",
     "dpi",
     "text",
+    "effort",
 )
 
 # Image.open passes no options on to a format, so the device for loading has to be kept here.

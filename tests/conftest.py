@@ -8,14 +8,15 @@ import pytest
 from mvmic_codec.container import Header
 from mvmic_codec.errors import ModelError
 
+EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
 FAKE_MODEL = ("fake", b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
-def _encode_planes(planes, rate_index, *, device=None):
+def _encode_planes(planes, rate_index, *, effort=1, device=None):
     assert planes.dtype == np.float32 and planes.ndim == 3
     assert planes.min() >= 0 and planes.max() <= 1
     levels = 2 ** (2 + 14 * rate_index / 63)
-    return zlib.compress(np.rint(planes * (levels - 1)).astype("<u2").tobytes())
+    return zlib.compress(np.rint(planes * (levels - 1)).astype("<u2").tobytes(), EFFORTS[effort])
 
 
 def _decode_planes(payload, header, *, device=None):

@@ -53,6 +53,13 @@ class _Record:
 @click.option("--bpp", type=float, help="Best quality within this many bits per pixel.")
 @click.option("--psnr", type=float, help="Smallest file with at least this many dB.")
 @click.option("--max-bytes", type=int, help="Best quality within this many bytes.")
+@click.option(
+    "--effort",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 3),
+    help="2 and 3 take about 4 and 20 times as long, for 1 to 2% fewer bits.",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
@@ -66,6 +73,7 @@ def command(
     bpp: float | None,
     psnr: float | None,
     max_bytes: int | None,
+    effort: int,
     force: bool,
     device: str | None,
     as_json: bool,
@@ -106,6 +114,7 @@ def command(
             bpp=bpp,
             psnr=psnr,
             max_bytes=max_bytes,
+            effort=effort,
             device=device,
         )
         seconds = time.perf_counter() - start

@@ -16,7 +16,7 @@ import click
 
 from mvmic_codec.cli import batch, files
 from mvmic_codec.errors import InputError, MvmError
-from mvmic_codec.evaluation.codec import PEERS
+from mvmic_codec.evaluation.codec import MVM, PEERS
 
 if TYPE_CHECKING:
     from mvmic_codec.evaluation.codec import Codec
@@ -63,6 +63,13 @@ def _names(
     help="Rate index for mvm; may be given several times.  [default: 0, 9, ... 63]",
 )
 @click.option(
+    "--effort",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 3),
+    help="Effort of mvm's encoder; 2 and 3 make rows of codec mvm-effort2 and mvm-effort3.",
+)
+@click.option(
     "--limit",
     "limits",
     multiple=True,
@@ -91,6 +98,7 @@ def command(
     names: tuple[str, ...],
     against: tuple[str, ...] | None,
     indices: tuple[int, ...],
+    effort: int,
     limits: tuple[str, ...],
     table: Path | None,
     resume: bool,
@@ -114,6 +122,7 @@ def command(
     if names and against is not None:
         raise click.UsageError("--against measures mvm and the codecs it names; leave out --codec")
     names = ("mvm", *against) if against is not None else names or ("mvm",)
+    names = tuple(MVM[effort] if name == "mvm" else name for name in names)
     indices = tuple(sorted(set(indices)))
     if resume and table is None:
         raise click.UsageError("--resume needs --csv")
@@ -162,9 +171,9 @@ def command(
         click.echo(json.dumps(objects, indent=1))
     elif not quiet:
         click.echo(_summary(measured), nl=False)
-        if against is not None and any(row.codec == "mvm" for row in measured):
+        if against is not None and any(row.codec == MVM[effort] for row in measured):
             try:
-                click.echo("\n" + comparison_table(measured, "mvm"), nl=False)
+                click.echo("\n" + comparison_table(measured, MVM[effort]), nl=False)
             except InputError as error:
                 raise batch.stop(error) from error
     if failures:
@@ -217,7 +226,7 @@ def _summary(rows: Sequence[Row]) -> str:
     for row in rows:
         groups[row.set, row.codec, row.setting.partition("/")[0]].append(row)
     lines = [
-        f"{'set':16} {'codec':9} {'setting':>7} {'images':>6} {'bpp':>8} {'PSNR':>7} {'luma':>7} "
+        f"{'set':16} {'codec':11} {'setting':>7} {'images':>6} {'bpp':>8} {'PSNR':>7} {'luma':>7} "
         "MS-SSIM"
     ]
     for (name, codec, setting), group in groups.items():
@@ -226,7 +235,7 @@ def _summary(rows: Sequence[Row]) -> str:
         luma = _mean([row.psnr_y for row in group], 3)
         ms_ssim = _mean([row.ms_ssim for row in group], 4)
         lines.append(
-            f"{name:16} {codec:9} {setting:>7} {len(group):6} {bpp:8.4f} {psnr:7.3f} {luma:>7} "
+            f"{name:16} {codec:11} {setting:>7} {len(group):6} {bpp:8.4f} {psnr:7.3f} {luma:>7} "
             f"{ms_ssim:>7}"
         )
     return "\n".join(lines) + "\n"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
+# This codec's names by the effort of its encoder: rows of two efforts are rows of two codecs.
+MVM = {1: "mvm", 2: "mvm-effort2", 3: "mvm-effort3"}
 # All but mvm itself. `peers.peer` says what each needs.
 PEERS = ("jpeg", "jpeg2000", "webp", "avif", "heic", "jxl", "bpg", "vvc")
 

@@ -15,7 +15,7 @@ from PIL import Image, features
 
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation import programs, require
-from mvmic_codec.evaluation.codec import PEERS, Codec, Setting
+from mvmic_codec.evaluation.codec import MVM, PEERS, Codec, Setting
 
 # Qualities and sizes of the classic codecs that span about 28 to 46 dB on scans and photographs.
 _JPEG_QUALITIES = (3, 8, 20, 45, 75, 90, 96)
@@ -31,8 +31,11 @@ FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif
 
 
 def codec(name: str, rate_indices: Sequence[int], device: str | None) -> Codec:
-    """Codec mvm at the given rate indices, or one of PEERS."""
-    return mvm(rate_indices, device) if name == "mvm" else peer(name)
+    """One of MVM at the given rate indices, or one of PEERS."""
+    for effort, ours in MVM.items():
+        if name == ours:
+            return mvm(rate_indices, device, effort)
+    return peer(name)
 
 
 def peer(name: str) -> Codec:
@@ -74,16 +77,19 @@ def _register_jxl() -> None:
     JpegXLImagePlugin.DECODE_THREADS = 0
 
 
-def mvm(rate_indices: Sequence[int], device: str | None = None) -> Codec:
+def mvm(rate_indices: Sequence[int], device: str | None = None, effort: int = 1) -> Codec:
     """This codec at the given rate indices."""
     from mvmic_codec import api
 
     def setting(index: int) -> Setting:
-        return Setting(str(index), lambda image: api.encode(image, rate_index=index, device=device))
+        return Setting(
+            str(index),
+            lambda image: api.encode(image, rate_index=index, effort=effort, device=device),
+        )
 
     settings = [setting(index) for index in rate_indices]
     return Codec(
-        "mvm",
+        MVM[effort],
         deep=True,
         curves=lambda gray: [settings],
         decode=lambda data: api.decode(data, device=device),

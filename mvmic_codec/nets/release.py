@@ -98,7 +98,9 @@ class Release:
         return out
 
 
+# Whatever mode the first caller is in, it must not stick to the weights.
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def load(print_of_model: bytes, device_name: str) -> Release:
     """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
     identity, path = find_identity(print_of_model)

@@ -161,12 +161,28 @@ def test_contradicting_options(options):
         {"max_bytes": -3},
         {"exif": "text"},
         {"text": {"a": 3}},
+        {"effort": 0},
+        {"effort": 4},
+        {"effort": True},
+        {"effort": "2"},
+        {"effort": 2.0},
+        {"effort": None},
     ],
 )
 def test_wrong_options_are_noticed_before_any_work(fake_codec, options):
     fake_codec.encode_planes = None
     with pytest.raises(InputError, match=next(iter(options)).replace("_", ".")):
         mvmic_codec.encode(NOISE, **options)
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"rate_index": 9}, {"bpp": 20}, {"psnr": 30}, {"max_bytes": 3000}]
+)
+def test_effort_reaches_the_codec(target):
+    """At a fixed quality and in every search."""
+    files = [mvmic_codec.encode(NOISE, effort=effort, **target) for effort in (1, 2, np.int64(3))]
+    assert files[0] == mvmic_codec.encode(NOISE, **target)
+    assert len(set(files)) == 3
 
 
 def test_info_of_decoded_image():

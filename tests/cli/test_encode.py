@@ -114,6 +114,9 @@ def test_targets(mvmic, gray, tmp_path):
         ("-q", "good"),
         ("--rate-index", "64"),
         ("-q", "3", "--bpp", "0.1"),
+        ("--effort", "0"),
+        ("--effort", "4"),
+        ("--effort", "much"),
         ("--no-such-option",),
     ],
 )
@@ -122,6 +125,18 @@ def test_wrong_usage_is_exit_code_2(mvmic, gray, arguments):
     result = mvmic("encode", *inputs, *arguments)
     assert result.exit_code == 2
     assert not gray.with_suffix(".mvm").exists()
+
+
+def test_effort(mvmic, gray, tmp_path):
+    files = []
+    for effort in (1, 2, 3):
+        target = tmp_path / f"{effort}.mvm"
+        assert mvmic("encode", gray, "--effort", effort, "-o", target).exit_code == 0
+        files.append(target.read_bytes())
+    assert mvmic("encode", gray).exit_code == 0
+    assert gray.with_suffix(".mvm").read_bytes() == files[0] and len(set(files)) == 3
+    text = mvmic("encode", "-h").stdout
+    assert "--effort" in text and "[default: 1; 1<=x<=3]" in text
 
 
 def test_two_sources_of_one_target_are_refused(mvmic, gray):

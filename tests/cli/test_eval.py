@@ -123,6 +123,25 @@ def test_against_measures_mvm_and_prints_bd_rates(mvmic, scans):
     assert {row["codec"] for row in rows} == {"mvm", "jpeg"}
 
 
+def test_efforts_are_codecs_of_their_own(mvmic, scans, tmp_path):
+    """No table mixes them unseen, and compare sets one against the other."""
+    table = tmp_path / "rows.csv"
+    arguments = ("eval", scans, "--limit", 1, "--csv", table)
+    assert mvmic(*arguments).exit_code == 0
+    resumed = mvmic(*arguments, "--resume", "--against", "jpeg", "--effort", 3)
+    assert resumed.exit_code == 0, resumed.output
+    rows = read_rows(table)
+    sizes = {
+        name: [row.bytes for row in rows if row.codec == name] for name in ("mvm", "mvm-effort3")
+    }
+    assert len(sizes["mvm"]) == len(sizes["mvm-effort3"]) == 8
+    assert sizes["mvm"] != sizes["mvm-effort3"]
+    assert "BD-rate of mvm-effort3 against each codec" in resumed.stdout
+    assert "| scans | mvm | " in resumed.stdout and "| scans | jpeg | " in resumed.stdout
+    compared = mvmic("compare", table, "--test", "mvm-effort3")
+    assert compared.exit_code == 0 and "| scans | mvm | " in compared.stdout
+
+
 def test_against_tells_of_rows_that_are_there_twice(mvmic, scans, tmp_path):
     table = tmp_path / "rows.csv"
     arguments = ("eval", scans, "--against", "jpeg", "--csv", table)
@@ -162,6 +181,7 @@ def test_a_bad_image_is_named_and_the_others_are_measured(mvmic, scans):
         ("--against", "jpeg,"),
         ("--against", "jpeg", "--codec", "mvm"),
         ("--jobs", "0"),
+        ("--effort", "4"),
     ],
 )
 def test_wrong_usage(mvmic, scans, arguments):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from mvmic_codec import api
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation import evaluate, images, peers
 from mvmic_codec.evaluation.codec import PEERS, Codec, Setting
@@ -117,6 +118,14 @@ def test_our_codec_is_measured_through_the_api(fake_codec):
     evaluate.warm_up(codec)
     small, large = (setting.encode(picture(False)) for setting in codec.curves(True)[0])
     assert len(small) < len(large) and codec.decode(large).mode == "L"
+
+
+def test_each_effort_has_its_name(fake_codec):
+    codecs = [peers.codec(name, [9], None) for name in ("mvm", "mvm-effort2", "mvm-effort3")]
+    files = [codec.curves(True)[0][0].encode(picture(False)) for codec in codecs]
+    assert [codec.name for codec in codecs] == ["mvm", "mvm-effort2", "mvm-effort3"]
+    assert files == [api.encode(picture(False), rate_index=9, effort=n) for n in (1, 2, 3)]
+    assert len(set(files)) == 3
 
 
 def test_load_finds_gray_and_depth(tmp_path):

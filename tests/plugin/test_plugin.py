@@ -344,7 +344,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
     encode, decode = fake_codec.encode_planes, fake_codec.decode_planes
 
-    def encode_planes(planes, index, *, device):
+    def encode_planes(planes, index, *, effort, device):
         seen.append(device)
         return encode(planes, index)
 
@@ -363,3 +363,10 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
         mvmic_codec.register_mvm_opener()
     saved()
     assert seen == ["cpu", "cuda:1", "cuda:1", None]
+
+
+def test_effort_reaches_the_codec():
+    files = [saved(effort=effort) for effort in (1, 2, 3)]
+    assert files[0] == saved() and len(set(files)) == 3
+    with pytest.raises(InputError, match="effort must be 1, 2 or 3, got 4"):
+        saved(effort=4)

@@ -1,0 +1,125 @@
+"""Refinement of an encoder's symbols by what they do: the price of more effort.
+
+An encoder aims at the coefficients that analysis gives, as if a symbol changed the picture by its
+own coefficient alone and the file by its own bits alone. It does more: the synthesis network turns
+it into other coefficients, too, and the context networks predict its neighbours from it. Here the
+gradient of all that, at the symbols chosen so far, moves the aim of every coefficient; symbols are
+chosen again by the true integer model; and so on, a given number of times. What has cost least,
+in true bits and in the error of the pixels that will be seen, is kept. Decoders see no difference.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache, partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from . import ans
+from .encoder import Encoder, Run
+from .nets.entropy import MODES, EntropyModel
+from .nets.identity import find_identity
+from .nets.release import model_of
+from .nets.transforms import restore_colour
+from .rate import lambda_of
+
+# Rounds of refinement by effort.
+ROUNDS = {1: 0, 2: 2, 3: 12}
+# How far the aim goes towards what a gradient says: its second derivative is only guessed.
+STRIDE = 0.5
+# Rounds after which blocks choose their modes again.
+MODES_EVERY = 3
+# Of a symbol's bits, what counts in choosing it: what it tells its neighbours is in its aim.
+BITS_SHARE = 1.0
+
+
+@lru_cache(maxsize=1)
+def trainable(fingerprint: str, device: torch.device) -> EntropyModel:
+    """The training form of a released entropy model, which has gradients."""
+    _, path = find_identity(bytes.fromhex(fingerprint))
+    with torch.random.fork_rng(devices=[]):
+        model = model_of(path)
+    return model.entropy.to(device).eval().requires_grad_(False)
+
+
+class Refiner:
+    """Says what a run costs, and which way its symbols should move.
+
+    seen [H,W] says which pixels of the encoder's image will be seen.
+    """
+
+    def __init__(self, encoder: Encoder, seen: npt.NDArray[np.bool_]) -> None:
+        self.encoder, self.release = encoder, encoder.release
+        device = self.release.device
+        self.planes = restore_colour(encoder.rotated)
+        height, width = seen.shape
+        self.seen = torch.zeros(self.planes.shape[2:], device=device)
+        self.seen[:height, :width] = torch.from_numpy(seen).to(self.seen)
+        # Bits for a unit of squared error: of a gray image's samples all three channels count.
+        self.weight = lambda_of(encoder.rate) / 3.0
+        self.rates = torch.tensor([encoder.rate], device=device)
+        self.entropy = trainable(self.release.identity.fingerprint, device)
+
+    def error(self, latent: Tensor, modes: Tensor) -> Tensor:
+        """Squared error over the three samples of all pixels seen, on the 255 scale."""
+        blocks, synthesis = self.release.blocks, self.release.synthesis
+        out = synthesis(blocks.inverse(latent, modes), modes, self.rates)
+        if self.encoder.gray:
+            out = torch.cat((out[:, :1], torch.zeros_like(out[:, 1:])), 1)
+        shown = restore_colour(out).clamp(0, 1)
+        return ((shown - self.planes) * 255).square().mul(self.seen).sum()
+
+    def cost(self, run: Run) -> float:
+        """Bits, and error at its price in bits."""
+        bits = sum(ans.estimate_bits(*each, self.release.tables) for each in run.passes)
+        return bits + self.weight * float(self.error(run.latent, run.modes))
+
+    def pull(self, run: Run, aim: Tensor) -> Tensor:
+        """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out.
+
+        aim [1,768,h,w] are the coefficients that the symbols were chosen for.
+        """
+        encoder, entropy = self.encoder, self.entropy
+        z = encoder.z.float()
+        features = entropy.first_features(z, self.rates)
+        _, features, _ = entropy.code_modes(features, only(run.modes), self.rates)
+        y = self.release.blocks(aim, run.modes)
+        weight = torch.tensor([self.weight], device=y.device)
+        with torch.enable_grad():
+            symbols = run.symbols[None].float().requires_grad_()
+            live = encoder.live[None].float()
+            coded = entropy(y, run.modes, features, z, self.rates, weight, live, symbols)
+            bits = (coded.bits * encoder.inside).sum()
+            (by_symbol,) = torch.autograd.grad(bits, symbols)
+            latent = run.latent.detach().requires_grad_()
+            (by_latent,) = torch.autograd.grad(self.error(latent, run.modes), latent)
+        pull: Tensor = by_symbol / encoder.step.float()[:, None, None] + self.weight * by_latent
+        return pull
+
+
+def only(modes: Tensor) -> Tensor:
+    """Costs [B,K,h,w] that leave blocks no choice but their modes [B,h,w]."""
+    costs = torch.full((len(modes), MODES, *modes.shape[1:]), math.inf, device=modes.device)
+    return costs.scatter_(1, modes[:, None], 0.0)
+
+
+def refine(refiner: Refiner, run: Run, rounds: int) -> Run:
+    """The run of least cost out of `run` and those that follow from it in some rounds."""
+    encoder, blocks = refiner.encoder, refiner.release.blocks
+    rounding = partial(encoder.best_level, share=BITS_SHARE)
+    aim = encoder.coefficients
+    best, least = run, refiner.cost(run)
+    for done in range(1, rounds + 1):
+        # Where cost would be least, if each coefficient's error were its own pixels' alone.
+        wanted = run.latent - refiner.pull(run, aim) / (2 * refiner.weight)
+        aim = torch.lerp(aim, blocks.inverse(wanted, run.modes), STRIDE)
+        again = done % MODES_EVERY == 0
+        costs = encoder.costs_after(run, aim) if again else only(run.modes)
+        run = encoder.run(costs, rounding, aim)
+        cost = refiner.cost(run)
+        if cost < least:
+            best, least = run, cost
+    return best
