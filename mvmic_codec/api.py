@@ -6,12 +6,9 @@ numpy and torch are imported when pixels are asked for, not before.
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from numbers import Integral
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -69,6 +66,7 @@ def encode(
     """
     from mvmic_codec import samples as sampling
     from mvmic_codec.codec import encode_planes
+    from mvmic_codec.flat_choice import candidates_of
     from mvmic_codec.nets.identity import model_identity
 
     index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
@@ -80,11 +78,10 @@ def encode(
     # Equal channels cost no more than one of them.
     planes = samples.planes if photometric == container.RGB else samples.planes[:1]
     model, fingerprint = model_identity()
-    candidate = _flat_candidate(planes, samples)
-
-    if candidate is not None and psnr is not None and candidate.psnr < psnr:
+    candidates = candidates_of(planes, samples)
+    if candidates is not None and psnr is not None and candidates.psnr() < psnr:
         # However well the rest were coded.
-        candidate = None
+        candidates = None
 
     def plain_at(index: int) -> bytes:
         header = _header(samples, photometric, index, model, fingerprint)
@@ -92,11 +89,14 @@ def encode(
         return container.write(header, [payload], chunks)
 
     def file_at(index: int) -> bytes:
-        if candidate is None or not candidate.pays(index, device):
+        choice = None if candidates is None else candidates.at(index, device)
+        if choice is None:
             return plain_at(index)
         header = _header(samples, photometric, index, model, fingerprint)
-        payload = encode_planes(candidate.rest, index, effort=effort, device=device)
-        return container.write(header, [payload], chunks, candidate.payload)
+        payload = encode_planes(
+            choice.rest, index, hidden=choice.hidden, effort=effort, device=device
+        )
+        return container.write(header, [payload], chunks, choice.payload)
 
     def psnr_of(file: bytes) -> float:
         return sampling.psnr(samples, _decode_planes(container.read(file), device))
@@ -191,79 +191,16 @@ def _checked_effort(effort: object) -> int:
     return int(effort)
 
 
-@dataclass(frozen=True)
-class _FlatCandidate:
-    """Flat areas that an image could be coded with.
-
-    payload  of the FLAT chunk
-    planes   [C,H,W] of the image
-    hidden   [H,W], where it is flat
-    error    squared error of the flat pixels, mean over channels, on the scale of 255
-    """
-
-    payload: bytes
-    planes: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
-    error: float
-
-    @property
-    def psnr(self) -> float:
-        """What it would be in dB if all other pixels were exact."""
-        mean = self.error / self.hidden.size
-        return 10 * math.log10(255**2 / mean) if mean else math.inf
-
-    @cached_property
-    def rest(self) -> NDArray[np.float32]:
-        """The planes with flat pixels filled smoothly, to be coded in place of the image's own."""
-        from mvmic_codec import flat_fill
-
-        return flat_fill.fill(self.planes, self.hidden)
-
-    def pays(self, index: int, device: str | None) -> bool:
-        """Whether coding these at a rate index costs less than coding the planes as they are."""
-        from mvmic_codec.codec import rough_cost
-
-        own = 8 * (len(self.payload) + container.CHUNK_OVERHEAD)
-        with_them = own + rate.lambda_of(index) * self.error
-        # The rest costs something, too: what costs more already needs no look at it.
-        without = rough_cost(self.planes, index, device=device)
-        return with_them < without and (
-            with_them + rough_cost(self.rest, index, device=device) < without
-        )
-
-
-def _flat_candidate(planes: NDArray[np.float32], samples: Samples) -> _FlatCandidate | None:
-    """The flat areas of the planes [C,H,W] that are coded of an image, if there are any."""
-    import numpy as np
-
-    from mvmic_codec import flat, flat_search
-
-    # Where all samples are one value anyway, no map is needed.
-    found = None if samples.lo == samples.hi else flat_search.find(planes)
-    if found is None:
-        return None
-    map, colours = found
-    values = np.rint(samples.lo + colours * (samples.hi - samples.lo))
-    values = values.clip(samples.lo, samples.hi).astype(np.int32)
-    areas = flat.Flat(values, map)
-    hidden = map > 0
-    painted = flat.paint(planes, areas, samples.lo, samples.hi)[:, hidden]
-    error = np.square(painted - planes[:, hidden]).sum(dtype=np.float64)
-    payload = flat.to_payload(areas, samples.bits, samples.signed)
-    return _FlatCandidate(payload, planes, hidden, 255.0**2 * float(error) / len(planes))
-
-
 def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
     """The planes of a file, flat areas painted over what networks made of them."""
     from mvmic_codec import flat
     from mvmic_codec.codec import decode_planes
 
-    header = whole.header
-    # First what tells at once that it is not all there: a map of any size may take no bytes.
-    planes = decode_planes(whole.payloads[0], header, device=device)
+    header, payload = whole.header, whole.payloads[0]
     if whole.flat is None:
-        return planes
+        return decode_planes(payload, header, device=device)
     areas = flat.from_payload(whole.flat, header)
+    planes = decode_planes(payload, header, hidden=areas.hidden, device=device)
     return flat.paint(planes, areas, header.lo, header.hi)
 
 

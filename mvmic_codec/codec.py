@@ -62,7 +62,9 @@ def code_symbols(
     return run.passes
 
 
-def rough_cost(planes: Planes, rate_index: int, *, device: str | None = None) -> float:
+def rough_cost(
+    planes: Planes, rate_index: int, *, hidden: Hidden | None = None, device: str | None = None
+) -> float:
     """What planes as for `encode_planes` cost, in bits and in squared error at its price in bits.
 
     By the rule of thumb that block transforms are compared by, without the means of blocks: good
@@ -70,7 +72,7 @@ def rough_cost(planes: Planes, rate_index: int, *, device: str | None = None) ->
     """
     release = load(model_identity()[1], pick_device(device))
     with full_precision(release):
-        return rough_cost_of(release, planes, rate_index)
+        return rough_cost_of(release, planes, rate_index, hidden)
 
 
 def estimate_bits(

@@ -48,9 +48,14 @@ NEIGHBOUR_BITS = 8.0
 Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def rough_cost_of(release: Release, planes: npt.NDArray[np.float32], rate: int) -> float:
+def rough_cost_of(
+    release: Release,
+    planes: npt.NDArray[np.float32],
+    rate: int,
+    hidden: npt.NDArray[np.bool_] | None = None,
+) -> float:
     """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
-    encoder = Encoder(release, planes, rate)
+    encoder = Encoder(release, planes, rate, hidden)
     least = encoder.rough_costs().amin(1)
     return float(least[:, encoder.inside].sum())
 

@@ -2,8 +2,8 @@
 
 The black around an endoscope's picture, the circle of a CT scan and burned-in text cost a transform
 most of its bits at their hard edges, and a map of them next to nothing. A file may therefore hold
-one FLAT chunk: a few colours, and a map that says which pixels have them. Along an edge pixels may be
-blends of a colour and what the networks make of the image there. formats/flat.md has the bytes;
+one FLAT chunk: a few colours, and a map that says which pixels have them. Along an edge pixels may
+be blends of a colour and what the networks make of the image. formats/flat.md has the bytes;
 `flat_search` finds such areas.
 """
 
@@ -40,7 +40,7 @@ class Flat:
     colours  int32 [K, C], K = 1 to flatmap.COLOURS_MAX, sample values; C = 3 for photometric RGB,
              else 1
     map      uint8 [H, W]: 0 where a pixel is not flat, else 1 plus the row of its colour
-    blends   uint8 [H, W]: quarters of the colour beside it that a pixel is blended with, 0 to BLENDS;
+    blends   uint8 [H, W]: quarters of the colour beside it that a pixel is blended with, to BLENDS;
              0 where the pixel is flat or none beside it is. None in files of 0.5.0, which had none
     """
 

@@ -10,7 +10,7 @@ def encode(
 ) -> bytes:
     """The lane of a map [H, W]: 0 where a pixel is not flat, else the number of its colour.
 
-    `colours` is 1 to COLOURS_MAX. Where `open` [H, W] is False the map is known to be 0. The lane is
+    `colours` is 1 to COLOURS_MAX. Where `open` [H, W] is False the map is known to be 0. A lane is
     whole little-endian 32-bit words and may be empty.
 
     Raises InputError for another type, shape or number of colours, and for a number above it or

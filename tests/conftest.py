@@ -12,14 +12,14 @@ EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
 FAKE_MODEL = ("fake", b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
-def _encode_planes(planes, rate_index, *, effort=1, device=None):
+def _encode_planes(planes, rate_index, *, hidden=None, effort=1, device=None):
     assert planes.dtype == np.float32 and planes.ndim == 3
     assert planes.min() >= 0 and planes.max() <= 1
     levels = 2 ** (2 + 14 * rate_index / 63)
     return zlib.compress(np.rint(planes * (levels - 1)).astype("<u2").tobytes(), EFFORTS[effort])
 
 
-def _decode_planes(payload, header, *, device=None):
+def _decode_planes(payload, header, *, hidden=None, device=None):
     if header.fingerprint != FAKE_MODEL[1]:
         raise ModelError(f"model {header.model} ({header.fingerprint.hex()}) is not installed")
     levels = 2 ** (2 + 14 * header.rate_index / 63)
@@ -28,7 +28,7 @@ def _decode_planes(payload, header, *, device=None):
     return planes.reshape(3 if header.photometric == 2 else 1, header.height, header.width)
 
 
-def _rough_cost(planes, rate_index, *, device=None):
+def _rough_cost(planes, rate_index, *, hidden=None, device=None):
     return 8 * len(_encode_planes(planes, rate_index))
 
 

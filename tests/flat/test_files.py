@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import container
-from mvmic_codec.api import _flat_candidate, _FlatCandidate
+from mvmic_codec import container, flat
 from mvmic_codec.cli import main
 from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.metrics import psnr
+from mvmic_codec.flat_choice import Candidates, candidates_of
 from mvmic_codec.samples import from_array
 
 RNG = np.random.default_rng(4)
@@ -89,17 +89,26 @@ def test_left_out_where_it_does_not_pay(monkeypatch):
     radius = np.hypot(ROW - 64, COLUMN - 75) + 4 * RNG.standard_normal(ROW.shape)
     inside = np.clip((60 - radius) / 6, 0, 1)
     image = (16 + inside * (tissue(0) - 16)).astype(np.uint8)
-    asked = []
+    chosen = []
 
-    def pays(self, *arguments):
-        asked.append(real(self, *arguments))
-        return asked[-1]
+    def at(self, *arguments):
+        chosen.append(real(self, *arguments))
+        return chosen[-1]
 
-    real = _FlatCandidate.pays
-    monkeypatch.setattr(_FlatCandidate, "pays", pays)
+    real = Candidates.at
+    monkeypatch.setattr(Candidates, "at", at)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
-    assert asked == [False]
+    assert chosen == [None]
     assert flat_of(data) is None
+
+
+def always(monkeypatch):
+    """Flat areas always seem to pay."""
+
+    def cost(planes, index, *, hidden=None, device=None):
+        return float("inf") if hidden is None else 0.0
+
+    monkeypatch.setattr("mvmic_codec.flat_choice.rough_cost", cost)
 
 
 def test_asking_for_a_psnr_counts_the_flat_pixels():
@@ -122,7 +131,7 @@ def test_asking_for_a_size_counts_the_map():
 def test_a_size_that_only_a_plain_file_has(monkeypatch):
     """At the lowest rates a map may take more bytes than it saves, though it pays in quality."""
     image = np.where(DISC, 46 + RNG.integers(-3, 4, DISC.shape), 16).astype(np.uint8)
-    monkeypatch.setattr(_FlatCandidate, "pays", lambda self, index, device: True)
+    always(monkeypatch)
     plain = without_flat(image, monkeypatch, rate_index=0, device="cpu")
     assert len(plain) < len(mvmic_codec.encode(image, rate_index=0, device="cpu"))
     assert mvmic_codec.encode(image, max_bytes=len(plain), device="cpu") == plain
@@ -132,17 +141,10 @@ def test_a_size_that_only_a_plain_file_has(monkeypatch):
 
 def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
     """They keep their error at every rate: a target above it is not to be bought by the rest."""
-    monkeypatch.setattr(_FlatCandidate, "pays", lambda self, index, device: True)
-    monkeypatch.setattr(_FlatCandidate, "psnr", 39.0)
+    always(monkeypatch)
+    monkeypatch.setattr(Candidates, "psnr", lambda self: 39.0)
     assert flat_of(mvmic_codec.encode(GRAY, psnr=38, device="cpu")) is not None
     assert flat_of(mvmic_codec.encode(GRAY, psnr=40, device="cpu")) is None
-
-
-def test_what_psnr_flat_pixels_allow():
-    planes = np.full((1, 2, 2), 0.5, np.float32)
-    hidden = np.array([[True, False], [False, False]])
-    assert _FlatCandidate(b"", planes, hidden, 4.0).psnr == pytest.approx(48.13, abs=0.01)
-    assert _FlatCandidate(b"", planes, hidden, 0.0).psnr == float("inf")
 
 
 def test_many_white_pixels_stay_white():
@@ -152,9 +154,8 @@ def test_many_white_pixels_stay_white():
     white = square[:, None] & square
     image[white] = 255
     samples = from_array(image)
-    candidate = _flat_candidate(samples.planes, samples)
-    count = candidate.payload[0]
-    assert candidate.payload[1 : 1 + 3 * count] == bytes([255] * 3 + [16, 17, 18])
+    candidates = candidates_of(samples.planes, samples)
+    np.testing.assert_array_equal(candidates.values, [[255] * 3, [16, 17, 18]])
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int8])
@@ -169,3 +170,42 @@ def test_all_of_it_flat():
     image = np.full((100, 130), 77, np.uint8)
     data = mvmic_codec.encode(image, rate_index=63, device="cpu")
     assert (np.asarray(mvmic_codec.decode(data, device="cpu")) == 77).all()
+
+
+def test_soft_edges_are_blends(monkeypatch):
+    """An edge of one row of pixels between margin and tissue, as resampling leaves it."""
+    cover = np.clip(60.5 - np.hypot(ROW - 64, COLUMN - 75), 0, 1)
+    image = np.rint(7 + cover * (tissue(0) - 7)).astype(np.uint8)
+    data = mvmic_codec.encode(image, rate_index=INDEX, device="cpu")
+    areas = flat.from_payload(flat_of(data), mvmic_codec.read_header(data))
+    assert set(np.unique(areas.blends)) == {0, 1, 2, 3}
+    monkeypatch.setattr(
+        Candidates, "blended", lambda self, map: (np.zeros_like(map), self.planes.copy())
+    )
+    hard = mvmic_codec.encode(image, rate_index=INDEX, device="cpu")
+    assert len(data) < 0.95 * len(hard)
+    errors = [
+        np.square(np.asarray(mvmic_codec.decode(file, device="cpu")).astype(float) - image).mean()
+        for file in (data, hard)
+    ]
+    assert errors[0] < 1.05 * errors[1]
+
+
+def test_files_of_the_first_form_are_painted_and_coded_whole():
+    """What 0.5.0 wrote: without blends, and with symbols for what is hidden."""
+    data = mvmic_codec.encode(GRAY, rate_index=INDEX, device="cpu")
+    whole = container.read(data)
+    areas = flat.from_payload(whole.flat, whole.header)
+    from mvmic_codec.codec import encode_planes
+
+    planes = from_array(GRAY).planes
+    old = flat.Flat(areas.colours, areas.map, None)
+    file = container.write(
+        whole.header,
+        [encode_planes(planes, INDEX, device="cpu")],
+        {},
+        flat.to_payload(old, 8, False),
+    )
+    decoded = np.asarray(mvmic_codec.decode(file, device="cpu"))
+    assert (decoded[areas.map > 0] == 7).all()
+    assert psnr(GRAY, decoded) > 35

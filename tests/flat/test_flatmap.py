@@ -33,13 +33,17 @@ def maps(draw):
     return map.astype(np.uint8), colours
 
 
-@given(maps())
+@given(maps(), st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_round_trip(case):
+def test_round_trip(case, partly):
     map, colours = case
-    lane = flatmap.encode(map, colours)
+    open = None
+    if partly:
+        open = np.random.default_rng(int(map.sum())).random(map.shape) < 0.4
+        map = map * open
+    lane = flatmap.encode(map, colours, open)
     assert len(lane) % 4 == 0
-    decoded = flatmap.decode(lane, *map.shape, colours)
+    decoded = flatmap.decode(lane, *map.shape, colours, open)
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, map)
 
@@ -68,6 +72,31 @@ def test_an_edge_costs_little():
     """A disc's edge of about 960 pixels, at less than two bits for each."""
     map = disc(512, 512).astype(np.uint8)
     assert len(flatmap.encode(map, 1)) < 960 * 2 / 8
+
+
+def test_what_is_not_open_costs_nothing():
+    """Random numbers on a tenth of the pixels, at two bits each and little more."""
+    rng = np.random.default_rng(5)
+    open = rng.random((200, 200)) < 0.1
+    map = (rng.integers(0, 4, open.shape) * open).astype(np.uint8)
+    lane = flatmap.encode(map, 3, open)
+    assert len(lane) < 1.35 * 2 * np.count_nonzero(open) / 8
+    assert len(flatmap.encode(map, 3)) > 1.5 * len(lane)
+    assert flatmap.encode(np.zeros_like(map), 3, np.zeros_like(open)) == b""
+
+
+def test_a_number_where_nothing_is_open():
+    map = np.array([[0, 1], [0, 0]], np.uint8)
+    with pytest.raises(InputError, match="nothing is open"):
+        flatmap.encode(map, 1, map == 0)
+
+
+@pytest.mark.parametrize("open", [np.ones((2, 2), np.uint8), np.ones((2, 3), np.bool_)])
+def test_open_of_another_kind(open):
+    with pytest.raises(InputError, match="bool"):
+        flatmap.encode(np.zeros((2, 2), np.uint8), 1, open)
+    with pytest.raises(InputError, match="bool"):
+        flatmap.decode(b"", 2, 2, 1, open)
 
 
 def test_not_contiguous():
@@ -106,11 +135,12 @@ def test_garbage_gives_a_map_or_an_error():
     for _ in range(2000):
         rows, columns, colours = (int(rng.integers(1, top)) for top in (20, 20, 9))
         lane = rng.bytes(4 * int(rng.integers(0, 12)))
+        open = rng.random((rows, columns)) < 0.5 if rng.random() < 0.5 else None
         try:
-            map = flatmap.decode(lane, rows, columns, colours)
+            map = flatmap.decode(lane, rows, columns, colours, open)
         except FormatError:
             continue
         assert map.shape == (rows, columns)
         assert map.max() <= colours
         # What is accepted is what an encoder writes.
-        assert flatmap.encode(map, colours) == lane
+        assert flatmap.encode(map, colours, open) == lane

@@ -1,7 +1,7 @@
 /*
  * fuzz_flatmap.c: a libFuzzer target over csrc/flatmap.c.
  *
- * An input is a width, a height and a number of colours, and then either the bytes of a lane
+ * An input is a width, a height, a number of colours and which pixels are open, and then either the bytes of a lane
  * (decoded as they are; what is accepted must be what an encoder writes) or those of a map (coded and
  * decoded). Nothing is promised to C that flatmap.pyx does not check. Every buffer is an allocation
  * of its own and of the exact size that flatmap.h asks for, so that AddressSanitizer sees the first
@@ -34,12 +34,24 @@ static void open_work(Flatmap *work, size_t width, size_t height, unsigned colou
     work->width = width;
     work->height = height;
     work->colours = colours;
+    work->open = NULL;
     work->cells = allocate((width + 2 * FLATMAP_MARGIN) * (height + 2 * FLATMAP_MARGIN), 1);
     work->contexts = allocate(FLATMAP_CONTEXTS, sizeof *work->contexts);
 }
 
+/* Opens the pixels that the bits of a pattern say, again and again. */
+static void open_pixels(Flatmap *work, unsigned pattern)
+{
+    size_t pixels = work->width * work->height;
+    uint8_t *open = allocate(pixels, 1);
+    for (size_t i = 0; i < pixels; i++)
+        open[i] = pattern >> i % 8 & 1;
+    work->open = open;
+}
+
 static void close_work(Flatmap *work)
 {
+    free((void *)work->open);
     free(work->cells);
     free(work->contexts);
 }
@@ -84,7 +96,7 @@ static void round_trip(Flatmap *work, const uint8_t *bytes, size_t size)
         map[i] = (uint8_t)(size == 0 ? 0 : bytes[i % size] % (FLATMAP_COLOURS_MAX + 1));
     if (flatmap_decisions(work, map) == SIZE_MAX) {
         for (size_t i = 0; i < pixels; i++)
-            map[i] = map[i] > work->colours ? 0 : map[i];
+            map[i] = map[i] > work->colours || (work->open && !work->open[i]) ? 0 : map[i];
     }
     uint8_t *lane = encoded(work, map, &count);
     REQUIRE(flatmap_decode(work, lane, count, back) == 0);
@@ -99,12 +111,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Flatmap work;
     if (size < 3)
         return 0;
+    unsigned kind = data[2];
     open_work(&work, 1u + data[0] % SIDE_MAX, 1u + data[1] % SIDE_MAX,
-              1u + (data[2] & 7u) % FLATMAP_COLOURS_MAX);
-    if (data[2] & 0x80)
-        hostile(&work, data + 3, size - 3);
+              1u + (kind & 7u) % FLATMAP_COLOURS_MAX);
+    data += 3;
+    size -= 3;
+    if (kind & 0x40 && size > 0) {
+        open_pixels(&work, *data++);
+        size--;
+    }
+    if (kind & 0x80)
+        hostile(&work, data, size);
     else
-        round_trip(&work, data + 3, size - 3);
+        round_trip(&work, data, size);
     close_work(&work);
     return 0;
 }

@@ -166,7 +166,7 @@ def file_seeds() -> dict[str, bytes]:
     for name, each in flat_areas.items():
         seeds[f"flat-{name}"] = container.write(header, whole.payloads, {}, each)
     sound = flat.to_payload(
-        flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8)), 8, False
+        flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8), None), 8, False
     )
     seeds["flat-sound"] = container.write(header, whole.payloads, {}, sound)
     seeds["flat-huge"] = container.write(kinds["huge"], whole.payloads, {}, sound)

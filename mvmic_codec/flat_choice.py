@@ -1,0 +1,135 @@
+"""Choosing the flat areas that an image is coded with at a rate, if any.
+
+`flat_search` finds areas that are flat to the eye. Along their edges lies a row of pixels that are
+neither the one nor the other, and a transform would spend more on these than on what is within. At
+low rates they are taken for flat where that costs less than coding them would; or they become
+blends, so that what is left of them to code goes on as their surroundings do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mvmic_codec import container, flat, flat_fill, flat_search
+from mvmic_codec.codec import rough_cost
+from mvmic_codec.rate import RATES, lambda_of
+from mvmic_codec.samples import Samples
+
+Planes = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# A pixel this near to a flat area becomes flat if its error then costs no more than so many bits.
+GROWTH = 2
+GROWTH_BITS = 3.0
+# Where areas have grown, other pixels of their edges are blends from this index on: below, a map of
+# blends costs more than it saves.
+BLENDS_FROM = 14
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Flat areas to code an image with.
+
+    payload  of the FLAT chunk
+    rest     planes [C, H, W] to be coded in place of the image's
+    hidden   [H, W], which of their pixels are painted over
+    """
+
+    payload: bytes
+    rest: Planes
+    hidden: Mask
+
+
+class Candidates:
+    """The flat areas that planes [C, H, W] of an image of these samples could be coded with.
+
+    map [H, W] and colours [K, C] in 0 to 1 are those that `flat_search.find` found.
+    """
+
+    def __init__(
+        self,
+        planes: Planes,
+        samples: Samples,
+        map: npt.NDArray[np.uint8],
+        colours: npt.NDArray[np.float64],
+    ) -> None:
+        self.planes, self.samples, self.map = planes, samples, map
+        span = samples.hi - samples.lo
+        values = np.rint(samples.lo + colours * span).clip(samples.lo, samples.hi)
+        self.values = values.astype(np.int32)
+        self.colours = ((values - samples.lo) / span).astype(np.float32)
+
+    def at(self, index: int, device: str | None) -> Choice | None:
+        """What costs least at a rate index; None if that is the image as it is."""
+        best, least = None, rough_cost(self.planes, index, device=device)
+        for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
+            map = self.grown(index, steps)
+            hidden = map > 0
+            cost = lambda_of(index) * self.error(map)
+            # The rest costs something, too: what costs more already needs no look at it.
+            if cost >= least:
+                continue
+            blends, rest = self.blended(map) if blended else (np.zeros_like(map), self.planes)
+            areas = flat.Flat(self.values, map, blends)
+            payload = flat.to_payload(areas, self.samples.bits, self.samples.signed)
+            rest = flat_fill.fill(rest, hidden)
+            cost += 8 * (len(payload) + container.CHUNK_OVERHEAD)
+            cost += rough_cost(rest, index, hidden=hidden, device=device)
+            if cost < least:
+                best, least = Choice(payload, rest, hidden), cost
+        return best
+
+    def psnr(self) -> float:
+        """What the best quality would be in dB if all that is not flat were exact."""
+        mean = self.error(self.grown(RATES - 1, GROWTH)) / self.map.size
+        return 10 * math.log10(255**2 / mean) if mean else math.inf
+
+    def error(self, map: npt.NDArray[np.uint8]) -> float:
+        """Squared error of flat pixels, mean over channels, on the scale of 255."""
+        at = np.nonzero(map)
+        painted = self.colours[map[at] - 1].T
+        total = np.square(painted - self.planes[:, at[0], at[1]]).sum(dtype=np.float64)
+        return 255.0**2 * float(total) / len(self.planes)
+
+    def grown(self, index: int, steps: int) -> npt.NDArray[np.uint8]:
+        """The map with what near it is as well taken for flat at a rate index."""
+        map = self.map.copy()
+        limit = GROWTH_BITS / lambda_of(index) / 255.0**2 * len(self.planes)
+        for _ in range(steps):
+            at = np.nonzero(flat.beside(map))
+            pixels = self.planes[:, at[0], at[1]]
+            errors = np.square(pixels[None] - self.colours[:, :, None]).sum(1)
+            map[at] = np.where(errors.min(0) < limit, errors.argmin(0) + 1, 0)
+        return map
+
+    def blended(self, map: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Planes]:
+        """Blends for a map, and planes that give the image's pixels back when they are blended.
+
+        Each pixel takes the blend of its neighbour's colour with what goes on smoothly from beyond
+        the edge that comes nearest to it.
+        """
+        numbers = flat.beside(map)
+        at = np.nonzero(numbers)
+        beyond = flat_fill.fill(self.planes, (map > 0) | (numbers > 0))[:, at[0], at[1]]
+        pixels = self.planes[:, at[0], at[1]]
+        colour = self.colours[numbers[at] - 1].T
+        shares = np.arange(flat.BLENDS + 1, dtype=np.float32) / (flat.BLENDS + 1)
+        mixed = beyond + shares[:, None, None] * (colour - beyond)
+        best = np.square(pixels - mixed).sum(1).argmin(0)
+        blends = np.zeros_like(map)
+        blends[at] = best
+        share = shares[best]
+        rest = self.planes.copy()
+        rest[:, at[0], at[1]] = ((pixels - share * colour) / (1 - share)).clip(0, 1)
+        return blends, rest
+
+
+def candidates_of(planes: Planes, samples: Samples) -> Candidates | None:
+    """The flat areas of planes [C, H, W] to be coded of an image, if it has any."""
+    # Where all samples are one value anyway, no map is needed.
+    found = None if samples.lo == samples.hi else flat_search.find(planes)
+    return None if found is None else Candidates(planes, samples, *found)

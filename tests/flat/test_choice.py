@@ -1,0 +1,65 @@
+"""Which flat areas an image is coded with: growth, blends, and what they cost."""
+
+import numpy as np
+import pytest
+
+from mvmic_codec import flat
+from mvmic_codec.flat_choice import GROWTH, Candidates
+from mvmic_codec.samples import from_array
+
+
+def candidates(image, map, *values):
+    samples = from_array(image)
+    colours = np.array(values, np.float64).reshape(len(values), -1) / 255
+    return Candidates(samples.planes, samples, map, colours)
+
+
+def test_what_is_nearly_flat_is_taken_in_while_errors_are_cheap():
+    image = np.array([[0, 9, 40, 90, 200]] * 3, np.uint8)
+    map = np.array([[1, 0, 0, 0, 0]] * 3, np.uint8)
+    some = candidates(image, map, 0)
+    sizes = [int((some.grown(index, GROWTH) > 0).sum()) for index in (0, 30, 63)]
+    assert sizes == [9, 6, 3]
+    np.testing.assert_array_equal(some.grown(0, 0), map)
+
+
+def test_the_nearest_colour_is_taken():
+    image = np.array([[0, 240, 255]], np.uint8)
+    map = np.array([[1, 0, 2]], np.uint8)
+    np.testing.assert_array_equal(candidates(image, map, 0, 255).grown(0, 1), [[1, 2, 2]])
+
+
+def test_blends_give_the_image_back():
+    """Whatever share is chosen: only what would have to be darker than black is cut."""
+    rng = np.random.default_rng(2)
+    image = rng.integers(60, 200, (20, 30, 3)).astype(np.uint8)
+    map = np.zeros((20, 30), np.uint8)
+    map[:, :9], map[5:9, 12:20] = 1, 2
+    some = candidates(image, map, (100, 110, 120), (130, 140, 90))
+    blends, rest = some.blended(map)
+    assert (blends[flat.beside(map) == 0] == 0).all() and blends.any()
+    painted = flat.paint(rest, flat.Flat(some.values, map, blends), 0, 255)
+    cut = ((rest <= 0) | (rest >= 1)).any(0)
+    keep = (map == 0) & ~cut
+    assert keep.sum() > 0.9 * (map == 0).sum()
+    np.testing.assert_allclose(painted[:, keep], some.planes[:, keep], atol=1e-5)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_an_edge_that_is_a_blend_is_found(quarters):
+    """Margin, one column of blends, and a picture that goes on as it does."""
+    image = np.full((16, 24), 200.0)
+    image[:, :8] = 16
+    image[:, 8] = 200 - quarters / 4 * (200 - 16)
+    map = np.zeros(image.shape, np.uint8)
+    map[:, :8] = 1
+    blends, rest = candidates(image.astype(np.uint8), map, 16).blended(map)
+    assert (blends[:, 8] == quarters).all()
+    np.testing.assert_allclose(rest[0, :, 8] * 255, 200, atol=1)
+
+
+def test_errors_of_flat_pixels_bound_the_psnr():
+    image = np.array([[0, 200], [200, 200]], np.uint8)
+    map = np.array([[1, 0], [0, 0]], np.uint8)
+    assert candidates(image, map, 2).psnr() == pytest.approx(48.13, abs=0.01)
+    assert candidates(image, map, 0).psnr() == float("inf")
