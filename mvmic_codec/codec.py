@@ -67,7 +67,7 @@ def rough_cost(
 ) -> float:
     """What planes as for `encode_planes` cost, in bits and in squared error at its price in bits.
 
-    By the rule of thumb that block transforms are compared by, without the means of blocks: good
+    By the rule of thumb that block transforms are compared by, and a little for each block: good
     enough to compare two versions of an image, and much faster than coding them.
     """
     release = load(model_identity()[1], pick_device(device))

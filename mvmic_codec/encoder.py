@@ -41,6 +41,8 @@ DEADZONE_MAX = 0.6
 # Of a symbol's bits, what counts in choosing it: it also tells its neighbours something.
 BITS_SHARE = 0.9
 
+# What the rule of thumb leaves out of a block: its mean, and the smoothness of what is smooth.
+SITE_BITS = 2.0
 # What a block in any mode but 0 costs its neighbours, which can then predict less from it.
 NEIGHBOUR_BITS = 8.0
 
@@ -56,7 +58,7 @@ def rough_cost_of(
 ) -> float:
     """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
     encoder = Encoder(release, planes, rate, hidden)
-    least = encoder.rough_costs().amin(1)
+    least = encoder.rough_costs().amin(1) + SITE_BITS
     return float(least[:, encoder.inside].sum())
 
 
