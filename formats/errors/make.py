@@ -2,7 +2,8 @@
 
     python formats/errors/make.py
 
-They are made of formats/golden/gray.mvm, or flat-areas.mvm, one fault each; errors.json names the
+They are made of formats/golden/gray.mvm, flat-areas.mvm or flat-blends.mvm, one fault each;
+errors.json names the
 error of mvm-1.md.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOUND = (HERE.parent / "golden" / "gray.mvm").read_bytes()
 FLAT_SOUND = (HERE.parent / "golden" / "flat-areas.mvm").read_bytes()
+BLENDS_SOUND = (HERE.parent / "golden" / "flat-blends.mvm").read_bytes()
 HEAD = SOUND[8 : 8 + 54]
 DATA = SOUND[62:]
 
@@ -40,16 +42,21 @@ def data(at: int, value: bytes) -> bytes:
     return SOUND[:62] + chunk(b"DATA", bytes(payload))
 
 
-def flat(payload: bytes, between: bytes = b"") -> bytes:
-    """The file with flat areas, with another payload for them."""
-    return FLAT_SOUND[:62] + chunk(b"FLAT", payload) + between + FLAT_SOUND[flat_end() :]
+def flat(payload: bytes, between: bytes = b"", sound: bytes = FLAT_SOUND) -> bytes:
+    """A file with flat areas, with another payload for them."""
+    return sound[:62] + chunk(b"FLAT", payload) + between + sound[flat_end(sound) :]
 
 
-def flat_end() -> int:
-    """Where FLAT ends in the file that has it right after HEAD."""
-    assert FLAT_SOUND[66:70] == b"FLAT"
-    end: int = 62 + 12 + struct.unpack_from("<I", FLAT_SOUND, 62)[0]
+def flat_end(sound: bytes) -> int:
+    """Where FLAT ends in a file that has it right after HEAD."""
+    assert sound[66:70] == b"FLAT"
+    end: int = 62 + 12 + struct.unpack_from("<I", sound, 62)[0]
     return end
+
+
+def blends(payload: bytes) -> bytes:
+    """The file with flat areas of form 2, with another payload for them."""
+    return flat(payload, sound=BLENDS_SOUND)
 
 
 def flipped(at: int) -> bytes:
@@ -64,9 +71,16 @@ def files() -> dict[str, tuple[str, bytes]]:
     payload = DATA[8:-4]
     two_lanes = b"\x02" + struct.pack("<I", 1 << 30) + payload[1:]
     text = chunk(b"teXT", b"key\0value")
-    areas = FLAT_SOUND[70 : flat_end() - 4]
+    areas = FLAT_SOUND[70 : flat_end(FLAT_SOUND) - 4]
     # One byte for the count, one for each colour, four for the checksum.
     lane_at = 1 + areas[0] + 4
+    blended = BLENDS_SOUND[70 : flat_end(BLENDS_SOUND) - 4]
+    words_at = 1 + (blended[0] & 0x7F) + 4
+    (words,) = struct.unpack_from("<I", blended, words_at)
+
+    def with_words(count: int) -> bytes:
+        return blended[:words_at] + struct.pack("<I", count) + blended[words_at + 4 :]
+
     return {
         "empty": ("TruncatedError", b""),
         "within-magic": ("TruncatedError", SOUND[:5]),
@@ -120,6 +134,20 @@ def files() -> dict[str, tuple[str, bytes]]:
             flat(areas[: lane_at - 1] + bytes([areas[lane_at - 1] ^ 1]) + areas[lane_at:]),
         ),
         "flat-twice": ("FormatError", flat(areas, between=chunk(b"FLAT", areas))),
+        "blends-no-colours": ("FormatError", blends(b"\x80" + blended[1:])),
+        "blends-nine-colours": ("FormatError", blends(b"\x89" + blended[1:])),
+        "blends-form-1": ("FormatError", blends(bytes([blended[0] & 0x7F]) + blended[1:])),
+        "blends-no-words": ("FormatError", blends(blended[: words_at + 3])),
+        "blends-fewer-words": ("FormatError", blends(with_words(words - 1))),
+        "blends-more-words": ("FormatError", blends(with_words(words + 1))),
+        "blends-words-beyond-end": ("FormatError", blends(with_words(2**32 - 1))),
+        "blends-not-words": ("FormatError", blends(blended + b"\0")),
+        "blends-ends-in-zero": ("FormatError", blends(blended + b"\0" * 4)),
+        "blends-too-short": ("FormatError", blends(blended[:-4])),
+        "blends-checksum": (
+            "ChecksumError",
+            blends(blended[: words_at - 1] + bytes([blended[words_at - 1] ^ 1]) + blended[words_at:]),
+        ),
         "another-rate": ("FormatError", head(1, b"\x1c")),
         "another-width": ("FormatError", head(8, struct.pack("<I", 154))),
     }

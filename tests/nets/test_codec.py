@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_model import SMALL, picture, small_model
 
-from mvmic_codec import ans, codec
+from mvmic_codec import ans, codec, grid
 from mvmic_codec.container import Header
 from mvmic_codec.encoder import Encoder
 from mvmic_codec.errors import ChecksumError, InputError, ModelError, MvmError
@@ -296,3 +296,56 @@ def test_the_fingerprint_covers_shape_and_every_array(weights_path):
 def test_a_device_that_is_not_there(weights, device):
     with pytest.raises(InputError, match=device):
         codec.encode_planes(picture(10, 10, 1), 31, device=device)
+
+
+def brute_sites(size, hidden):
+    """formats/flat.md, pixel by pixel."""
+    height, width = size
+    sites = np.zeros((-(-height // 64) * 4, -(-width // 64) * 4), np.bool_)
+    for y, x in itertools.product(range(sites.shape[0]), range(sites.shape[1])):
+        own = hidden[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
+        around = hidden[max(16 * y - 4, 0) : 16 * y + 20, max(16 * x - 4, 0) : 16 * x + 20]
+        sites[y, x] = own.size > 0 and not around.all()
+    return sites
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (130, 70), (97, 200)])
+def test_sites_that_are_coded(released, size):
+    rng = np.random.default_rng(1)
+    for trial in range(40):
+        hidden = np.ones(size, np.bool_)
+        for _ in range(trial % 4):
+            row, column = (int(rng.integers(side)) for side in size)
+            hidden[row : row + int(rng.integers(1, 9)), column : column + 1] = False
+        coded = grid.sites_coded(released, size, hidden).numpy()
+        np.testing.assert_array_equal(coded, brute_sites(size, hidden))
+    nothing = np.zeros(size, np.bool_)
+    expected = brute_sites(size, nothing)
+    for hidden in (None, nothing):
+        np.testing.assert_array_equal(grid.sites_coded(released, size, hidden), expected)
+
+
+@pytest.mark.parametrize("effort", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hidden_sites_are_not_coded(weights, released, channels, effort):
+    planes = picture(150, 200, channels, edge=0.4)
+    hidden = np.zeros((150, 200), np.bool_)
+    hidden[20:110, 30:140] = True
+    options = {"effort": effort, "device": "cpu"}
+    payload = codec.encode_planes(planes, 31, hidden=hidden, **options)
+    assert len(payload) < len(codec.encode_planes(planes, 31, **options))
+    latent, modes = codec.decode_symbols(
+        released, payload, 31, planes.shape[1:], channels == 1, hidden
+    )
+    coded = grid.sites_coded(released, planes.shape[1:], hidden)
+    assert (modes[0][~coded] == 0).all()
+    assert torch.equal(coded, coded & grid.sites_coded(released, planes.shape[1:], None))
+    decoded = codec.decode_planes(payload, header_of(planes, 31), hidden=hidden, device="cpu")
+    seen = np.square(decoded - planes)[:, ~hidden].mean()
+    plain = codec.decode_planes(
+        codec.encode_planes(planes, 31, **options), header_of(planes, 31), device="cpu"
+    )
+    assert seen < 1.3 * np.square(plain - planes)[:, ~hidden].mean()
+    # Decoders must know the same.
+    with pytest.raises(MvmError):
+        codec.decode_planes(payload, header_of(planes, 31), device="cpu")
