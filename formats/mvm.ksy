@@ -6,8 +6,8 @@ meta:
   endian: le
 doc: |
   The container of mvm-1.md. What a DATA chunk holds is described in ans.md; symbols need a model's
-  tables and are out of reach of this description, as is the map of flat.md, which is a stream
-  of answers. Checksums are not checked here: crc is CRC-32 of type and payload. Nor is the order
+  tables and are out of reach of this description, as are the map and the blends of flat.md, which
+  are streams of answers. Checksums are not checked here: crc is CRC-32 of type and payload. Nor is the order
   of chunks, and how often each may stand.
 seq:
   - id: magic
@@ -140,13 +140,13 @@ types:
         repeat: eos
         doc: key, value, key, value ...; an empty last value is not seen here
   flat:
-    doc: flat areas, as in flat.md
+    doc: flat areas, as in flat.md, of form 1 or 2
     seq:
-      - id: count
+      - id: first
         type: u1
         valid:
-          min: 1
-          max: 8
+          any-of: [1, 2, 3, 4, 5, 6, 7, 8, 129, 130, 131, 132, 133, 134, 135, 136]
+        doc: count, and 128 more in form 2
       - id: colours
         type: colour
         repeat: expr
@@ -154,13 +154,36 @@ types:
         doc: of number 1 to count in the map
       - id: flat_crc
         type: u4
-        doc: CRC-32 of count, colours and the map, one byte for each pixel; not checked here
+        doc: |
+          CRC-32 of first, colours and the map, one byte for each pixel, and in form 2 the blends
+          likewise; not checked here
+      - id: words
+        type: u4
+        if: form == 2
       - id: lane
+        type: u4
+        repeat: expr
+        repeat-expr: lane_words
+        valid:
+          min: '_index == lane_words - 1 ? 1 : 0'
+        doc: the map, in words of which the last is not 0; there may be none
+      - id: blends
         type: u4
         repeat: eos
         valid:
           min: '_io.eof ? 1 : 0'
-        doc: whole words, of which the last is not 0; there may be none
+        doc: likewise, to the end of the payload; none in form 1
+    instances:
+      form:
+        value: 'first > 128 ? 2 : 1'
+      count:
+        value: first % 128
+        doc: of colours
+      lane_words:
+        value: 'form == 2 ? words : ((_io.size - _io.pos + 3) / 4)'
+        doc: |
+          in form 1 the rest of the payload, rounded up, so that a rest that is not whole words is
+          an error; an instance, because it counts from where the lane begins
   colour:
     seq:
       - id: samples

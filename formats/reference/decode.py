@@ -9,12 +9,13 @@ not have.
 
     python formats/reference/decode.py scan.mvm --model weights.safetensors -o out.npy
 
-Three things that surprise:
+Four things that surprise:
 
 - Everything before `synthesis` is 64-bit integers, and exact. One wrong integer spoils the symbols
   that come after it; `Payload.close` is where that comes out.
 - Means count for what they are, not for what they code: a site outside of the image has no symbol,
   but its mean is its latent, and its neighbours see it.
+- The flat areas come before the image data: those of form 2 say which sites are not coded.
 - A mode belongs to a site, but a pass takes each channel at a site of its own: hence the `sites` in
   `code_parts`.
 """
@@ -58,7 +59,7 @@ class FormatError(MvmError):
 
 
 class TruncatedError(FormatError):
-    """The file ends before its last DATA chunk does, or its flat areas before their lane."""
+    """The file ends before its last DATA chunk does, or its flat areas do before they should."""
 
 
 class ChecksumError(FormatError):
@@ -206,14 +207,20 @@ def check_metadata(kind: str, payload: bytes) -> None:
         raise FormatError(f"{kind} does not hold what it should")
 
 
-def to_samples(head: Head, planes: Reals) -> NDArray[Any]:
-    """Samples of `planes` (1 or 3, height, width), which are 0 to 1.
+def to_levels(head: Head, planes: Reals) -> Reals:
+    """Samples less `lo`, not rounded yet, of `planes` (1 or 3, height, width); of their shape."""
+    p = np.clip(planes, 0, 1)
+    levels: Reals = p * (head.hi - head.lo)
+    return levels
+
+
+def to_samples(head: Head, levels: Reals) -> NDArray[Any]:
+    """Samples of `levels` (1 or 3, height, width), rounded.
 
     (height, width), or (height, width, 3) with 3 channels; uint8 up to 8 bits, else uint16; int16
     if signed.
     """
-    p = np.clip(planes, 0, 1)
-    s: Ints = head.lo + np.rint(p * (head.hi - head.lo)).astype(np.int64)
+    s: Ints = head.lo + np.rint(levels).astype(np.int64)
     if head.photometric == RGB_EQUAL:
         s = np.repeat(s, 3, axis=0)
     s = s[0] if head.channels == 1 else np.moveaxis(s, 0, 2)
@@ -592,19 +599,29 @@ class Latent:
 
 
 def decode_latent(
-    arrays: Arrays, shape: dict[str, int], rate: int, size: Size, colour: bool, take: Take
+    arrays: Arrays,
+    shape: dict[str, int],
+    rate: int,
+    size: Size,
+    colour: bool,
+    take: Take,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> Latent:
     """Sections 5 to 8, for an image that is RGB or, without `colour`, has no chroma.
 
-    `take` is called 15 times, once for each pass of symbols, in order.
+    `take` is called 15 times, once for each pass of symbols, in order. `hidden` says by site
+    (4, h, w) what flat areas hide; without it, nothing.
     """
     h, w = cells(size)
     index = arrays["entropy.hyper_index"][rate].astype(np.int64)
     z = take(np.broadcast_to(index[:, None, None], (len(index), h // 2, w // 2)))
     F, P = from_hyper(arrays, rate, z)
-    F, mode = code_modes(arrays, rate, F, outside(size), take)
+    out = outside(size)
+    if hidden is not None:
+        out = out | hidden
+    F, mode = code_modes(arrays, rate, F, out, take)
     dead = is_dead(shape, colour)
-    v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, outside(size), dead, take)
+    v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, out, dead, take)
     y, modes = place(v, mode, shape["rotate"])
     return Latent(y, modes, means)
 
@@ -867,80 +884,162 @@ def to_planes(padded: Reals, size: Size, colour: bool) -> Reals:
     return np.clip(np.stack(planes) / 255 + 1 / 2, 0, 1)
 
 
-# --- flat.md: from the payload of FLAT to the map, and painting -----------------------------------
+# --- flat.md: from the payload of FLAT to the map and the blends, and painting --------------------
 
-# Of the neighbours that make a context, from bit 1 on: columns to the right and rows below.
+# The neighbour whose colour is blended in is the first flat one of these: columns to the right and
+# rows below.
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1))
+
+# The neighbours that make a context, from bit 1 on.
 Y_ALL = ((-1, 0), (0, -1), (-1, -1), (1, -1), (-2, 0), (0, -2))  # bits 1 to 32 of all decisions
-Y_FIRST = ((2, -1), (-2, -1), (-1, -2), (1, -2))  # bits 64 to 512 of decision 0
+Y_FIRST = ((2, -1), (-2, -1), (-1, -2), (1, -2))  # bits 64 to 512 of decision 0 of the map
 Q_OTHERS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # bits 64 to 512 of other decisions
 MARGIN = 2  # no neighbour is farther away
 
 
 @dataclass(frozen=True)
-class Flat:
-    """The fields of FLAT, in their order."""
+class FlatFields:
+    """What lies in the payload of FLAT."""
 
-    count: int
-    colours: Ints  # (count, 3) if photometric is RGB, else (count, 1)
+    form: int  # 1 or 2
+    colours: Ints  # (K, 3) if photometric is RGB, else (K, 1)
+    covered: bytes  # all before `flat_crc`
     flat_crc: int
     lane: list[int]  # words
-
-    def check_flat_crc(self, covered: bytes, m: Ints) -> None:
-        """Refuse a map `m` and what comes before `flat_crc` if that is not theirs."""
-        if zlib.crc32(m.astype(np.uint8).tobytes(), zlib.crc32(covered)) != self.flat_crc:
-            raise ChecksumError("checksum of the flat areas is wrong")
+    blends: list[int]  # words; none in form 1
 
 
-def decode_flat(head: Head, data: bytes) -> tuple[Ints, Ints]:
-    """The map (height, width) and the colours (K, 1 or 3) of a FLAT chunk's payload."""
-    flat, covered = split_flat(head, data)
-    lane = FlatLane(flat.lane)
-    m = decode_map((head.height, head.width), flat.count, lane)
+@dataclass(frozen=True)
+class FlatAreas:
+    """What a FLAT chunk says of the image."""
+
+    form: int
+    colours: Ints  # (K, 3) if photometric is RGB, else (K, 1)
+    m: Ints  # the map (height, width), 0 to K
+    b: Ints  # the blends (height, width), 0 to 3; all 0 in form 1
+
+    def hidden(self) -> NDArray[np.bool_]:
+        """For each site k of a cell (4, h, w): whether nobody will see it, so that it is not coded.
+
+        Of sites that are `outside` anyway it may say either.
+        """
+        h, w = cells((self.m.shape[0], self.m.shape[1]))
+        result = np.zeros((4, h, w), np.bool_)
+        if self.form == 2:
+            for k, i, j in np.ndindex(4, h, w):
+                y, x = 16 * (2 * i + k // 2), 16 * (2 * j + k % 2)
+                seen = self.m[max(y - 4, 0) : y + 20, max(x - 4, 0) : x + 20]
+                result[k, i, j] = np.all(seen > 0)
+        return result
+
+    def blend(self, head: Head, levels: Reals) -> Reals:
+        """`levels` as in `to_levels`, with the colours beside open pixels blended in."""
+        number = neighbour(self.m)
+        c = self.colours[np.maximum(number, 1) - 1] - head.lo  # (height, width, 1 or 3)
+        blended: Reals = levels + (np.moveaxis(c, 2, 0) - levels) * self.b / 4
+        return blended
+
+    def paint(self, samples: NDArray[Any]) -> None:
+        """Give flat pixels their colours' samples; one sample is that of all channels."""
+        for k, colour in enumerate(self.colours, 1):
+            samples[self.m == k] = colour
+
+
+def decode_flat(head: Head, data: bytes) -> FlatAreas:
+    """The flat areas that a FLAT chunk's payload stands for."""
+    fields = split_flat(head, data)
+    size = (head.height, head.width)
+    lane = FlatLane(fields.lane)
+    m = decode_map(size, len(fields.colours), lane)
     lane.close()
-    flat.check_flat_crc(covered, m)
-    return m, flat.colours
+    crc = zlib.crc32(m.astype(np.uint8).tobytes(), zlib.crc32(fields.covered))
+    b = np.zeros(size, np.int64)
+    if fields.form == 2:
+        lane = FlatLane(fields.blends)
+        b = decode_blends(m, lane)
+        lane.close()
+        crc = zlib.crc32(b.astype(np.uint8).tobytes(), crc)
+    if crc != fields.flat_crc:
+        raise ChecksumError("checksum of the flat areas is wrong")
+    return FlatAreas(fields.form, fields.colours, m, b)
 
 
-def split_flat(head: Head, data: bytes) -> tuple[Flat, bytes]:
-    """Section 1: the fields of the payload, and the bytes before `flat_crc`."""
+def split_flat(head: Head, data: bytes) -> FlatFields:
+    """Section 1: the fields of the payload."""
     if not data:
         raise TruncatedError("the flat areas are empty")
-    count = data[0]
+    form, count = 1 + data[0] // 128, data[0] % 128
     if not 1 <= count <= 8:
         raise FormatError(f"flat areas have {count} colours, not 1 to 8")
     sample = np.dtype(("<i" if head.signed else "<u") + ("1" if head.bits <= 8 else "2"))
     channels = 3 if head.photometric == RGB else 1
     end = 1 + count * channels * sample.itemsize
-    if len(data) < end + 4 or (len(data) - end) % 4:
+    if len(data) < end + 4 * form or (len(data) - end) % 4:
         raise TruncatedError("the flat areas end before their lane, or within a word of it")
     colours = np.frombuffer(data[1:end], sample).astype(np.int64).reshape(count, channels)
     if colours.min() < head.lo or colours.max() > head.hi:
         raise FormatError("a flat colour is out of range")
     flat_crc, *lane = struct.unpack(f"<{(len(data) - end) // 4}I", data[end:])
-    return Flat(count, colours, flat_crc, lane), data[:end]
+    blends: list[int] = []
+    if form == 2:
+        words, *rest = lane
+        if words > len(rest):
+            raise TruncatedError("the flat areas end within their lane")
+        lane, blends = rest[:words], rest[words:]
+    return FlatFields(form, colours, data[:end], flat_crc, lane, blends)
+
+
+def neighbour(m: Ints) -> Ints:
+    """The number of the colour beside each pixel of the map `m`; 0 where there is none."""
+    rows, columns = m.shape
+    padded = np.pad(m, 1)
+    number = np.zeros_like(m)
+    for x, y in NEIGHBOURS:
+        there = padded[1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
+        number = np.where(number > 0, number, there)
+    return number
 
 
 def decode_map(size: Size, K: int, lane: FlatLane) -> Ints:
     """Section 2: the map of `size`, 0 for not flat, else the number of a colour, 1 to K."""
-    yes = decode_decision(0, np.ones(size, np.bool_), lane)
-    m = np.where(yes, K, 0)
-    asked = yes
+    flat = decode_decision(np.ones(size, np.bool_), Y_ALL + Y_FIRST, (), lane)
+    return decode_numbers(flat, K, lane)
+
+
+def decode_blends(m: Ints, lane: FlatLane) -> Ints:
+    """Section 2: the blends beside the flat areas of the map `m`, 0 to 3."""
+    is_open = (m == 0) & (neighbour(m) > 0)
+    blended = decode_decision(is_open, Y_ALL, Q_OTHERS, lane)
+    return decode_numbers(blended, 3, lane)
+
+
+def decode_numbers(asked: NDArray[np.bool_], K: int, lane: FlatLane) -> Ints:
+    """Decisions 1 to K - 1: numbers of 1 to K for those `asked`, which are 0 elsewhere."""
+    m = np.where(asked, K, 0)
     for d in range(1, K):
-        yes = decode_decision(d, asked, lane)
+        yes = decode_decision(asked, Y_ALL, Q_OTHERS, lane)
         m[yes] = d
         asked = asked & ~yes
     return m
 
 
-def decode_decision(d: int, asked: NDArray[np.bool_], lane: FlatLane) -> NDArray[np.bool_]:
-    """The answers to decision `d`, no where a pixel is not `asked`; of the shape of `asked`."""
+Steps = tuple[tuple[int, int], ...]
+
+
+def decode_decision(
+    asked: NDArray[np.bool_], of_Y: Steps, of_Q: Steps, lane: FlatLane
+) -> NDArray[np.bool_]:
+    """The answers to a decision, no where a pixel is not `asked`; of the shape of `asked`.
+
+    A context has the neighbours `of_Y` in Y and then those `of_Q` in Q.
+    """
     # Y and Q with a margin of zeros, and row by row in one list, so that a neighbour lies at a
     # fixed distance. Pure Python: numpy is slow at single elements.
     Q = [int(each) for each in np.pad(asked, MARGIN).flat]
     Y = [0] * len(Q)
     row = asked.shape[1] + 2 * MARGIN
-    y_steps = [x + y * row for x, y in (Y_ALL if d else Y_ALL + Y_FIRST)]
-    q_steps = [x + y * row for x, y in (Q_OTHERS if d else ())]
+    y_steps = [x + y * row for x, y in of_Y]
+    q_steps = [x + y * row for x, y in of_Q]
     contexts = [Context() for _ in range(1024)]
     for at, is_asked in enumerate(Q):
         if is_asked:
@@ -1003,12 +1102,6 @@ class FlatLane:
             raise FormatError("the flat areas hold more than their answers")
 
 
-def paint(samples: NDArray[Any], m: Ints, colours: Ints) -> None:
-    """Give flat pixels their colours' samples; one sample is that of all channels."""
-    for k, colour in enumerate(colours, 1):
-        samples[m == k] = colour
-
-
 # --- All of it ------------------------------------------------------------------------------------
 
 
@@ -1022,7 +1115,7 @@ class Decoded:
     latent: Latent
     planes: Reals  # (1 or 3, height, width), 0 to 1
     samples: NDArray[Any]  # as in `to_samples`, and painted
-    flat_map: Ints  # the map of flat.md (height, width), 0 to 8; all 0 without a FLAT chunk
+    flat: FlatAreas  # without a FLAT chunk, of form 1 with no colours and a map of zeros
 
 
 def decode(data: bytes, model: Model) -> Decoded:
@@ -1034,17 +1127,24 @@ def decode(data: bytes, model: Model) -> Decoded:
     h, w = cells(size)
     if 32 * h * 32 * w > LARGEST:
         raise FormatError(f"{head.width} x {head.height} pixels are too many for this decoder")
-    m, colours = np.zeros(size, np.int64), np.zeros((0, 1), np.int64)
     if flat is not None:
-        m, colours = decode_flat(head, flat)
+        areas = decode_flat(head, flat)
+    else:
+        nothing = np.zeros(size, np.int64)
+        areas = FlatAreas(1, np.zeros((0, 1), np.int64), nothing, nothing)
     payload = Payload(coded, model.tables)
-    latent = decode_latent(model.arrays, model.shape, rate, size, colour, payload.take)
+    latent = decode_latent(
+        model.arrays, model.shape, rate, size, colour, payload.take, areas.hidden()
+    )
     payload.close()
     padded = synthesise(model.arrays, model.shape, rate, latent.y, latent.modes)
     planes = to_planes(padded, size, colour)
-    samples = to_samples(head, planes)
-    paint(samples, m, colours)
-    return Decoded(head, metadata, payload.passes, latent, planes, samples, m)
+    levels = to_levels(head, planes)
+    if areas.form == 2:
+        levels = areas.blend(head, levels)
+    samples = to_samples(head, levels)
+    areas.paint(samples)
+    return Decoded(head, metadata, payload.passes, latent, planes, samples, areas)
 
 
 def installed_model() -> Path:

@@ -4,6 +4,7 @@ The compiler is an npm package. MVMIC_KAITAI names a folder in which it is insta
 """
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -70,6 +71,56 @@ def test_golden_files(mvm, path):
     assert last.payload.lane_count == whole.payloads[0][0]
     words = sum(len(lane.words) for lane in last.payload.lanes)
     assert 1 + 4 * last.payload.lane_count + 4 * words == last.length
+
+
+def with_flat(payload):
+    """A gray file of 5x3 pixels with this FLAT chunk; its image data are a lane of no words."""
+    header = container.Header(
+        rate_index=18,
+        channels=1,
+        bits=8,
+        signed=False,
+        photometric=0,
+        width=5,
+        height=3,
+        lo=0,
+        hi=255,
+        model="fake",
+        fingerprint=bytes(8),
+    )
+    return container.write(header, [b"\1" + bytes(4)], {}, payload)
+
+
+def examples():
+    """The two payloads at the end of flat.md."""
+    text = (FORMATS / "flat.md").read_text(encoding="utf-8")
+    found = re.findall(r"`((?:[0-9a-f]{2} ){10,}[0-9a-f]{2})`", text)
+    return [bytes.fromhex(each) for each in found]
+
+
+def test_both_forms_of_flat_areas(mvm):
+    one, two = (mvm.from_bytes(with_flat(each)).chunks[0].payload for each in examples())
+    assert (one.form, two.form) == (1, 2)
+    for areas in (one, two):
+        assert areas.count == 2 and [colour.samples for colour in areas.colours] == [[0], [255]]
+        assert areas.lane == [0xD2572A82, 0x0C]
+    assert one.blends == [] and two.words == 2 and two.blends == [0x000D0000]
+
+
+def test_damaged_form_2(mvm):
+    from kaitaistruct import ValidationFailedError
+
+    whole = examples()[1]
+    lane, blends = whole[:11], whole[-4:]
+    refused = [b"\x80" + whole[1:], b"\x89" + whole[1:], whole + bytes(4)]
+    refused.append(lane + whole[11:15] + bytes(4) + blends)
+    for payload in refused:
+        with pytest.raises(ValidationFailedError):
+            mvm.from_bytes(with_flat(payload))
+    for payload in (whole[:-1], whole[:-6], whole[:9]):
+        with pytest.raises(EOFError):
+            mvm.from_bytes(with_flat(payload))
+    assert mvm.from_bytes(with_flat(whole[:-4])).chunks[0].payload.blends == []
 
 
 @pytest.mark.parametrize("name", CUT)

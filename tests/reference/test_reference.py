@@ -15,8 +15,9 @@ import torch
 from skimage import data
 
 import mvmic_codec
-from mvmic_codec import ans, codec, container
+from mvmic_codec import ans, codec, container, flat, flat_fill, grid, samples
 from mvmic_codec.nets import release
+from mvmic_codec.nets.identity import model_identity
 from mvmic_codec.symbols import Unpacker, pack
 
 FORMATS = Path(__file__).parents[2] / "formats"
@@ -71,8 +72,11 @@ class Recorder(Unpacker):
         return symbols
 
 
-def package_decode(file, monkeypatch):
-    """Passes (symbols, table indices), latent, modes and planes as the package has them."""
+def package_decode(file, monkeypatch, hidden=None):
+    """Passes (symbols, table indices), latent, modes and planes as the package has them.
+
+    The planes are not painted yet.
+    """
     recorders = []
 
     def record(payload, tables):
@@ -86,7 +90,7 @@ def package_decode(file, monkeypatch):
     released = release.load(header.fingerprint, "cpu")
     with torch.inference_mode():
         latent, modes = codec.decode_symbols(
-            released, whole.payloads[0], header.rate_index, size, gray
+            released, whole.payloads[0], header.rate_index, size, gray, hidden
         )
         planes = codec.reconstruct(released, latent, modes, header.rate_index, size, gray)
     return recorders[0].passes, latent[0].numpy(), modes[0].numpy(), planes
@@ -137,6 +141,191 @@ def test_it_stands_alone():
         )
     }
     assert imported - set(sys.stdlib_module_names) == {"numpy", "constriction"}
+
+
+# --- Flat areas of form 2 ------------------------------------------------------------------------
+
+FLAT_CASES = [
+    ("L", (150, 170), 27, [[0], [255]]),
+    ("L", (64, 64), 0, [[0], [130]]),
+    ("L", (97, 33), 63, [[3], [255], [77], [78], [0], [9], [250], [1]]),
+    ("RGB", (150, 170), 36, [[0, 0, 0], [255, 240, 9]]),
+    ("RGB", (65, 129), 63, [[16, 17, 18]]),
+    ("equal", (130, 100), 40, [[12], [255]]),
+    ("I;16", (150, 101), 45, [[0], [65535], [700]]),
+    ("signed", (90, 170), 50, [[-32768], [32767]]),
+]
+
+
+def areas_of(size, colours, seed):
+    """Flat areas of all sizes, each from a place of its own, and blends on every edge."""
+    rng = np.random.default_rng(seed)
+    map = np.zeros(size, np.uint8)
+    map[:29] = 1
+    for number in range(12):
+        row, column = rng.integers(0, size)
+        high, wide = rng.choice([1, 3, 23, 24, 25, 41], 2)
+        map[row : row + high, column : column + wide] = 1 + number % len(colours)
+    blends = rng.integers(0, 4, size).astype(np.uint8)
+    blends[flat.beside(map) == 0] = 0
+    return flat.Flat(np.array(colours, np.int32), map, blends)
+
+
+def form_2(mode, size, rate, colours, seed):
+    """A file with flat areas of form 2, and these."""
+    areas = areas_of(size, colours, seed)
+    given = samples.from_array(picture(mode, size))
+    colour = mode == "RGB"
+    model, fingerprint = model_identity()
+    header = container.Header(
+        rate_index=rate,
+        channels=len(given.planes),
+        bits=given.bits,
+        signed=given.signed,
+        photometric=container.GRAY_RGB if mode == "equal" else 2 * colour,
+        width=size[1],
+        height=size[0],
+        lo=given.lo,
+        hi=given.hi,
+        model=model,
+        fingerprint=fingerprint,
+    )
+    planes = flat_fill.fill(given.planes if colour else given.planes[:1], areas.hidden)
+    payload = codec.encode_planes(planes, rate, hidden=areas.hidden, device="cpu")
+    areas_payload = flat.to_payload(areas, given.bits, given.signed)
+    return container.write(header, [payload], {}, areas_payload), areas
+
+
+@pytest.mark.parametrize(("mode", "size", "rate", "colours"), FLAT_CASES)
+def test_hidden_sites_and_blends(model, monkeypatch, mode, size, rate, colours):
+    file, areas = form_2(mode, size, rate, colours, seed=rate)
+    ours = reference.decode(file, model)
+    hidden = ours.flat.hidden()
+    assert hidden.any() and not hidden.all()
+    assert np.array_equal(ours.flat.m, areas.map)
+    assert np.array_equal(ours.flat.b, areas.blends) and set(areas.blends.flat) == {0, 1, 2, 3}
+    passes, latent, modes, planes = package_decode(file, monkeypatch, areas.hidden)
+    for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
+        assert np.array_equal(symbols, expected)
+    assert np.array_equal(ours.latent.y, latent)
+    assert np.array_equal(ours.latent.modes, modes)
+    assert np.abs(ours.planes - planes).max() < 1e-5
+    header = container.read(file).header
+    painted = flat.paint(planes, areas, header.lo, header.hi)
+    if mode == "equal":
+        painted = painted.repeat(3, axis=0)
+    image = samples.to_array(
+        samples.Samples(painted, header.bits, header.signed, header.lo, header.hi)
+    )
+    assert ours.samples.shape == image.shape
+    difference = np.abs(ours.samples.astype(np.int64) - image.astype(np.int64))
+    assert difference.max() <= 1
+    assert not difference[areas.map > 0].any()
+    for number, colour in enumerate(colours, 1):
+        assert (ours.samples[areas.map == number] == colour).all()
+    if ours.samples.dtype == np.uint8:
+        assert np.mean(difference > 0) < 0.01
+
+
+@pytest.mark.parametrize("extent", [23, 24, 25, 40])
+def test_hidden_sites_at_every_offset(extent):
+    """A square of flat pixels anywhere: the same sites are coded, at the image's edges too."""
+    released = release.load(model_identity()[1], "cpu")
+    size = (70, 75)
+    found = set()
+    for row, column in np.ndindex(48, 48):
+        m = np.zeros(size, np.int64)
+        m[row : row + extent, column : column + extent] = 1
+        areas = reference.FlatAreas(2, np.zeros((1, 1), np.int64), m, np.zeros_like(m))
+        out = reference.outside(size) | areas.hidden()
+        expected = ~grid.sites_coded(released, size, m > 0).numpy()
+        for k in range(4):
+            assert np.array_equal(out[k], expected[k // 2 :: 2, k % 2 :: 2]), (row, column)
+        found.add(int(expected.sum() - reference.outside(size).sum()))
+        assert not reference.FlatAreas(1, areas.colours, m, areas.b).hidden().any()
+    # Up to 4 pixels around are as the site itself; beyond the image there are none.
+    assert found == {23: {0, 1}, 24: {0, 1}, 25: {0, 1}, 40: {1, 2, 4}}[extent]
+
+
+def test_examples_of_the_flat_areas():
+    text = (FORMATS / "flat.md").read_text(encoding="utf-8")
+    payloads = re.findall(r"`((?:[0-9a-f]{2} ){10,}[0-9a-f]{2})`", text)
+    head = reference.Head(
+        1,
+        18,
+        0,
+        1,
+        8,
+        0,
+        0,
+        0,
+        width=4,
+        height=3,
+        frames=1,
+        lo=0,
+        hi=255,
+        model=b"",
+        fingerprint=b"",
+    )
+    one, two = (reference.decode_flat(head, bytes.fromhex(each)) for each in payloads)
+    assert (one.form, two.form) == (1, 2)
+    for areas in (one, two):
+        assert areas.m.tolist() == [[0, 0, 0, 1], [0, 2, 1, 1], [1, 1, 1, 1]]
+        assert areas.colours.tolist() == [[0], [255]]
+    assert not one.b.any()
+    assert two.b.tolist() == [[0, 1, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]
+
+
+FLAT_DAMAGES = {
+    "no colours": ("FormatError", lambda payload, at: b"\x80" + payload[1:]),
+    "nine colours": ("FormatError", lambda payload, at: b"\x89" + payload[1:]),
+    "empty": ("TruncatedError", lambda payload, at: b""),
+    "no words": ("TruncatedError", lambda payload, at: payload[:at]),
+    "cut in the lane": ("TruncatedError", lambda payload, at: payload[: at + 8]),
+    "checksum": ("ChecksumError", lambda payload, at: flipped(payload, at - 1)),
+    "lane ends in 0": ("FormatError", lambda payload, at: lengthened(payload, at, bytes(4))),
+    "a word more": ("FormatError", lambda payload, at: lengthened(payload, at, b"1234")),
+    "blends end in 0": ("FormatError", lambda payload, at: payload + bytes(4)),
+    "a word of blends more": ("FormatError", lambda payload, at: payload + b"1234"),
+    "no blends": ("ChecksumError", lambda payload, at: payload[: words_end(payload, at)]),
+    "not whole words": ("FormatError", lambda payload, at: payload + b"\1"),
+}
+
+
+def words_end(payload, at):
+    return at + 4 + 4 * struct.unpack_from("<I", payload, at)[0]
+
+
+def lengthened(payload, at, word):
+    """The payload with one word more at the end of its lane."""
+    end = words_end(payload, at)
+    (words,) = struct.unpack_from("<I", payload, at)
+    return (
+        payload[:at] + struct.pack("<I", words + 1) + payload[at + 4 : end] + word + payload[end:]
+    )
+
+
+@pytest.mark.parametrize("name", FLAT_DAMAGES)
+def test_damaged_flat_areas_are_refused_alike(name):
+    expected, damage = FLAT_DAMAGES[name]
+    file, areas = small_form_2()
+    whole = container.read(file)
+    head = reference.read_file(file)[0]
+    payload = damage(whole.flat, 1 + len(areas.colours) + 4)
+    with pytest.raises(reference.MvmError) as ours:
+        reference.decode_flat(head, payload)
+    with pytest.raises(mvmic_codec.MvmError) as theirs:
+        flat.from_payload(payload, whole.header)
+    classes = [caught.type.__name__ for caught in (ours, theirs)]
+    # A lane that is not whole words may be called cut or wrong.
+    assert classes == [expected] * 2 or (
+        expected == "FormatError" and set(classes) <= {"FormatError", "TruncatedError"}
+    )
+
+
+@cache
+def small_form_2():
+    return form_2("L", (64, 64), 0, [[0], [130]], seed=0)
 
 
 # --- Lanes ----------------------------------------------------------------------------------------
