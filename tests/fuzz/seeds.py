@@ -92,6 +92,9 @@ def rans_seeds() -> dict[str, bytes]:
     return seeds
 
 
+PATTERN = 0b10010010
+
+
 def flatmap_seeds() -> dict[str, bytes]:
     """Maps to code, and the lanes that come of it to decode: inputs of fuzz_flatmap.c."""
     i, j = np.mgrid[0:30, 0:41]
@@ -117,6 +120,15 @@ def flatmap_seeds() -> dict[str, bytes]:
         seeds[f"{name}-too-long"] = start + bytes(4) + lane
         seeds[f"{name}-too-short"] = start + lane[4:]
         seeds[f"{name}-ends-in-zero"] = start + lane + bytes(4)
+        # Every third pixel or so is open, as the bits of this byte say from pixel to pixel.
+        open = np.unpackbits(np.uint8([PATTERN]), bitorder="little").astype(np.bool_)
+        open = np.resize(open, map.shape)
+        lane = flatmap.encode(map * open, colours, open)
+        start = bytes([width - 1, height - 1, 0x40 | colours - 1, PATTERN])
+        seeds[f"{name}-open-code"] = start + map.tobytes()
+        start = bytes([width - 1, height - 1, 0xC0 | colours - 1, PATTERN])
+        seeds[f"{name}-open-decode"] = start + lane
+        seeds[f"{name}-open-too-long"] = start + bytes(4) + lane
     return seeds
 
 
@@ -168,6 +180,16 @@ def file_seeds() -> dict[str, bytes]:
     sound = flat.to_payload(
         flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8), None), 8, False
     )
+    map = np.array([[1]], np.uint8)
+    blended = flat.to_payload(flat.Flat(np.array([[9]], np.int32), map, 0 * map), 8, False)
+    row = np.array([[1, 0, 0, 0, 2] + [0] * 59] * 17, np.uint8)
+    wide = flat.Flat(np.array([[9], [70]], np.int32), row, (flat.beside(row) > 0).astype(np.uint8))
+    many = flat.to_payload(wide, 8, False)
+    seeds["blends-sound"] = container.write(header, whole.payloads, {}, blended)
+    seeds["blends-wide"] = container.write(kinds["wide"], whole.payloads, {}, many)
+    seeds["blends-huge"] = container.write(kinds["huge"], whole.payloads, {}, blended)
+    seeds["blends-words"] = container.write(header, whole.payloads, {}, blended[:6] + b"\xff" * 8)
+    seeds["blends-short"] = container.write(header, whole.payloads, {}, blended[:8])
     seeds["flat-sound"] = container.write(header, whole.payloads, {}, sound)
     seeds["flat-huge"] = container.write(kinds["huge"], whole.payloads, {}, sound)
     seeds["flat-deep"] = container.write(kinds["signed"], whole.payloads, {}, sound + bytes(1))

@@ -44,6 +44,8 @@ BROKEN_FLATMAP = {
     "a yes may be impossible": ("return yes + (yes == 0);", "return yes;"),
     "what is no longer asked is": ("cells[x] == wanted ? CELL_ASKED : 0", "CELL_ASKED"),
     "a word is moved out too late": (">= freq) {", ">= 2 * freq) {"),
+    "all pixels are asked": ("work->open == NULL || work->open[y * work->width + x] ?", "1 ?"),
+    "numbers stand where nothing is open": ("|| (colour != 0 && !open)", ""),
 }
 BROKEN = [("rans", fault) for fault in BROKEN_RANS]
 BROKEN += [("flatmap", fault) for fault in BROKEN_FLATMAP]
