@@ -194,11 +194,13 @@ def _checked_effort(effort: object) -> int:
 def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
     """The planes of a file, flat areas painted over what networks made of them."""
     from mvmic_codec import flat
-    from mvmic_codec.codec import decode_planes
+    from mvmic_codec.codec import check_start, decode_planes
 
     header, payload = whole.header, whole.payloads[0]
     if whole.flat is None:
         return decode_planes(payload, header, device=device)
+    # A map of any size may take no bytes.
+    check_start(payload, header, device=device)
     areas = flat.from_payload(whole.flat, header)
     planes = decode_planes(payload, header, hidden=areas.hidden, device=device)
     return flat.paint(planes, areas, header.lo, header.hi)

@@ -102,6 +102,17 @@ def decode_planes(
         return reconstruct(release, latent, modes, header.rate_index, size, gray)
 
 
+def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
+    """Raise FormatError or its kin for a payload too short for the hyper-latent of such an image.
+
+    It costs next to nothing and is to be asked before anything that takes as long as an image of
+    the header's size takes, since a few bytes can claim any size.
+    """
+    release = load(header.fingerprint, pick_device(device))
+    sites = math.ceil(header.height / UNIT) * math.ceil(header.width / UNIT)
+    Unpacker(payload, release.tables).next(hyper_indices(release, header.rate_index, sites))
+
+
 def pick_device(device: str | None) -> str:
     """The device asked for, else CUDA where there is one, else the CPU.
 

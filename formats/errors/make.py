@@ -146,7 +146,9 @@ def files() -> dict[str, tuple[str, bytes]]:
         "blends-too-short": ("FormatError", blends(blended[:-4])),
         "blends-checksum": (
             "ChecksumError",
-            blends(blended[: words_at - 1] + bytes([blended[words_at - 1] ^ 1]) + blended[words_at:]),
+            blends(
+                blended[: words_at - 1] + bytes([blended[words_at - 1] ^ 1]) + blended[words_at:]
+            ),
         ),
         "another-rate": ("FormatError", head(1, b"\x1c")),
         "another-width": ("FormatError", head(8, struct.pack("<I", 154))),

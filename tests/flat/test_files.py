@@ -1,5 +1,6 @@
 """Files with flat areas, by the released model: what they gain and that they are exact."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import container, flat
 from mvmic_codec.cli import main
-from mvmic_codec.errors import InputError
+from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
 from mvmic_codec.flat_choice import Candidates, candidates_of
 from mvmic_codec.samples import from_array
@@ -209,3 +210,13 @@ def test_files_of_the_first_form_are_painted_and_coded_whole():
     decoded = np.asarray(mvmic_codec.decode(file, device="cpu"))
     assert (decoded[areas.map > 0] == 7).all()
     assert psnr(GRAY, decoded) > 35
+
+
+def test_a_map_is_not_begun_for_an_image_that_cannot_be_there(monkeypatch):
+    """A few bytes may claim the map of any size, but not the rest of the image."""
+    whole = container.read(mvmic_codec.encode(COLOUR, rate_index=INDEX, device="cpu"))
+    header = dataclasses.replace(whole.header, width=12000, height=12000)
+    huge = container.write(header, whole.payloads, {}, whole.flat)
+    monkeypatch.setattr("mvmic_codec.flat.from_payload", None)
+    with pytest.raises(TruncatedError, match="ran out"):
+        mvmic_codec.decode(huge, device="cpu")
