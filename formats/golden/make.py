@@ -118,7 +118,7 @@ def images() -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def main() -> None:
-    """Write what is not there yet. (flat-areas*.mvm were written by 0.5.0, in the first form.)"""
+    """Write what is not there yet; flat-areas*.mvm were written by 0.5.0, in the first form."""
     model = reference.load_model(reference.installed_model())
     table = HERE / "golden.json"
     hashes: dict[str, str] = json.loads(table.read_text()) if table.exists() else {}
