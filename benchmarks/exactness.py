@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from mvmic_codec import api, codec, container
+from mvmic_codec import api, codec, container, flat
 from mvmic_codec.evaluation.images import files_of, load
 from mvmic_codec.nets.identity import find_identity, model_identity
 from mvmic_codec.nets.integer import IntegerEntropy
@@ -54,6 +54,7 @@ def by_package(release: Release, threads: int) -> Hash:
     def run(data: bytes) -> bytes | None:
         whole = container.read(data)
         header = whole.header
+        areas = None if whole.flat is None else flat.from_payload(whole.flat, header)
         Recorder.digest = hashlib.sha256()
         torch.set_num_threads(threads)
         with codec.full_precision(release):
@@ -63,6 +64,7 @@ def by_package(release: Release, threads: int) -> Hash:
                 header.rate_index,
                 (header.height, header.width),
                 header.photometric != container.RGB,
+                None if areas is None else areas.hidden,
             )
         return Recorder.digest.digest()
 
@@ -71,13 +73,16 @@ def by_package(release: Release, threads: int) -> Hash:
 
 def by_reference(model: reference.Model) -> Hash:
     def run(data: bytes) -> bytes | None:
-        head, _, _, coded = reference.read_file(data)
+        head, _, flat_payload, coded = reference.read_file(data)
         if head.width * head.height > REFERENCE_PIXELS:
             return None
+        hidden = None
+        if flat_payload is not None:
+            hidden = reference.decode_flat(head, flat_payload).hidden()
         payload = reference.Payload(coded, model.tables)
         size, colour = (head.height, head.width), head.photometric == reference.RGB
         reference.decode_latent(
-            model.arrays, model.shape, head.rate_index, size, colour, payload.take
+            model.arrays, model.shape, head.rate_index, size, colour, payload.take, hidden
         )
         payload.close()
         digest = hashlib.sha256()

@@ -224,6 +224,8 @@ def test_hidden_sites_and_blends(model, monkeypatch, mode, size, rate, colours):
     for number, colour in enumerate(colours, 1):
         assert (ours.samples[areas.map == number] == colour).all()
     if ours.samples.dtype == np.uint8:
+        # Rounded before they are blended, one in thirty of them or more would differ.
+        assert np.mean(difference[areas.blends > 0] > 0) < 0.02
         assert np.mean(difference > 0) < 0.01
 
 
