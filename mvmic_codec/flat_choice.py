@@ -29,7 +29,7 @@ GROWTH_BITS = 3.0
 # whose areas paid in truth, some seemed to cost so much more at the highest.
 FAVOUR = 0.07
 # An error that no bits can mend weighs more than one that makes the rest less smooth.
-CUT_WEIGHT = 30.0
+CUT_WEIGHT = 300.0
 # Where areas have grown, other pixels of their edges are blends from this index on: below, a map of
 # blends costs more than it saves.
 BLENDS_FROM = 14

@@ -45,6 +45,18 @@ def test_blends_give_the_image_back():
     np.testing.assert_allclose(painted[:, keep], some.planes[:, keep], atol=1e-5)
 
 
+def test_what_no_value_could_give_is_not_blended():
+    """Between two flat areas: to be 16 a pixel of three quarters blue would have to be below 0."""
+    image = np.full((16, 24, 3), (200, 40, 40), np.uint8)
+    image[:, :8], image[:, 8], image[:, 9:14] = (70, 110, 180), (16, 16, 60), (16, 16, 16)
+    map = np.zeros(image.shape[:2], np.uint8)
+    map[:, :8], map[:, 9:14] = 1, 2
+    some = candidates(image, map, (70, 110, 180), (16, 16, 16))
+    blends, rest = some.blended(map)
+    painted = flat.paint(rest, flat.Flat(some.values, map, blends), 0, 255) * 255
+    assert np.abs(painted[:, :, 8] - image[:, 8].T).max() < 8
+
+
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_an_edge_that_is_a_blend_is_found(quarters):
     """Margin, one column of blends, and a picture that goes on as it does."""
