@@ -44,6 +44,10 @@ def symbols(monkeypatch):
     taken = []
 
     class Recorder(Unpacker):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            taken.clear()  # the start may have been looked at before
+
         def next(self, indices):
             out = super().next(indices)
             taken.append(out.astype("<i2").tobytes())
