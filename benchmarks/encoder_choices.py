@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,28 @@ def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
     return bits / (size[0] * size[1]) + lambda_of(rate) * error
 
 
-def choices(release: Release, validation: dict[str, list[np.ndarray]]) -> None:
-    """Print what choosing modes again and trying out roundings save."""
-    print("| images | rate index | modes chosen again | and other roundings tried |")
+def chosen(encoder: Encoder) -> list[Run]:
+    """The first run, one with modes chosen again, and one with other roundings tried as well."""
+    first = encoder.run(encoder.rough_costs(), encoder.level)
+    costs = encoder.costs_after(first)
+    return [first, *(encoder.run(costs, r) for r in (encoder.level, encoder.best_level))]
+
+
+def refined(encoder: Encoder) -> list[Run]:
+    """The run of each effort."""
+    height, width = encoder.rotated.shape[2:]
+    refiner, run = Refiner(encoder, np.ones((height, width), np.bool_)), encoder.second_run()
+    return [refine(refiner, run, rounds) for rounds in ROUNDS.values()]
+
+
+def table(
+    release: Release,
+    validation: dict[str, list[np.ndarray]],
+    names: tuple[str, str],
+    runs: Callable[[Encoder], list[Run]],
+) -> None:
+    """Print what the second and third run of each image save against its first."""
+    print(f"| images | rate index | {names[0]} | {names[1]} |")
     print("|---|---:|---:|---:|")
     for kind in KINDS:
         for rate in RATES:
@@ -61,44 +81,18 @@ def choices(release: Release, validation: dict[str, list[np.ndarray]]) -> None:
                 planes = middle(image)
                 with codec.full_precision(release):
                     encoder = Encoder(release, planes, rate)
-                    first = encoder.run(encoder.rough_costs(), encoder.level)
-                    costs = encoder.costs_after(first)
-                    runs = [encoder.run(costs, r) for r in (encoder.level, encoder.best_level)]
-                    before, *after = (cost(encoder, run, planes) for run in (first, *runs))
+                    before, *after = (cost(encoder, run, planes) for run in runs(encoder))
                 gains.append([100 * math.log(each / before) for each in after])
-            modes, roundings = np.mean(gains, 0)
-            print(
-                f"| {kind} ({len(gains)}) | {rate} | {modes:+.2f}% | {roundings:+.2f}% |",
-                flush=True,
-            )
-
-
-def efforts(release: Release, validation: dict[str, list[np.ndarray]]) -> None:
-    """Print what more effort saves."""
-    print("| images | rate index | effort 2 | effort 3 |")
-    print("|---|---:|---:|---:|")
-    for kind in KINDS:
-        for rate in RATES:
-            gains = []
-            for image in validation[kind]:
-                planes = middle(image)
-                with codec.full_precision(release):
-                    encoder = Encoder(release, planes, rate)
-                    run = encoder.second_run()
-                    refiner = Refiner(encoder, np.ones(planes.shape[1:], np.bool_))
-                    runs = [refine(refiner, run, ROUNDS[effort]) for effort in (2, 3)]
-                    before, *after = (cost(encoder, each, planes) for each in (run, *runs))
-                gains.append([100 * math.log(each / before) for each in after])
-            two, three = np.mean(gains, 0)
-            print(f"| {kind} ({len(gains)}) | {rate} | {two:+.2f}% | {three:+.2f}% |", flush=True)
+            one, two = np.mean(gains, 0)
+            print(f"| {kind} ({len(gains)}) | {rate} | {one:+.2f}% | {two:+.2f}% |", flush=True)
 
 
 def main(folder: Path) -> None:
     release = load(model_identity()[1], "cpu")
     validation = load_split(folder, dict.fromkeys(KINDS, 1.0)).validation
-    choices(release, validation)
+    table(release, validation, ("modes chosen again", "and other roundings tried"), chosen)
     print()
-    efforts(release, validation)
+    table(release, validation, ("effort 2", "effort 3"), refined)
 
 
 if __name__ == "__main__":

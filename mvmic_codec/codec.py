@@ -37,8 +37,8 @@ def encode_planes(
 ) -> bytes:
     """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model.
 
-    hidden [H,W] says which pixels will not be seen; what they come back as does not matter.
-    effort is one of `refine.ROUNDS`.
+    hidden [H,W] says which pixels will be painted over: what they come back as does not matter, and
+    `decode_planes` must be told the same. effort is one of `refine.ROUNDS`.
     """
     release = load(model_identity()[1], pick_device(device))
     with full_precision(release):
