@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -64,6 +65,8 @@ def encode(
 
     Raises InputError for an image, option or target that cannot be met.
     """
+    import numpy as np
+
     from mvmic_codec import samples as sampling
     from mvmic_codec.codec import encode_planes
     from mvmic_codec.flat_choice import candidates_of
@@ -96,7 +99,15 @@ def encode(
         payload = encode_planes(
             choice.rest, index, hidden=choice.hidden, effort=effort, device=device
         )
-        return container.write(header, [payload], chunks, choice.payload)
+        file = container.write(header, [payload], chunks, choice.payload)
+        return file if choice.sure else min(file, plain_at(index), key=cost_of)
+
+    def cost_of(file: bytes) -> float:
+        # In bits, by what decoders will make of it.
+        whole = container.read(file)
+        error = 255 * (_decode_planes(whole, device) - planes)
+        squared = np.square(error).sum(dtype=np.float64) / len(planes)
+        return 8 * len(file) + rate.lambda_of(whole.header.rate_index) * float(squared)
 
     def psnr_of(file: bytes) -> float:
         return sampling.psnr(samples, _decode_planes(container.read(file), device))
@@ -104,7 +115,8 @@ def encode(
     if index is not None:
         return file_at(index)
     if psnr is not None:
-        return _smallest_with_psnr(psnr, file_at, psnr_of)
+        ways = [file_at] if candidates is None else [file_at, plain_at]
+        return _smallest_with_psnr(psnr, ways, psnr_of)
     pixels = samples.planes.shape[1] * samples.planes.shape[2]
     if bpp is not None:
         # Metadata is not part of what is compressed, so a large profile must not starve the image.
@@ -268,25 +280,28 @@ def _best_within(
 
 
 def _smallest_with_psnr(
-    target: float, file_at: Callable[[int], bytes], psnr_of: Callable[[bytes], float]
+    target: float, ways: Sequence[Callable[[int], bytes]], psnr_of: Callable[[bytes], float]
 ) -> bytes:
-    """File of the smallest index with at least `target` dB."""
+    """File of the smallest index with at least `target` dB, by the first way that has one.
+
+    The best of all may be one without flat areas, although these pay: their error stays.
+    """
     best = b""
     reached = 0.0
 
-    def suffices(index: int) -> bool:
+    def suffices(file_at: Callable[[int], bytes], index: int) -> bool:
         nonlocal best, reached
         file = file_at(index)
         decibels = psnr_of(file)
         if decibels >= target:
             best = file  # indices that suffice are tried in falling order
             return True
-        reached = decibels
+        reached = max(reached, decibels)
         return False
 
-    if rate.first_index(suffices) is None:
-        raise InputError(f"{target:g} dB cannot be met: the best quality reaches {reached:.2f} dB")
-    return best
+    if any(rate.first_index(partial(suffices, way)) is not None for way in ways):
+        return best
+    raise InputError(f"{target:g} dB cannot be met: the best quality reaches {reached:.2f} dB")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mvmic_codec import container, flat
 from mvmic_codec.cli import main
 from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
-from mvmic_codec.flat_choice import Candidates, candidates_of
+from mvmic_codec.flat_choice import Candidates, Choice, candidates_of
 from mvmic_codec.samples import from_array
 
 RNG = np.random.default_rng(4)
@@ -85,11 +85,22 @@ def test_by_way_of_pillow(tmp_path):
     assert fields["metadata"] == {}
 
 
-def test_left_out_where_it_does_not_pay(monkeypatch):
+def ragged():
     """A soft and ragged edge costs a transform little, and its map much."""
     radius = np.hypot(ROW - 64, COLUMN - 75) + 4 * RNG.standard_normal(ROW.shape)
     inside = np.clip((60 - radius) / 6, 0, 1)
-    image = (16 + inside * (tissue(0) - 16)).astype(np.uint8)
+    return (16 + inside * (tissue(0) - 16)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("image", "pays"), [(GRAY, True), (ragged(), False)])
+def test_true_files_decide_where_the_rule_of_thumb_does_not_know(monkeypatch, image, pays):
+    monkeypatch.setattr("mvmic_codec.flat_choice.rough_cost", lambda *_, **__: 1e6)
+    data = mvmic_codec.encode(image, rate_index=0, device="cpu")
+    assert (flat_of(data) is not None) == pays
+
+
+def test_left_out_where_it_does_not_pay(monkeypatch):
+    image = ragged()
     chosen = []
 
     def at(self, *arguments):
@@ -146,6 +157,19 @@ def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
     monkeypatch.setattr(Candidates, "psnr", lambda self: 39.0)
     assert flat_of(mvmic_codec.encode(GRAY, psnr=38, device="cpu")) is not None
     assert flat_of(mvmic_codec.encode(GRAY, psnr=40, device="cpu")) is None
+
+
+def test_a_psnr_that_only_a_plain_file_has(monkeypatch):
+    """Whatever the reason is for which one with flat areas does not reach it."""
+    gone = Choice(
+        flat_of(mvmic_codec.encode(GRAY)), np.zeros((1, *GRAY.shape), np.float32), ~DISC, True
+    )
+    monkeypatch.setattr(Candidates, "at", lambda *_: gone)
+    data = mvmic_codec.encode(GRAY, psnr=40, device="cpu")
+    assert flat_of(data) is None
+    assert psnr(GRAY, np.asarray(mvmic_codec.decode(data, device="cpu"))) >= 40
+    with pytest.raises(InputError, match="the best quality reaches 4"):
+        mvmic_codec.encode(GRAY, psnr=60, device="cpu")
 
 
 def test_many_white_pixels_stay_white():
