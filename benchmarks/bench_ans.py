@@ -3,11 +3,12 @@
     pytest benchmarks/bench_ans.py --benchmark-enable
 
 is a smoke size; MVMIC_BENCH_SYMBOLS=10000000 gives figures worth keeping. Tables are those of the
-installed model. "even" draws a table for each symbol, all alike, and a symbol from that table by
-its probabilities; "image" repeats the places of one real image (skimage's fundus photograph, q = 3)
-in their order, skipped ones included. `ns_per_place` among the extra information counts all places,
-`ns_per_symbol` the coded ones only. constriction codes each table's symbols in one call, its
-fastest way, and so in another order than ours, and need not find out which places are skipped.
+model of colour images. "even" draws a table for each symbol, all alike, and a symbol from that
+table by its probabilities; "image" repeats the places of one real image (skimage's fundus
+photograph, q = 3) in their order, skipped ones included. `ns_per_place` among the extra
+information counts all places, `ns_per_symbol` the coded ones only. constriction codes each table's
+symbols in one call, its fastest way, and so in another order than ours, and need not find out
+which places are skipped.
 """
 
 import os
@@ -27,7 +28,7 @@ from mvmic_codec.nets.release import load
 SIZE = int(os.environ.get("MVMIC_BENCH_SYMBOLS", "20000"))
 RATE_INDEX = 18  # q = 3
 DRAWS = ("even", "image")
-_, WEIGHTS = find_identity(model_identity()[1])
+_, WEIGHTS = find_identity(model_identity(gray=False)[1])
 ARRAYS = load_file(WEIGHTS)
 HALF, CDF = ARRAYS["entropy.table_half"], ARRAYS["entropy.table_cdf"]
 TABLES = ans.Tables(HALF, CDF)
@@ -48,7 +49,7 @@ def draw_evenly(rng):
 def of_an_image():
     side = 1344 if SIZE > 1_000_000 else 192
     picture = skimage.data.retina()[:side, :side].transpose(2, 0, 1) / 255.0
-    release = load(model_identity()[1], "cpu")
+    release = load(model_identity(gray=False)[1], "cpu")
     with codec.full_precision(release), torch.no_grad():
         passes = code_symbols(release, picture.astype(np.float32), RATE_INDEX)
     symbols = np.concatenate([each for each, _ in passes])

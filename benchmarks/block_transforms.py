@@ -4,7 +4,8 @@
 
 Luma of the validation images, lapped at the block borders; bits by the prices that choose modes
 (transforms.NONZERO_BITS and so on), no context, no prediction. Prints BD-rates against one KLT for
-all blocks. The rotations are learned from training images.
+all blocks. The rotations are learned from training images, as many of each kind as the model for
+such images is trained with.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from mvmic_codec.nets import transforms
 from mvmic_codec.nets.transforms import AREA, block_dct, filter_borders, mode_costs, rows_of
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training import start
-from mvmic_codec.training.images import CropSource, as_planes, load_split
+from mvmic_codec.training.images import (
+    COLOUR_MIX,
+    GRAY_MIX,
+    CropSource,
+    as_planes,
+    load_split,
+)
 from mvmic_codec.training.validation import centre, psnr
 
 RATES = (0, 13, 26, 39, 52)
 CROPS = 96
 MODE_BITS = 2.0  # charged for every mode but the first
-KINDS = ("polyp", "cxr")
+MIXES = {"polyp": COLOUR_MIX, "cxr": GRAY_MIX}
 
 
 def luma_blocks(planes: Tensor, borders: Tensor) -> Tensor:
@@ -54,25 +61,25 @@ def curve(blocks: Tensor, rotations: Tensor) -> list[tuple[float, float]]:
 
 
 def main(folder: Path) -> None:
-    split = load_split(folder)
-    crops = CropSource(split.train, CROPS, 512, 0).make()
-    rotated = transforms.rotate_colour(crops.planes)[:, :1]
-    groups = [rotated[crops.gray], rotated[~crops.gray]]
-    borders = start.best_borders([start.line_covariance(group) for group in groups]).float()
-    blocks = luma_blocks(crops.planes, borders)
-    some = blocks[torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0))[:60_000]]
-    klt = torch.eye(AREA, dtype=torch.float64)
-    inner = some[:, 1:].double()
-    klt[1:, 1:] = start.leading(inner.t() @ inner, AREA - 1)
-    first = start.first_rotations(klt)
-    learned = start.learn_rotations(some, klt)
-    choices = {
-        "DCT for all": first[3:4],
-        "KLT, 16x16, 8x8, 4x4": first[:4],
-        "8 to start from": first,
-        "8, learned": learned,
-    }
-    for kind in KINDS:
+    for kind, mix in MIXES.items():
+        split = load_split(folder, mix)
+        crops = CropSource(split.train, mix, CROPS, 512, 0).make()
+        luma = transforms.rotate_colour(crops)[:, :1]
+        borders = start.best_borders([start.line_covariance(luma)]).float()
+        blocks = luma_blocks(crops, borders)
+        draw = torch.Generator().manual_seed(0)
+        some = blocks[torch.randperm(len(blocks), generator=draw)[:60_000]]
+        klt = torch.eye(AREA, dtype=torch.float64)
+        inner = some[:, 1:].double()
+        klt[1:, 1:] = start.leading(inner.t() @ inner, AREA - 1)
+        first = start.first_rotations(klt)
+        learned = start.learn_rotations(some, klt)
+        choices = {
+            "DCT for all": first[3:4],
+            "KLT, 16x16, 8x8, 4x4": first[:4],
+            "8 to start from": first,
+            "8, learned": learned,
+        }
         pictures = [torch.from_numpy(as_planes(centre(p)))[None] for p in split.validation[kind]]
         unseen = torch.cat([luma_blocks(picture, borders) for picture in pictures])
         reference = curve(unseen, first[:1])

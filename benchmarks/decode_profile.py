@@ -44,7 +44,7 @@ class Stopwatch(Unpacker):
 
 
 def in_doubles(release: Release) -> Release:
-    _, weights = find_identity(model_identity()[1])
+    _, weights = find_identity(model_identity(gray=False)[1])
     arrays = {
         name[len(ENTROPY) :]: array
         for name, array in load_file(weights).items()
@@ -69,7 +69,7 @@ def parts(release: Release, payload: bytes, rate: int) -> tuple[float, float, fl
 def main() -> None:
     torch.set_num_threads(1)
     codec.Unpacker = Stopwatch  # type: ignore[misc]
-    release = load(model_identity()[1], "cpu")
+    release = load(model_identity(gray=False)[1], "cpu")
     native = f"C, {getattr(release.entropy, 'path', 'not used here')}"
     ways = {"doubles by torch": in_doubles(release), native: release}
     picture = Image.fromarray(np.asarray(data.retina())).resize((SIDE, SIDE))

@@ -20,7 +20,7 @@ import numpy as np
 from mvmic_codec import ans, codec
 from mvmic_codec.encoder import Encoder, Run
 from mvmic_codec.nets.identity import model_identity
-from mvmic_codec.nets.release import Release, load
+from mvmic_codec.nets.release import load
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.refine import ROUNDS, Refiner, refine
 from mvmic_codec.symbols import pack
@@ -66,7 +66,6 @@ def refined(encoder: Encoder) -> list[Run]:
 
 
 def table(
-    release: Release,
     validation: dict[str, list[np.ndarray]],
     names: tuple[str, str],
     runs: Callable[[Encoder], list[Run]],
@@ -75,6 +74,8 @@ def table(
     print(f"| images | rate index | {names[0]} | {names[1]} |")
     print("|---|---:|---:|---:|")
     for kind in KINDS:
+        gray = len(validation[kind][0]) == 1
+        release = load(model_identity(gray)[1], "cpu")
         for rate in RATES:
             gains = []
             for image in validation[kind]:
@@ -88,11 +89,10 @@ def table(
 
 
 def main(folder: Path) -> None:
-    release = load(model_identity()[1], "cpu")
-    validation = load_split(folder, dict.fromkeys(KINDS, 1.0)).validation
-    table(release, validation, ("modes chosen again", "and other roundings tried"), chosen)
+    validation = load_split(folder, KINDS).validation
+    table(validation, ("modes chosen again", "and other roundings tried"), chosen)
     print()
-    table(release, validation, ("effort 2", "effort 3"), refined)
+    table(validation, ("effort 2", "effort 3"), refined)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python benchmarks/integer_cost.py CHECKPOINT IMAGE [IMAGE ...]
 
 Both code the same latents with the same quantiser steps; the twin rounds neither weights nor
-activations nor table indices. CHECKPOINT is a training checkpoint, which holds the float weights.
+activations nor table indices. CHECKPOINT is a training checkpoint, which holds the float weights;
+give images of the kind, gray or colour, that it is trained for.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def encode(
     photometric = _photometric(samples)
     # Equal channels cost no more than one of them.
     planes = samples.planes if photometric == container.RGB else samples.planes[:1]
-    model, fingerprint = model_identity()
+    model, fingerprint = model_identity(gray=len(planes) == 1)
     candidates = candidates_of(planes, samples)
     if candidates is not None and psnr is not None and candidates.psnr() < psnr:
         # However well the rest were coded.

@@ -35,15 +35,21 @@ def encode_planes(
     effort: int = 1,
     device: str | None = None,
 ) -> bytes:
-    """Code planes [C,H,W] (C 1 or 3, values 0..1) with the default model.
+    """Code planes [C,H,W] (C 1 or 3, values 0..1) with the model for that number of channels.
 
     hidden [H,W] says which pixels will be painted over: what they come back as does not matter, and
     `decode_planes` must be told the same. effort is one of `refine.ROUNDS`.
     """
-    release = load(model_identity()[1], pick_device(device))
+    release = encoding_release(planes, device)
     with full_precision(release):
         passes = code_symbols(release, planes, rate_index, hidden, effort)
         return pack(passes, release.tables)
+
+
+def encoding_release(planes: Planes, device: str | None) -> Release:
+    """The model that codes planes [C,H,W]: gray images have one of their own."""
+    _, fingerprint = model_identity(gray=len(planes) == 1)
+    return load(fingerprint, pick_device(device))
 
 
 def code_symbols(
@@ -70,7 +76,7 @@ def rough_cost(
     By the rule of thumb that block transforms are compared by, and a little for each block: good
     enough to compare two versions of an image, and much faster than coding them.
     """
-    release = load(model_identity()[1], pick_device(device))
+    release = encoding_release(planes, device)
     with full_precision(release):
         return rough_cost_of(release, planes, rate_index, hidden)
 
@@ -79,7 +85,7 @@ def estimate_bits(
     planes: Planes, rate_index: int, *, effort: int = 1, device: str | None = None
 ) -> float:
     """Ideal size in bits of what `encode_planes` codes, by the model's tables."""
-    release = load(model_identity()[1], pick_device(device))
+    release = encoding_release(planes, device)
     with full_precision(release):
         passes = code_symbols(release, planes, rate_index, effort=effort)
     return sum(ans.estimate_bits(*each, release.tables) for each in passes)

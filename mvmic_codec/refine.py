@@ -36,7 +36,7 @@ MODES_EVERY = 3
 BITS_SHARE = 1.0
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def trainable(fingerprint: str, device: torch.device) -> EntropyModel:
     """The training form of a released entropy model, which has gradients."""
     _, path = find_identity(bytes.fromhex(fingerprint))

@@ -41,7 +41,7 @@ def fake_codec(monkeypatch):
     codec.rough_cost = _rough_cost
     codec.check_start = lambda payload, header, *, device=None: None
     identity = types.ModuleType("mvmic_codec.nets.identity")
-    identity.model_identity = lambda: FAKE_MODEL
+    identity.model_identity = lambda gray: FAKE_MODEL
     monkeypatch.setitem(sys.modules, codec.__name__, codec)
     monkeypatch.setitem(sys.modules, identity.__name__, identity)
     return codec

@@ -1118,11 +1118,12 @@ class Decoded:
     flat: FlatAreas  # without a FLAT chunk, of form 1 with no colours and a map of zeros
 
 
-def decode(data: bytes, model: Model) -> Decoded:
+def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
     """Decode the bytes of an `.mvm` file. Raises a kind of `MvmError`."""
     head, metadata, flat, coded = read_file(data)
-    if head.fingerprint != model.fingerprint:
+    if head.fingerprint not in models:
         raise ModelError(f"the file needs the model with fingerprint {head.fingerprint.hex()}")
+    model = models[head.fingerprint]
     size, rate, colour = (head.height, head.width), head.rate_index, head.photometric == RGB
     h, w = cells(size)
     if 32 * h * 32 * w > LARGEST:
@@ -1147,25 +1148,31 @@ def decode(data: bytes, model: Model) -> Decoded:
     return Decoded(head, metadata, payload.passes, latent, planes, samples, areas)
 
 
-def installed_model() -> Path:
-    """The weights file of the repository that this file lies in."""
+def load_models(paths: list[Path]) -> dict[bytes, Model]:
+    """The models of weights files, by fingerprint."""
+    models = [load_model(path) for path in paths]
+    return {model.fingerprint: model for model in models}
+
+
+def installed_models() -> list[Path]:
+    """The weights files of the repository that this file lies in."""
     folder = Path(__file__).resolve().parents[2] / "mvmic_codec" / "nets" / "weights"
     found = sorted(folder.glob("*.safetensors"))
-    if len(found) != 1:
-        raise ModelError(f"{folder}: {len(found)} models; say which one with --model")
-    return found[0]
+    if not found:
+        raise ModelError(f"{folder} holds no models; say which one with --model")
+    return found
 
 
 def main() -> int:
     """Decode one file to a `.npy` file of samples."""
     parser = argparse.ArgumentParser(description="Reference decoder of .mvm files.")
     parser.add_argument("file", type=Path, help="an .mvm file")
-    parser.add_argument("--model", type=Path, help="weights file (default: the repository's own)")
+    parser.add_argument("--model", type=Path, help="weights file (default: all of the repository)")
     parser.add_argument("-o", "--output", type=Path, required=True, help=".npy file to write")
     options = parser.parse_args()
     try:
-        model = load_model(options.model or installed_model())
-        decoded = decode(options.file.read_bytes(), model)
+        models = load_models([options.model] if options.model else installed_models())
+        decoded = decode(options.file.read_bytes(), models)
     except MvmError as error:
         print(f"{options.file}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

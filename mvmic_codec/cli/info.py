@@ -86,6 +86,7 @@ def _models() -> list[dict[str, Any]]:
     cards = [identity.read_card(path) for path in sorted(identity.WEIGHTS.glob("*.json"))]
     if not cards:
         raise ModelError("this installation holds no model; install mvmic_codec again")
+    encodes = {identity.GRAY_MODEL: "gray images", identity.COLOUR_MODEL: "colour images"}
     return [
         {
             "name": card.name,
@@ -94,7 +95,7 @@ def _models() -> list[dict[str, Any]]:
             "parameters": card.parameters,
             "decode_kmac_per_pixel": card.decode_kmac,
             "encode_kmac_per_pixel": card.encode_kmac,
-            "encodes": card.name == identity.DEFAULT_MODEL,
+            "encodes": encodes.get(card.name, "nothing"),
             "notes": card.notes,
         }
         for card in cards

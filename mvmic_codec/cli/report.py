@@ -105,8 +105,9 @@ def _maker() -> str:
     from mvmic_codec import __version__
     from mvmic_codec.nets.identity import model_identity
 
-    name, fingerprint = model_identity()
-    return f"mvmic_codec {__version__}, model {name} ({fingerprint.hex()})"
+    models = [model_identity(gray) for gray in (True, False)]
+    named = " and ".join(f"{name} ({fingerprint.hex()})" for name, fingerprint in models)
+    return f"mvmic_codec {__version__}, models {named}"
 
 
 def _file_name(view: View, taken: Collection[str]) -> str:

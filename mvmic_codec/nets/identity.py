@@ -10,7 +10,9 @@ from pathlib import Path
 from ..errors import ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
-DEFAULT_MODEL = "mvmic-1"
+# The models that encode: gray images have a model of their own.
+GRAY_MODEL = "mvmic-1g"
+COLOUR_MODEL = "mvmic-1c"
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,19 @@ def read_card(path: Path) -> Identity:
         ) from error
 
 
-@lru_cache(maxsize=1)
-def default_identity() -> Identity:
-    """Card of the model that encodes."""
-    card = WEIGHTS / f"{DEFAULT_MODEL}.json"
+@lru_cache(maxsize=2)
+def default_identity(gray: bool) -> Identity:
+    """Card of the model that encodes gray or colour images. Raises ModelError if it is missing."""
+    name = GRAY_MODEL if gray else COLOUR_MODEL
+    card = WEIGHTS / f"{name}.json"
     if not card.is_file():
-        raise ModelError("this installation holds no model: install mvmic_codec again")
+        raise ModelError(f"this installation holds no model {name}: install mvmic_codec again")
     return read_card(card)
 
 
-def model_identity() -> tuple[str, bytes]:
-    """Name and 8-byte fingerprint of the model that encodes."""
-    identity = default_identity()
+def model_identity(gray: bool) -> tuple[str, bytes]:
+    """Name and 8-byte fingerprint of the model that encodes gray or colour images."""
+    identity = default_identity(gray)
     return identity.name, bytes.fromhex(identity.fingerprint)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +13,34 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
+from .. import flat_fill, flat_search
 from ..errors import InputError
 
-# Share of each kind in a batch.
-MIX = {
-    "polyp": 0.36,
-    "cxr": 0.26,
-    "cxr_half": 0.10,
-    "gray16": 0.11,
-    "natural": 0.07,
-    "street": 0.02,
-    "fundus": 0.03,
-    "ultrasound": 0.02,
-    "derm": 0.01,
-    "histo": 0.02,
+# Share of each kind in the batches of the model for gray images, which sees all of them in gray,
+GRAY_MIX = {
+    "cxr": 0.48,
+    "cxr_half": 0.20,
+    "gray16": 0.24,
+    "ultrasound": 0.04,
+    "natural": 0.04,
 }
-GRAY_AS_COLOUR = 0.06
+# and in those of the model for colour. That one has gray images too, with three equal channels, for
+# scans whose chroma is nearly nothing.
+COLOUR_MIX = {
+    "polyp": 0.62,
+    "natural": 0.14,
+    "street": 0.03,
+    "fundus": 0.06,
+    "derm": 0.02,
+    "histo": 0.03,
+    "ultrasound": 0.02,
+    "cxr": 0.05,
+    "gray16": 0.03,
+}
+# Of red, green and blue, in gray (BT.601).
+LUMA = (0.299, 0.587, 0.114)
 # Held out for validation: patients and sources that training never sees.
 VALIDATION_CXR_PATIENTS = 8
 VALIDATION_POLYP = "C3_"  # one centre; its last frames by name
@@ -59,14 +71,14 @@ class Split:
     validation: dict[str, list[np.ndarray]]
 
 
-def load_split(folder: Path, kinds: dict[str, float] = MIX) -> Split:
-    """Read FOLDER/<kind>/* and hold the validation part out by patient or source.
+def load_split(folder: Path, kinds: Iterable[str]) -> Split:
+    """Read FOLDER/<kind>/* as it is and hold the validation part out by patient or source.
 
     Kinds that have no folder are left out. Raises InputError if nothing is left to train on or
     to validate with.
     """
     split = Split({}, {})
-    kinds = {kind: share for kind, share in kinds.items() if (folder / kind).is_dir()}
+    kinds = [kind for kind in kinds if (folder / kind).is_dir()]
     patients = sorted({name.split("_")[0] for name in names(folder / "cxr")})
     held_patients = set(patients[-VALIDATION_CXR_PATIENTS:])
     polyps = names(folder / "polyp")
@@ -98,6 +110,71 @@ def load_split(folder: Path, kinds: dict[str, float] = MIX) -> Split:
     return split
 
 
+def load_for_model(folder: Path, gray: bool, threads: int) -> Split:
+    """What the model for gray images, or else for colour, is trained and validated with.
+
+    Flat areas are filled as an encoder fills them, which takes minutes. A model for gray images
+    trains with all images made gray. Each model validates with images that were made for it.
+
+    Raises InputError as `load_split` does, and where no validation image is gray, or colour.
+    """
+    split = load_split(folder, mix_of(gray))
+    if gray:
+        split.train = {kind: [as_gray(i) for i in pool] for kind, pool in split.train.items()}
+    own = {k: [i for i in pool if is_gray(i) == gray] for k, pool in split.validation.items()}
+    split.validation = {kind: pool for kind, pool in own.items() if pool}
+    if not split.validation:
+        wanted = "gray images" if gray else "colour images"
+        kind = folder / ("cxr" if gray else "polyp")
+        raise InputError(
+            f"{folder} holds no {wanted} to validate with: add some, such as {kind}, or train the "
+            "other model"
+        )
+    pools = [*split.train.values(), *split.validation.values()]
+    count = sum(len(pool) for pool in pools)
+    with (
+        ThreadPoolExecutor(threads) as workers,
+        tqdm(total=count, unit="image", desc="flat areas", disable=None) as bar,
+    ):
+        for pool in pools:
+            for k, filled in enumerate(workers.map(fill_flat, pool)):
+                pool[k] = filled
+                bar.update()
+    return split
+
+
+def mix_of(gray: bool) -> dict[str, float]:
+    """Share of each kind that the model for gray images, or else for colour, is trained with."""
+    return GRAY_MIX if gray else COLOUR_MIX
+
+
+def is_gray(image: np.ndarray) -> bool:
+    """Whether planes [C,H,W] are one."""
+    return len(image) == 1
+
+
+def as_gray(image: np.ndarray) -> np.ndarray:
+    """Planes [C,H,W] -> [1,H,W] of the same type: their luma if there are three."""
+    if is_gray(image):
+        return image
+    luma = np.tensordot(LUMA, image.astype(np.float64), 1)
+    gray: np.ndarray = np.rint(luma).astype(image.dtype)
+    return gray[None]
+
+
+def fill_flat(image: np.ndarray) -> np.ndarray:
+    """Planes [C,H,W], uint8 or uint16, as the networks see them: any flat areas filled smoothly."""
+    if image.min() == image.max():
+        return image
+    peak = np.float32(np.iinfo(image.dtype).max)
+    planes = image.astype(np.float32) / peak
+    found = flat_search.find(planes)
+    if found is None:
+        return image
+    filled: np.ndarray = np.rint(flat_fill.fill(planes, found[0] > 0) * peak).astype(image.dtype)
+    return filled
+
+
 def names(folder: Path) -> list[str]:
     """Sorted file names of a folder, none if it is not there."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -122,42 +199,38 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
     return crop[:, :, ::-1] if rng.random() < 0.5 else crop
 
 
-@dataclass
-class Batch:
-    """planes [B,3,s,s] float32 in 0..1, gray [B] bool, kinds' names."""
-
-    planes: Tensor
-    gray: Tensor
-    kinds: list[str]
-
-
 class CropSource:
-    """Endless batches of random crops, made one ahead in a thread."""
+    """Endless batches of random crops, float32 [B,3,size,size] in 0..1, made ahead in a thread.
 
-    def __init__(self, images: dict[str, list[np.ndarray]], batch: int, size: int, seed: int):
+    Images by kind, and the share of each kind: those of kinds that have no images are left out.
+    """
+
+    def __init__(
+        self,
+        images: dict[str, list[np.ndarray]],
+        mix: dict[str, float],
+        batch: int,
+        size: int,
+        seed: int,
+    ):
         self.images = images
         self.batch, self.size = batch, size
         self.rng = np.random.default_rng(seed)
         self.kinds = list(images)
-        share = np.array([MIX[k] for k in self.kinds])
+        share = np.array([mix[k] for k in self.kinds])
         self.share = share / share.sum()
 
-    def make(self) -> Batch:
+    def make(self) -> Tensor:
         """One batch."""
-        crops, gray, kinds = [], [], []
+        crops = []
         for k in self.rng.choice(len(self.kinds), self.batch, p=self.share):
-            kind = self.kinds[k]
-            pool = self.images[kind]
+            pool = self.images[self.kinds[k]]
             image = pool[int(self.rng.integers(len(pool)))]
-            crop = random_crop(image, self.size, self.rng)
-            crops.append(as_planes(crop))
-            # Some gray crops go as colour, for scans whose chroma is nearly nothing.
-            gray.append(crop.shape[0] == 1 and self.rng.random() >= GRAY_AS_COLOUR)
-            kinds.append(kind)
-        return Batch(torch.from_numpy(np.stack(crops)), torch.tensor(gray), kinds)
+            crops.append(as_planes(random_crop(image, self.size, self.rng)))
+        return torch.from_numpy(np.stack(crops))
 
-    def __iter__(self) -> Iterator[Batch]:
-        ahead: queue.Queue[Batch | Exception] = queue.Queue(maxsize=2)
+    def __iter__(self) -> Iterator[Tensor]:
+        ahead: queue.Queue[Tensor | Exception] = queue.Queue(maxsize=2)
 
         def work() -> None:
             try:

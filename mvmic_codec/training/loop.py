@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..nets.identity import COLOUR_MODEL, GRAY_MODEL
 from ..nets.model import Model, Shape
 from ..nets.release import export, model_of
 from ..nets.transforms import RATES
-from .images import Batch, CropSource, Split, load_split
+from .images import CropSource, Split, load_for_model, mix_of
 from .start import start_from_statistics
 from .validation import make_samples, validate
 
@@ -37,6 +38,7 @@ class Config:
     """A training run. The run ends at `steps` or after `minutes` of training, what comes first."""
 
     data: str
+    gray: bool  # whether the model is for gray images; else it is for colour
     steps: int = 40_000
     minutes: float = 1e9
     batch: int = 8
@@ -51,7 +53,6 @@ class Config:
     save_minutes: float = 4.0
     threads: int = 2
     start: str = ""  # a released model's .safetensors to start from in place of statistics
-    name: str = "mvmic-1"  # of the model that is exported
     shape: Shape = field(default_factory=Shape)
 
 
@@ -61,6 +62,10 @@ def read_config(path: Path) -> Config:
     unknown = set(values) - {f.name for f in fields(Config)}
     if unknown:
         raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
+    if not isinstance(values.get("gray"), bool):
+        raise ValueError(
+            f'{path}: "gray" must be given: true for a model for gray images, false for colour'
+        )
     if "shape" in values:
         values["shape"] = Shape(**values["shape"])
     for key in ("data", "start"):
@@ -104,8 +109,8 @@ class Trainer:
         self.seconds = 0.0
         self.norm = 0.0
         self.best = math.inf  # lowest validation log loss so far
-        # Running mean of the loss by kind of colour and by rate, so that every rate counts alike
-        self.level = torch.zeros(2, RATE_BUCKETS)
+        # Running mean of the loss by rate, so that every rate counts alike
+        self.level = torch.zeros(RATE_BUCKETS)
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
@@ -118,32 +123,36 @@ class Trainer:
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
         return c.rate * warm * (c.floor + (1 - c.floor) * decay)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Mean over the batch of (bits/pixel + lambda * MSE), each relative to its running mean."""
-        planes, gray = batch.planes.to(self.device), batch.gray.to(self.device)
+    def loss(self, planes: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Mean of bits/pixel + lambda * MSE, each relative to its running mean, over a batch.
+
+        planes [B,3,s,s] in 0..1.
+        """
+        planes = planes.to(self.device)
+        gray = torch.full((len(planes),), self.config.gray, device=self.device)
         rate = torch.randint(0, RATES, (len(planes),)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             out = self.model(planes, rate, gray)
         pixels = planes.shape[2] * planes.shape[3]
         bits = out.bits / pixels
         each = bits + self.model.ladder[rate] * out.error
-        row, column = gray.long(), rate * RATE_BUCKETS // RATES
-        for r, c, value in zip(row.tolist(), column.tolist(), each.detach().tolist(), strict=True):
-            old = float(self.level[r, c])
-            self.level[r, c] = value if old == 0 else old + 0.02 * (value - old)
-        weight = 1.0 / self.level.to(self.device)[row, column]
+        bucket = rate * RATE_BUCKETS // RATES
+        for k, value in zip(bucket.tolist(), each.detach().tolist(), strict=True):
+            old = float(self.level[k])
+            self.level[k] = value if old == 0 else old + 0.02 * (value - old)
+        weight = 1.0 / self.level.to(self.device)[bucket]
         return (each * weight).mean(), {
             "bpp": float(bits.detach().mean()),
             "mse": float(out.error.detach().mean()),
             "loss": float(each.detach().mean()),
         }
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
+    def train_step(self, planes: Tensor) -> dict[str, float]:
         """One step; a step whose gradient is far out of line is skipped."""
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        loss, facts = self.loss(batch)
+        loss, facts = self.loss(planes)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         limit = 2.0 * self.norm if self.norm else 1e9
@@ -246,9 +255,10 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
     if config.start:
         trainer.model.load_state_dict(model_of(Path(config.start)).state_dict())
     else:
-        crops = CropSource(split.train, START_CROPS, START_SIZE, config.seed).make()
+        mix = mix_of(config.gray)
+        crops = CropSource(split.train, mix, START_CROPS, START_SIZE, config.seed).make()
         fresh = Model(config.shape)
-        start_from_statistics(fresh, crops.planes, crops.gray)
+        start_from_statistics(fresh, crops, torch.full((len(crops),), config.gray))
         trainer.model.load_state_dict(fresh.state_dict())
     trainer.ema.load_state_dict(trainer.model.state_dict())
     return trainer
@@ -263,7 +273,7 @@ def train(config: Config, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    split = load_split(Path(config.data))
+    split = load_for_model(Path(config.data), config.gray, config.threads)
     samples = make_samples(split.validation)
     checkpoint = out / "checkpoint.pt"
     trainer = prepare(config, split, device, checkpoint)
@@ -278,14 +288,15 @@ def train(config: Config, out: Path) -> Path:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     journal = Log(out)
-    source = CropSource(split.train, config.batch, config.crop, config.seed + 7919 * trainer.step)
+    seed = config.seed + 7919 * trainer.step
+    source = CropSource(split.train, mix_of(config.gray), config.batch, config.crop, seed)
     saved = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
-        for batch in source:
+        for planes in source:
             if trainer.progress() >= 1 or stopping:
                 break
             began = time.monotonic()
-            facts = trainer.train_step(batch)
+            facts = trainer.train_step(planes)
             trainer.seconds += time.monotonic() - began
             journal.step(trainer, facts)
             bar.update()
@@ -294,7 +305,8 @@ def train(config: Config, out: Path) -> Path:
                 journal.write("validation.csv", trainer, result)
                 if result["log_loss"] < trainer.best:
                     trainer.best = result["log_loss"]
-                    export(trainer.ema, out, config.name, card(config, trainer))
+                    name = GRAY_MODEL if config.gray else COLOUR_MODEL
+                    export(trainer.ema, out, name, card(config, trainer))
             if time.monotonic() - saved > config.save_minutes * 60:
                 trainer.save(checkpoint)
                 saved = time.monotonic()

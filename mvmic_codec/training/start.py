@@ -285,9 +285,9 @@ def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
         left = target.clone()
         left[:, :low] -= guess.reshape(near.shape[0], low, height, width) * same
         weight_live = model.live(gray)[:, :, None, None].expand_as(left)
-        residual_scale.append(
-            (left.abs() * weight_live).sum((0, 2, 3)) / weight_live.sum((0, 2, 3)) * 0.72
-        )
+        # Where all crops are gray nothing is known of chroma.
+        count = weight_live.sum((0, 2, 3)).clamp_min(1)
+        residual_scale.append((left.abs() * weight_live).sum((0, 2, 3)) / count * 0.72)
         known.append(noisy[:, entropy.sites[p]][:, :low] * same)
         leftover[:, entropy.sites[p]] = left.abs()
     scale = torch.stack(residual_scale)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..evaluation.curves import bd_rate
 from ..nets.model import Model
 from ..rate import lambda_of
-from .images import as_planes
+from .images import as_planes, is_gray
 
 # Whole images, as far as they go: small crops flatter us, since JPEG 2000 needs a long run-up.
 VALIDATION_SIZE = 1024
@@ -73,7 +73,7 @@ def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
         for image in pool:
             crop = centre(image)
             planes = as_planes(crop)
-            gray = crop.shape[0] == 1
+            gray = is_gray(crop)
             samples.append(
                 Sample(kind, torch.from_numpy(planes), gray, jpeg2000_curve(planes, gray))
             )

@@ -32,7 +32,7 @@ def test_a_page_and_plots(mvmic, tables, gray, deep, tmp_path):
         *(f"{name}{suffix}" for name in ("chest", "chest-1-images", "bowel") for suffix in PLOTS),
     }
     page = (out / "index.html").read_text()
-    assert "model fake (0102030405060708)" in page
+    assert "models fake (0102030405060708) and fake" in page
     assert "gray.png" in page and "rendering to 8" in page and "avif and vvc</h1>" in page
     Image.open(out / "chest.png").verify()
 

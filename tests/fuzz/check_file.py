@@ -17,8 +17,10 @@ _START = len(container.MAGIC)
 # Where HEAD's payload starts and ends, and the fingerprint in it, which its CRC follows.
 _HEAD = slice(_START + 8, _START + 50)
 _FINGERPRINT = slice(_START + 42, _START + 50)
+# photometric is the seventh byte of it.
+_PHOTOMETRIC = _START + 14
 _HEAD_CRC = slice(_START + 50, _START + 54)
-# A seed's fingerprint: that of whatever model is installed.
+# A seed's fingerprint: that of whatever model is installed for its kind of image.
 _ANY_MODEL = bytes(8)
 
 # What else Pillow itself may say of a file that it opens.
@@ -34,7 +36,7 @@ def for_installed_model(data: bytes) -> bytes:
         return data
     crc = struct.pack("<I", zlib.crc32(container.HEAD + data[_HEAD]))
     patched = bytearray(data)
-    patched[_FINGERPRINT] = model_identity()[1]
+    patched[_FINGERPRINT] = model_identity(gray=data[_PHOTOMETRIC] != container.RGB)[1]
     if data[_HEAD_CRC] == crc:
         patched[_HEAD_CRC] = struct.pack("<I", zlib.crc32(container.HEAD + patched[_HEAD]))
     return bytes(patched)

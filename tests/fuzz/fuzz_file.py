@@ -17,9 +17,10 @@ with atheris.instrument_imports(include=["mvmic_codec", "check_file"]):
 
     import mvmic_codec
 
-    # What decodes is imported when it is first needed, which must be here; and the model is there
+    # What decodes is imported when it is first needed, which must be here; and the models are there
     # before the fuzzer watches time and memory.
-    mvmic_codec.decode(mvmic_codec.encode(np.zeros((1, 1), np.uint8)))
+    for pixel in ([[0]], [[[0, 1, 2]]]):
+        mvmic_codec.decode(mvmic_codec.encode(np.array(pixel, np.uint8)))
 
 # The networks take a hundred times what the parser does: most inputs go without.
 DECODE_ONE_IN = 64

@@ -19,7 +19,6 @@ import mvmic_codec
 from mvmic_codec import codec, container
 from mvmic_codec.errors import MvmError
 from mvmic_codec.grid import hyper_indices
-from mvmic_codec.nets.identity import model_identity
 from mvmic_codec.nets.release import load
 from mvmic_codec.symbols import pack
 
@@ -183,7 +182,7 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     """All that can be done before the first symbol at 1/16 is done for it."""
     width, height = 16384, 10000
     header = container.read_header(FILES["gray"])
-    release = load(model_identity()[1], "cpu")
+    release = load(header.fingerprint, "cpu")
     cells = -(-width // 64) * -(-height // 64)
     indices = hyper_indices(release, header.rate_index, cells)
     z = pack([(np.zeros(len(indices), np.int16), indices)], release.tables)
@@ -251,7 +250,7 @@ class Wild:
 @pytest.mark.parametrize("spread", [0.3, 30, 1e5])
 def test_any_symbols_that_are_coded_soundly_are_an_image(monkeypatch, name, spread):
     header = container.read_header(FILES[name])
-    tables = load(model_identity()[1], "cpu").tables
+    tables = load(header.fingerprint, "cpu").tables
     for rate in (0, 31, 63):
         wild = Wild(rate, spread)
         header = dataclasses.replace(header, rate_index=rate)

@@ -40,13 +40,13 @@ def test_the_package_refuses(name):
 
 
 @pytest.fixture(scope="module")
-def model():
-    return reference.load_model(reference.installed_model())
+def models():
+    return reference.load_models(reference.installed_models())
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
-def test_the_reference_decoder_refuses(model, name):
+def test_the_reference_decoder_refuses(models, name):
     kind = getattr(reference, ERRORS[name])
     with pytest.raises(kind) as caught:
-        reference.decode((FOLDER / f"{name}.mvm").read_bytes(), model)
+        reference.decode((FOLDER / f"{name}.mvm").read_bytes(), models)
     assert kind is reference.FormatError or type(caught.value) is kind

@@ -21,8 +21,8 @@ HASHES = json.loads((GOLDEN / "golden.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def model():
-    return reference.load_model(reference.installed_model())
+def models():
+    return reference.load_models(reference.installed_models())
 
 
 @pytest.fixture(params=["doubles", *usable_paths()], scope="module")
@@ -32,8 +32,9 @@ def way(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(release, "fast_paths", lambda: paths)
         release.load.cache_clear()
-        loaded = release.load(model_identity()[1], "cpu")
-        assert getattr(loaded.entropy, "path", "doubles") == request.param
+        for gray in (True, False):
+            loaded = release.load(model_identity(gray)[1], "cpu")
+            assert getattr(loaded.entropy, "path", "doubles") == request.param
         yield request.param
     release.load.cache_clear()
 
@@ -75,8 +76,8 @@ def test_symbols_and_samples(way, symbols, name):
 
 
 @pytest.mark.parametrize("name", sorted(HASHES))
-def test_the_reference_decoder_gives_the_same_symbols(model, name):
-    decoded = reference.decode((GOLDEN / f"{name}.mvm").read_bytes(), model)
+def test_the_reference_decoder_gives_the_same_symbols(models, name):
+    decoded = reference.decode((GOLDEN / f"{name}.mvm").read_bytes(), models)
     found = b"".join(each.astype("<i2").tobytes() for each in decoded.passes)
     assert hashlib.sha256(found).hexdigest() == HASHES[name]
 

@@ -14,13 +14,14 @@ def model():
 @pytest.fixture(scope="session")
 def released_folder(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    release.export(model, folder, identity.DEFAULT_MODEL, "for tests")
+    release.export(model, folder, identity.GRAY_MODEL, "for tests")
+    release.export(small_model(seed=1), folder, identity.COLOUR_MODEL, "for tests")
     return folder
 
 
 @pytest.fixture
 def weights(released_folder, tmp_path, monkeypatch):
-    """A copy of the released small model that a test may damage, installed as the default."""
+    """A copy of the released small model that a test may damage, installed for gray images."""
     for path in released_folder.iterdir():
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
@@ -33,9 +34,9 @@ def weights(released_folder, tmp_path, monkeypatch):
 
 @pytest.fixture
 def released(weights):
-    return release.load(identity.model_identity()[1], "cpu")
+    return release.load(identity.model_identity(gray=True)[1], "cpu")
 
 
 @pytest.fixture
 def weights_path(weights):
-    return weights / f"{identity.DEFAULT_MODEL}.safetensors"
+    return weights / f"{identity.GRAY_MODEL}.safetensors"

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_model import SMALL, picture, small_model
 
+import mvmic_codec
 from mvmic_codec import ans, codec, grid
 from mvmic_codec.container import Header
 from mvmic_codec.encoder import Encoder
@@ -27,7 +28,7 @@ BITS = 6  # passes of bits of modes
 
 def header_of(planes, rate, fingerprint=None):
     channels, height, width = planes.shape
-    name, default = identity.model_identity()
+    name, default = identity.model_identity(gray=channels == 1)
     return Header(
         version=1,
         model=name,
@@ -231,7 +232,7 @@ def calibrated(tmp_path_factory):
     model = small_model()
     model.entropy.base.knots.add_(26)
     folder = tmp_path_factory.mktemp("calibrated")
-    card = release.export(model, folder, identity.DEFAULT_MODEL, "for tests")
+    card = release.export(model, folder, identity.GRAY_MODEL, "for tests")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identity, "WEIGHTS", folder)
         released = release.load(bytes.fromhex(card.fingerprint), "cpu")
@@ -268,7 +269,7 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     """A model out of a release file, released again, codes the same at nearly the same size."""
     again = release.model_of(weights_path).eval()
     folder = tmp_path / "again"
-    card = release.export(again, folder, identity.DEFAULT_MODEL, "again")
+    card = release.export(again, folder, identity.GRAY_MODEL, "again")
     assert card.shape == released.identity.shape
     planes = picture(256, 192, 3, seed=3)
     before = released_bits(released, planes, rate)
@@ -280,9 +281,9 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
 
 def test_the_fingerprint_covers_shape_and_every_array(weights_path):
     arrays = release.load_file(weights_path)
-    shape = identity.default_identity().shape
+    shape = identity.default_identity(gray=True).shape
     whole = release.fingerprint(arrays, shape)
-    assert whole == identity.model_identity()[1]
+    assert whole == identity.model_identity(gray=True)[1]
     for field in shape:
         changed_shape = {**shape, field: not shape[field]}
         assert release.fingerprint(arrays, changed_shape) != whole, field
@@ -327,8 +328,9 @@ def test_sites_that_are_coded(released, size):
 
 @pytest.mark.parametrize("effort", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_hidden_sites_are_not_coded(weights, released, channels, effort):
+def test_hidden_sites_are_not_coded(weights, channels, effort):
     planes = picture(150, 200, channels, edge=0.4)
+    released = codec.encoding_release(planes, "cpu")
     hidden = np.zeros((150, 200), np.bool_)
     hidden[20:110, 30:140] = True
     options = {"effort": effort, "device": "cpu"}
@@ -349,3 +351,26 @@ def test_hidden_sites_are_not_coded(weights, released, channels, effort):
     # Decoders must know the same.
     with pytest.raises(MvmError):
         codec.decode_planes(payload, header_of(planes, 31), device="cpu")
+
+
+def test_gray_and_colour_have_models_of_their_own(weights):
+    """A release's name says what it is for; files name the model that wrote them."""
+    names = [codec.encoding_release(picture(8, 8, n), "cpu").identity.name for n in (1, 3)]
+    assert names == [identity.GRAY_MODEL, identity.COLOUR_MODEL]
+    colour = (picture(20, 30, 3).transpose(1, 2, 0) * 255).astype(np.uint8)
+    for image, name in (
+        (colour, identity.COLOUR_MODEL),
+        (colour[:, :, 0], identity.GRAY_MODEL),
+        (colour[:, :, :1].repeat(3, 2), identity.GRAY_MODEL),
+    ):
+        data = mvmic_codec.encode(image, device="cpu")
+        assert mvmic_codec.read_header(data).model == name
+        assert mvmic_codec.decode(data, device="cpu").size == (30, 20)
+
+
+def test_without_its_model_nothing_is_encoded(weights):
+    (weights / f"{identity.COLOUR_MODEL}.json").unlink()
+    identity.default_identity.cache_clear()
+    codec.encode_planes(picture(8, 8, 1), 31, device="cpu")
+    with pytest.raises(ModelError, match=f"no model {identity.COLOUR_MODEL}"):
+        codec.encode_planes(picture(8, 8, 3), 31, device="cpu")

@@ -101,7 +101,7 @@ def blind(tmp_path, monkeypatch):
     entropy.base.knots.clamp_(5, 40)
     for layer in entropy.scales:
         layer.bias.zero_()
-    card = release.export(model, tmp_path, identity.DEFAULT_MODEL, "for tests")
+    card = release.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     return release.load(bytes.fromhex(card.fingerprint), "cpu")
 

@@ -374,11 +374,13 @@ def test_every_site_is_coded_once(rotate):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("rate", RATES)
-def test_the_reference_decodes_what_the_codec_writes(weights_path, released, channels, rate):
+def test_the_reference_decodes_what_the_codec_writes(weights, channels, rate):
     """Real symbols of a real payload, and the latent that synthesis takes."""
     size, gray = (100, 70), channels == 1
-    coded = codec.encode_planes(picture(*size, channels), rate, device="cpu")
-    model = reference.load_model(weights_path)
+    planes = picture(*size, channels)
+    coded = codec.encode_planes(planes, rate, device="cpu")
+    released = codec.encoding_release(planes, "cpu")
+    model = reference.load_model(weights / f"{released.identity.name}.safetensors")
     payload = reference.Payload(coded, model.tables)
     expected = reference.decode_latent(
         model.arrays, model.shape, rate, size, not gray, payload.take

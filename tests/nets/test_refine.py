@@ -85,7 +85,7 @@ def test_modes_are_chosen_again(released):
 
 
 def test_effort_1_is_the_second_run(released):
-    planes = planes_of(3)
+    planes = planes_of(1)
     with codec.full_precision(released):
         expected = pack(Encoder(released, planes, 31).second_run().passes, released.tables)
     assert codec.encode_planes(planes, 31, device="cpu") == expected

@@ -34,8 +34,14 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def model():
-    return reference.load_model(reference.installed_model())
+def models():
+    return reference.load_models(reference.installed_models())
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    """One of them, for tests of its parts."""
+    return models[model_identity(gray=True)[1]]
 
 
 def picture(mode, size):
@@ -97,9 +103,9 @@ def package_decode(file, monkeypatch, hidden=None):
 
 
 @pytest.mark.parametrize(("mode", "size", "rate"), CASES)
-def test_same_symbols_and_samples(model, monkeypatch, mode, size, rate):
+def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
     file = coded(mode, size, rate)
-    ours = reference.decode(file, model)
+    ours = reference.decode(file, models)
     passes, latent, modes, planes = package_decode(file, monkeypatch)
     assert len(ours.passes) == len(passes) == 15
     for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
@@ -119,8 +125,8 @@ def test_same_symbols_and_samples(model, monkeypatch, mode, size, rate):
         assert np.mean(difference > 0) < 0.01
 
 
-def test_the_cases_are_not_trivial(model):
-    ours = reference.decode(coded("RGB", (70, 90), 63), model)
+def test_the_cases_are_not_trivial(models):
+    ours = reference.decode(coded("RGB", (70, 90), 63), models)
     assert all(symbols.any() for symbols in ours.passes)
     assert len(np.unique(ours.latent.modes)) > 3
     assert ours.samples.std() > 20
@@ -176,7 +182,7 @@ def form_2(mode, size, rate, colours, seed):
     areas = areas_of(size, colours, seed)
     given = samples.from_array(picture(mode, size))
     colour = mode == "RGB"
-    model, fingerprint = model_identity()
+    model, fingerprint = model_identity(gray=not colour)
     header = container.Header(
         rate_index=rate,
         channels=len(given.planes),
@@ -197,9 +203,9 @@ def form_2(mode, size, rate, colours, seed):
 
 
 @pytest.mark.parametrize(("mode", "size", "rate", "colours"), FLAT_CASES)
-def test_hidden_sites_and_blends(model, monkeypatch, mode, size, rate, colours):
+def test_hidden_sites_and_blends(models, monkeypatch, mode, size, rate, colours):
     file, areas = form_2(mode, size, rate, colours, seed=rate)
-    ours = reference.decode(file, model)
+    ours = reference.decode(file, models)
     hidden = ours.flat.hidden()
     assert hidden.any() and not hidden.all()
     assert np.array_equal(ours.flat.m, areas.map)
@@ -232,7 +238,7 @@ def test_hidden_sites_and_blends(model, monkeypatch, mode, size, rate, colours):
 @pytest.mark.parametrize("extent", [23, 24, 25, 40])
 def test_hidden_sites_at_every_offset(extent):
     """A square of flat pixels anywhere: the same sites are coded, at the image's edges too."""
-    released = release.load(model_identity()[1], "cpu")
+    released = release.load(model_identity(gray=True)[1], "cpu")
     size = (70, 75)
     found = set()
     for row, column in np.ndindex(48, 48):
@@ -465,26 +471,26 @@ DAMAGES = {
 }
 
 
-def refusals(file, model):
+def refusals(file, models):
     """The class of the error by which the reference and the package refuse a file."""
     with pytest.raises(reference.MvmError) as ours:
-        reference.decode(file, model)
+        reference.decode(file, models)
     with pytest.raises(mvmic_codec.MvmError) as theirs:
         mvmic_codec.decode(file, device="cpu")
     return ours.type.__name__, theirs.type.__name__
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_refused_alike(model, name):
+def test_damage_is_refused_alike(models, name):
     expected, damage = DAMAGES[name]
-    assert refusals(damage(coded()), model) == (expected, expected)
+    assert refusals(damage(coded()), models) == (expected, expected)
 
 
-def test_metadata_changes_no_sample(model):
-    plain = reference.decode(coded(), model)
+def test_metadata_changes_no_sample(models):
+    plain = reference.decode(coded(), models)
     text = "ward\0Nürnberg\0empty\0".encode()
     file = between(coded(), chunk(b"neWs", b"1"), DPI, chunk(b"neWs", b"2"), chunk(b"teXT", text))
-    ours = reference.decode(file, model)
+    ours = reference.decode(file, models)
     assert ours.metadata == {"dpIX": DPI[8:-4], "teXT": text}
     assert mvmic_codec.decode(file).info["text"] == {"ward": "Nürnberg", "empty": ""}
     assert np.array_equal(ours.samples, plain.samples)
@@ -521,23 +527,23 @@ PAYLOADS = {
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-def test_damaged_payload_is_refused(model, name):
+def test_damaged_payload_is_refused(models, name):
     file = with_payload(coded(), PAYLOADS[name](parts(coded())[1]))
-    for refused in refusals(file, model):
+    for refused in refusals(file, models):
         assert refused in ("FormatError", "TruncatedError", "ChecksumError")
 
 
 @pytest.mark.parametrize("tenth", [1, 4, 8])
-def test_flipped_bit_of_a_lane_is_refused(model, tenth):
+def test_flipped_bit_of_a_lane_is_refused(models, tenth):
     payload = parts(coded())[1]
     file = with_payload(coded(), flipped(payload, len(payload) * tenth // 10))
-    for refused in refusals(file, model):
+    for refused in refusals(file, models):
         assert refused in ("FormatError", "TruncatedError", "ChecksumError")
 
 
-def test_another_rate_is_refused(model):
+def test_another_rate_is_refused(models):
     """The rate index is not a matter of taste: it belongs to the symbols."""
-    for refused in refusals(with_field(coded(), 1, b"\x1c"), model):
+    for refused in refusals(with_field(coded(), 1, b"\x1c"), models):
         assert refused in ("FormatError", "TruncatedError", "ChecksumError")
 
 
@@ -574,7 +580,7 @@ def test_values_beyond_the_bounds_are_refused(model, name):
 
 
 def test_altered_weights_are_refused(tmp_path):
-    weights = reference.installed_model().read_bytes()
+    weights = reference.installed_models()[0].read_bytes()
     path = tmp_path / "model.safetensors"
     for damaged in (weights[:-1], flipped(weights, len(weights) - 1), weights[:100], b""):
         path.write_bytes(damaged)
@@ -587,12 +593,12 @@ def test_altered_weights_are_refused(tmp_path):
 # --- The command ----------------------------------------------------------------------------------
 
 
-def test_command(model, tmp_path, monkeypatch, capsys):
+def test_command(models, tmp_path, monkeypatch, capsys):
     scan, out = tmp_path / "scan.mvm", tmp_path / "out.npy"
     scan.write_bytes(coded())
     monkeypatch.setattr("sys.argv", ["decode.py", str(scan), "-o", str(out)])
     assert reference.main() == 0
-    assert np.array_equal(np.load(out), reference.decode(coded(), model).samples)
+    assert np.array_equal(np.load(out), reference.decode(coded(), models).samples)
     out.unlink()
     scan.write_bytes(coded()[:-1])
     assert reference.main() == 1

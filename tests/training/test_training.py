@@ -53,13 +53,15 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def config(folder, tmp_path, monkeypatch):
+@pytest.fixture(params=["gray", "colour"])
+def config(folder, tmp_path, monkeypatch, request):
+    """A configuration of each model."""
     monkeypatch.setattr(loop, "START_CROPS", 4)
     monkeypatch.setattr(loop, "START_SIZE", 128)
     path = tmp_path / "small.json"
     values = {
         "data": str(folder),
+        "gray": request.param == "gray",
         "steps": 4,
         "batch": 2,
         "crop": 64,
@@ -72,7 +74,7 @@ def config(folder, tmp_path, monkeypatch):
 
 
 def test_validation_is_held_out_by_patient_and_source(folder):
-    split = images.load_split(folder)
+    split = images.load_split(folder, ("cxr", "cxr_half", "polyp"))
     assert len(split.validation["cxr"]) == 8 and len(split.train["cxr"]) == 4
     # Patient 11 is held out, in every size.
     assert len(split.train["cxr_half"]) == 1
@@ -82,7 +84,94 @@ def test_validation_is_held_out_by_patient_and_source(folder):
 
 def test_a_folder_without_images_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="holds no images"):
-        images.load_split(tmp_path)
+        images.load_split(tmp_path, images.GRAY_MIX)
+
+
+@pytest.mark.parametrize("gray", [True, False])
+def test_each_model_has_images_of_its_own(folder, gray):
+    split = images.load_for_model(folder, gray, 1)
+    if gray:
+        assert {kind: len(pool) for kind, pool in split.validation.items()} == {"cxr": 8}
+        assert {kind: len(pool) for kind, pool in split.train.items()} == {"cxr": 4, "cxr_half": 1}
+    else:
+        assert {kind: len(pool) for kind, pool in split.validation.items()} == {"polyp": 8}
+        # Gray ones too, for scans whose chroma is nearly nothing, but not those validated with.
+        assert {kind: len(pool) for kind, pool in split.train.items()} == {"cxr": 4, "polyp": 7}
+
+
+def test_kinds_are_drawn_by_their_share():
+    """Each kind is of one shade here."""
+    for mix in (images.GRAY_MIX, images.COLOUR_MIX):
+        assert sum(mix.values()) == pytest.approx(1)
+        pools = {kind: [np.full((1, 8, 8), 20 * k, np.uint8)] for k, kind in enumerate(mix)}
+        planes = images.CropSource(pools, mix, 4000, 8, 0).make()
+        assert planes.shape == (4000, 3, 8, 8) and planes.dtype == torch.float32
+        drawn = (planes[:, 0, 0, 0] * 255 / 20).round().long()
+        shares = torch.bincount(drawn, minlength=len(mix)) / 4000
+        assert torch.allclose(shares, torch.tensor(list(mix.values())), atol=0.03)
+
+
+def test_the_gray_model_trains_with_colour_images_in_gray(tmp_path):
+    """Its validation images are those that were gray; the other model's those that were not."""
+    rng = np.random.default_rng(2)
+    for kind, stem, channels in (
+        ("natural", "tree", 3),
+        ("natural", "gb82_waves", 3),
+        ("natural", "gb82_sunset", 1),
+    ):
+        (tmp_path / kind).mkdir(exist_ok=True)
+        draw(rng, 64, 80, channels).save(tmp_path / kind / f"{stem}.png")
+    pixels = np.asarray(Image.open(tmp_path / "natural" / "tree.png")).astype(float)
+    luma = np.rint(0.299 * pixels[..., 0] + 0.587 * pixels[..., 1] + 0.114 * pixels[..., 2])
+    gray = images.load_for_model(tmp_path, True, 1)
+    (tree,) = gray.train["natural"]
+    assert tree.dtype == np.uint8 and np.array_equal(tree, luma[None])
+    assert [len(image) for image in gray.validation["natural"]] == [1]
+    colour = images.load_for_model(tmp_path, False, 1)
+    assert np.array_equal(colour.train["natural"][0], pixels.transpose(2, 0, 1))
+    assert [len(image) for image in colour.validation["natural"]] == [3]
+
+
+def test_no_images_to_validate_with_is_a_clear_error(folder, tmp_path):
+    (tmp_path / "cxr").symlink_to(folder / "cxr")
+    with pytest.raises(InputError, match="no colour images to validate with"):
+        images.load_for_model(tmp_path, False, 1)
+
+
+@pytest.mark.parametrize("gray", [True, False])
+def test_flat_areas_are_filled_once_images_are_loaded_for_a_model(tmp_path, gray):
+    """Training and validation images; what hides nothing stays as it is to the bit."""
+    rng = np.random.default_rng(3)
+    (tmp_path / "natural").mkdir()
+    plain = np.asarray(draw(rng, 192, 192, 1 if gray else 3))
+    framed = plain.copy()
+    framed[:, :64] = 0
+    for stem, pixels in (("a", plain), ("b", framed), ("gb82_waves", framed)):
+        Image.fromarray(pixels).save(tmp_path / "natural" / f"{stem}.png")
+    split = images.load_for_model(tmp_path, gray, 2)
+    untouched, filled = split.train["natural"]
+    (validated,) = split.validation["natural"]
+    channels = 1 if gray else 3
+    assert np.array_equal(untouched, plain.transpose(2, 0, 1)[:channels])
+    for image in (filled, validated):
+        assert image.dtype == np.uint8 and image.shape == (channels, 192, 192)
+        # Along the edge it goes on smoothly: it was a step of 50 and more.
+        assert np.abs(image[:, :, 63].astype(int) - image[:, :, 64]).mean() < 20
+        assert np.array_equal(image[:, :, 66:], framed.transpose(2, 0, 1)[:channels, :, 66:])
+    originals = images.load_split(tmp_path, ("natural",))
+    assert np.array_equal(originals.train["natural"][1], framed.transpose(2, 0, 1)[:channels])
+
+
+def test_flat_areas_of_deep_and_of_empty_images():
+    rng = np.random.default_rng(4)
+    deep = rng.integers(20_000, 60_000, (1, 128, 128)).astype(np.uint16)
+    # Grain that no eye could see: less than one of 256 shades.
+    deep[:, :50] = rng.integers(100, 200, (50, 128))
+    filled = images.fill_flat(deep)
+    assert filled.dtype == np.uint16 and np.array_equal(filled[:, 52:], deep[:, 52:])
+    assert filled[:, :50].min() > 15_000
+    empty = np.zeros((3, 64, 64), np.uint8)
+    assert images.fill_flat(empty) is empty
 
 
 def test_a_run_trains_exports_and_goes_on(config, tmp_path):
@@ -94,9 +183,14 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
         rows = list(csv.DictReader(stream))
     assert [row["step"] for row in rows] == ["2", "4"]
     assert all(np.isfinite(float(row["log_loss"])) for row in rows)
-    # What it exported can be trained on, and the run itself goes on where it stopped.
-    assert release.model_of(out / "mvmic-1.safetensors").shape == Shape(**SMALL)
     values = json.loads(config.read_text())
+    # Each model validates with its own images and has its own name.
+    seen = {key.removeprefix("bd_jpeg2000_") for key in rows[0] if key.startswith("bd_jpeg2000_")}
+    assert seen == {"cxr" if values["gray"] else "polyp"}
+    exported = out / ("mvmic-1g.safetensors" if values["gray"] else "mvmic-1c.safetensors")
+    assert list(out.glob("*.safetensors")) == [exported]
+    # What it exported can be trained on, and the run itself goes on where it stopped.
+    assert release.model_of(exported).shape == Shape(**SMALL)
     config.write_text(json.dumps({**values, "steps": 6}))
     second = torch.load(loop.train(loop.read_config(config), out), weights_only=True)
     assert second["step"] == 6
@@ -107,17 +201,24 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
 
 def test_a_run_starts_from_a_release(config, tmp_path):
     loop.train(loop.read_config(config), tmp_path / "run")
+    (exported,) = (tmp_path / "run").glob("*.safetensors")
     values = json.loads(config.read_text())
-    config.write_text(
-        json.dumps({**values, "start": str(tmp_path / "run" / "mvmic-1.safetensors"), "steps": 2})
-    )
+    config.write_text(json.dumps({**values, "start": str(exported), "steps": 2}))
     started = loop.read_config(config)
-    split = images.load_split(Path(started.data))
+    split = images.load_for_model(Path(started.data), started.gray, 1)
     trainer = loop.prepare(started, split, torch.device("cpu"), tmp_path / "no checkpoint")
-    expected = release.model_of(tmp_path / "run" / "mvmic-1.safetensors").state_dict()
+    expected = release.model_of(exported).state_dict()
     for net in (trainer.model, trainer.ema):
         for name, values in net.state_dict().items():
             assert torch.equal(values, expected[name]), name
+
+
+def test_a_batch_is_all_gray_or_all_colour(config):
+    trainer = loop.Trainer(loop.read_config(config), torch.device("cpu"))
+    told = []
+    trainer.model.register_forward_pre_hook(lambda model, given: told.append(given[2].tolist()))
+    trainer.loss(torch.rand(3, 3, 64, 64))
+    assert told == [[trainer.config.gray] * 3]
 
 
 def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
@@ -125,8 +226,8 @@ def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
     config.write_text(json.dumps({**values, "steps": 10_000}))
     one_step = loop.Trainer.train_step
 
-    def step_and_signal(self, batch):
-        facts = one_step(self, batch)
+    def step_and_signal(self, planes):
+        facts = one_step(self, planes)
         if self.step == 3:
             signal.raise_signal(signal.SIGTERM)
         return facts
@@ -141,6 +242,26 @@ def test_an_unknown_setting_is_refused(config):
     config.write_text(json.dumps({**values, "stepps": 1}))
     with pytest.raises(ValueError, match="stepps"):
         loop.read_config(config)
+
+
+@pytest.mark.parametrize("given", [{}, {"gray": "false"}, {"gray": None}])
+def test_a_configuration_must_say_which_model_it_is_for(config, given):
+    values = json.loads(config.read_text())
+    del values["gray"]
+    config.write_text(json.dumps({**values, **given}))
+    with pytest.raises(ValueError, match='"gray" must be given: true'):
+        loop.read_config(config)
+
+
+@pytest.mark.parametrize("gray", [True, False])
+def test_the_first_guess_of_each_model_is_finite(folder, gray):
+    split = images.load_for_model(folder, gray, 1)
+    crops = images.CropSource(split.train, images.mix_of(gray), 4, 128, 0).make()
+    torch.manual_seed(0)
+    model = Model(Shape(**SMALL))
+    start.start_from_statistics(model, crops, torch.full((4,), gray))
+    for name, values in model.state_dict().items():
+        assert torch.isfinite(values).all(), name
 
 
 def test_the_first_guess_is_a_codec_already():
