@@ -176,22 +176,22 @@ def planes_of(megapixels: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", LEARNED)
-@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+@pytest.mark.parametrize("megapixels", [m for m in MEGAPIXELS if m <= 1])  # minutes as it is
 @torch.inference_mode()
 def test_encode_learned(benchmark, name, megapixels, threads):
     benchmark.group = f"encode {megapixels:g} Mpx, {threads} thread(s)"
     model, planes = learned(name), planes_of(megapixels)
-    assert benchmark.pedantic(model.compress, (planes,), rounds=2)["strings"]
+    assert benchmark.pedantic(model.compress, (planes,), rounds=1)["strings"]
 
 
 @pytest.mark.parametrize("name", LEARNED)
-@pytest.mark.parametrize("megapixels", MEGAPIXELS)
+@pytest.mark.parametrize("megapixels", [m for m in MEGAPIXELS if m <= 1])  # minutes as it is
 @torch.inference_mode()
 def test_decode_learned(benchmark, name, megapixels, threads):
     benchmark.group = f"decode {megapixels:g} Mpx, {threads} thread(s)"
     model, planes = learned(name), planes_of(megapixels)
     coded = model.compress(planes)
-    decoded = benchmark.pedantic(model.decompress, (coded["strings"], coded["shape"]), rounds=2)
+    decoded = benchmark.pedantic(model.decompress, (coded["strings"], coded["shape"]), rounds=1)
     assert decoded["x_hat"].shape == planes.shape
 
 
