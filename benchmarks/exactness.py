@@ -42,7 +42,7 @@ Hash = Callable[[bytes], bytes | None]
 class Recorder(Unpacker):
     """An unpacker that keeps a hash of all that was taken out of it."""
 
-    digest: hashlib._Hash
+    digest = hashlib.sha256()  # anew for each file; encoders decode, too
 
     def next(self, indices: np.ndarray) -> np.ndarray:
         symbols = super().next(indices)

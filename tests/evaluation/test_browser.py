@@ -208,6 +208,8 @@ def test_values_are_read_from_a_chart_by_mouse_and_keys(opened):
     tab = opened()
     chart, tip = tab.locator(".chart").first, tab.locator("#tip")
     chart.scroll_into_view_if_needed()
+    # A page hides the text when it scrolls, and hears of that with the next picture at the latest.
+    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     assert not tip.is_visible()
     mark = chart.locator(".c0 .mark").nth(1)
     place = mark.bounding_box()
