@@ -195,21 +195,12 @@ def test_decode_learned(benchmark, name, megapixels, threads):
     assert decoded["x_hat"].shape == planes.shape
 
 
-def test_cold_start(benchmark, tmp_path):
-    """A new process that opens a file and has its pixels."""
+@pytest.mark.parametrize("what", ["size", "load()"])
+def test_cold_start(benchmark, tmp_path, what):
+    """A new process that opens a file and asks for its size only, or has its pixels."""
     benchmark.group = "cold start"
     path: Path = tmp_path / "scan.mvm"
     path.write_bytes(mvmic_codec.encode(photograph(MEGAPIXELS[0]), quality=QUALITY))
-    program = "import sys, mvmic_codec, PIL.Image as I; I.open(sys.argv[1]).load()"
-    command = [sys.executable, "-c", program, path]
-    benchmark.pedantic(subprocess.run, (command,), {"check": True}, rounds=3)
-
-
-def test_header(benchmark, tmp_path):
-    """A new process that opens a file and asks for its size only."""
-    benchmark.group = "cold start"
-    path: Path = tmp_path / "scan.mvm"
-    path.write_bytes(mvmic_codec.encode(photograph(MEGAPIXELS[0]), quality=QUALITY))
-    program = "import sys, mvmic_codec, PIL.Image as I; I.open(sys.argv[1]).size"
+    program = f"import sys, mvmic_codec, PIL.Image as I; I.open(sys.argv[1]).{what}"
     command = [sys.executable, "-c", program, path]
     benchmark.pedantic(subprocess.run, (command,), {"check": True}, rounds=3)

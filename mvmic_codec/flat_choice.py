@@ -27,7 +27,7 @@ GROWTH = 2
 GROWTH_BITS = 3.0
 # What areas cost, by the rule of thumb and relative to the image as it is, up to which they do pay
 # and above which they do not. The rule makes hard edges too cheap: on training images true files
-# with areas cost up to 3% more and up to a quarter less than it said.
+# with areas cost up to 4% more and up to a quarter less than it said.
 SURE = 0.97
 HOPELESS = 1.15
 # An error that no bits can mend weighs more than one that makes the rest less smooth.

@@ -17,9 +17,8 @@ _START = len(container.MAGIC)
 # Where HEAD's payload starts and ends, and the fingerprint in it, which its CRC follows.
 _HEAD = slice(_START + 8, _START + 50)
 _FINGERPRINT = slice(_START + 42, _START + 50)
-# photometric is the seventh byte of it.
-_PHOTOMETRIC = _START + 14
 _HEAD_CRC = slice(_START + 50, _START + 54)
+_PHOTOMETRIC = _HEAD.start + 6
 # A seed's fingerprint: that of whatever model is installed for its kind of image.
 _ANY_MODEL = bytes(8)
 
