@@ -63,9 +63,9 @@ def curve(blocks: Tensor, rotations: Tensor) -> list[tuple[float, float]]:
 def main(folder: Path) -> None:
     for kind, mix in MIXES.items():
         split = load_split(folder, mix)
-        crops = CropSource(split.train, mix, CROPS, 512, 0).make()
+        crops = CropSource(split.train, mix, 3, CROPS, 512, 0).make()
         luma = transforms.rotate_colour(crops)[:, :1]
-        borders = start.best_borders([start.line_covariance(luma)]).float()
+        borders = start.best_borders(start.line_covariance(luma)).float()
         blocks = luma_blocks(crops, borders)
         draw = torch.Generator().manual_seed(0)
         some = blocks[torch.randperm(len(blocks), generator=draw)[:60_000]]
@@ -80,7 +80,7 @@ def main(folder: Path) -> None:
             "8 to start from": first,
             "8, learned": learned,
         }
-        pictures = [torch.from_numpy(as_planes(centre(p)))[None] for p in split.validation[kind]]
+        pictures = [torch.from_numpy(as_planes(centre(p), 3))[None] for p in split.validation[kind]]
         unseen = torch.cat([luma_blocks(picture, borders) for picture in pictures])
         reference = curve(unseen, first[:1])
         for name, rotations in choices.items():

@@ -59,9 +59,9 @@ def parts(release: Release, payload: bytes, rate: int) -> tuple[float, float, fl
     Stopwatch.seconds = 0.0
     with codec.full_precision(release):
         start = time.perf_counter()
-        latent, modes = codec.decode_symbols(release, payload, rate, size, gray=False)
+        latent, modes = codec.decode_symbols(release, payload, rate, size)
         middle = time.perf_counter()
-        codec.reconstruct(release, latent, modes, rate, size, gray=False)
+        codec.reconstruct(release, latent, modes, rate, size)
         end = time.perf_counter()
     return Stopwatch.seconds, middle - start - Stopwatch.seconds, end - middle
 

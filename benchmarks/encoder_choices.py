@@ -43,10 +43,9 @@ def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
     """Bits a pixel plus lambda times the mean squared error of what is decoded."""
     release, rate = encoder.release, encoder.rate
     bits = sum(ans.estimate_bits(*each, release.tables) for each in run.passes)
-    size, gray = planes.shape[1:], len(planes) == 1
-    payload = pack(run.passes, release.tables)
-    latent, modes = codec.decode_symbols(release, payload, rate, size, gray)
-    decoded = codec.reconstruct(release, latent, modes, rate, size, gray)
+    size, payload = planes.shape[1:], pack(run.passes, release.tables)
+    latent, modes = codec.decode_symbols(release, payload, rate, size)
+    decoded = codec.reconstruct(release, latent, modes, rate, size)
     error = float(np.square(np.round(decoded * 255) - planes * 255).mean())
     return bits / (size[0] * size[1]) + lambda_of(rate) * error
 

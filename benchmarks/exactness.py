@@ -63,7 +63,6 @@ def by_package(release: Release, threads: int) -> Hash:
                 whole.payloads[0],
                 header.rate_index,
                 (header.height, header.width),
-                header.photometric != container.RGB,
                 None if areas is None else areas.hidden,
             )
         return Recorder.digest.digest()
@@ -80,9 +79,9 @@ def by_reference(model: reference.Model) -> Hash:
         if flat_payload is not None:
             hidden = reference.decode_flat(head, flat_payload).hidden()
         payload = reference.Payload(coded, model.tables)
-        size, colour = (head.height, head.width), head.photometric == reference.RGB
+        size = (head.height, head.width)
         reference.decode_latent(
-            model.arrays, model.shape, head.rate_index, size, colour, payload.take, hidden
+            model.arrays, model.shape, head.rate_index, size, payload.take, hidden
         )
         payload.close()
         digest = hashlib.sha256()

@@ -25,12 +25,11 @@ RATES = (0, 18, 36, 54, 63)
 @torch.inference_mode()
 def bits(model: Model, path: Path) -> np.ndarray:
     """Bits of an image at RATES."""
-    pixels = load_planes(path)
-    planes = pad_to_unit(torch.from_numpy(np.array(as_planes(pixels))))[None]
-    gray = torch.tensor([pixels.shape[0] == 1])
+    pixels = as_planes(load_planes(path), model.shape.planes)
+    planes = pad_to_unit(torch.from_numpy(pixels))[None]
     out = []
     for rate in RATES:
-        result = model(planes, torch.tensor([rate]), gray)
+        result = model(planes, torch.tensor([rate]))
         out.append(float(result.bits))
     return np.array(out)
 

@@ -41,7 +41,6 @@ class Decoder:
         latent, modes = self.entropy.code(
             torch.zeros(1, shape.hyper, SIDE // 64, SIDE // 64),
             31,
-            torch.ones(shape.latent, dtype=torch.bool),
             torch.ones(SIDE // 16, SIDE // 16, dtype=torch.bool),
             lambda half, index: torch.zeros_like(index[:, :, 0], dtype=torch.int64),
             lambda part, index, *_: torch.zeros_like(index),

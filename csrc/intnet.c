@@ -460,10 +460,6 @@ void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int3
     for (size_t c = 0; c < n; c++, index += cells) {
         const uint8_t *mode = sites->mode + part->site[c] * cells;
         const uint8_t *inside = sites->inside + part->site[c] * cells;
-        if (!part->live[c]) {
-            memset(index, 0, cells);
-            continue;
-        }
         for (size_t cell = 0; cell < cells; cell++) {
             int32_t e = sums[cell * n + c] + part->base[c] + part->base_mode[mode[cell] * n + c];
             int32_t table = (e + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
@@ -495,7 +491,7 @@ void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double
                 clamp(divide(level * part->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
             int64_t m = flat * part->aligned[mode[cell] * n + c] + deep;
             predicted[cell] = (int32_t)flat;
-            mean[cell] = part->live[c] ? (int32_t)clamp(m, -MEAN_MAX, MEAN_MAX) : 0;
+            mean[cell] = (int32_t)clamp(m, -MEAN_MAX, MEAN_MAX);
         }
     }
 }

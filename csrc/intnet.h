@@ -78,7 +78,6 @@ void intnet_predict(const double *levels, size_t inputs, const double *weight, s
 typedef struct {
     size_t n;
     const uint8_t *site;      /* [n], 0 to 3 */
-    const uint8_t *live;      /* [n], 0 or 1 */
     const int32_t *base;      /* [n] */
     const int16_t *base_mode; /* [8][n] */
     const int32_t *step;      /* [n] */

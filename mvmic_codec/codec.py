@@ -14,8 +14,8 @@ from torch import Tensor
 from . import ans
 from .container import RGB, Header
 from .encoder import Encoder, Pass, rough_cost_of
-from .errors import InputError
-from .grid import UNIT, hyper_indices, live_channels, sites_coded, to_uint8
+from .errors import FormatError, InputError
+from .grid import UNIT, hyper_indices, sites_coded, to_uint8
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
@@ -99,13 +99,13 @@ def decode_planes(
     C is 3 if the header's photometric is RGB, else 1. hidden [H,W] as when they were coded.
 
     Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
-    is damaged.
+    is damaged or a model that is not for such images.
     """
-    release = load(header.fingerprint, pick_device(device))
-    size, gray = (header.height, header.width), header.photometric != RGB
+    release = decoding_release(header, device)
+    size = (header.height, header.width)
     with full_precision(release):
-        latent, modes = decode_symbols(release, payload, header.rate_index, size, gray, hidden)
-        return reconstruct(release, latent, modes, header.rate_index, size, gray)
+        latent, modes = decode_symbols(release, payload, header.rate_index, size, hidden)
+        return reconstruct(release, latent, modes, header.rate_index, size)
 
 
 def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
@@ -114,9 +114,22 @@ def check_start(payload: bytes, header: Header, *, device: str | None = None) ->
     It costs next to nothing and is to be asked before anything that takes as long as an image of
     the header's size takes, since a few bytes can claim any size.
     """
-    release = load(header.fingerprint, pick_device(device))
+    release = decoding_release(header, device)
     sites = math.ceil(header.height / UNIT) * math.ceil(header.width / UNIT)
     Unpacker(payload, release.tables).next(hyper_indices(release, header.rate_index, sites))
+
+
+def decoding_release(header: Header, device: str | None) -> Release:
+    """The model that the header names. Errors as `decode_planes`."""
+    release = load(header.fingerprint, pick_device(device))
+    planes = 3 if header.photometric == RGB else 1
+    if release.shape.planes != planes:
+        kinds = {1: "gray", 3: "colour"}
+        raise FormatError(
+            f"the file says that its image is {kinds[planes]}, but its model is for "
+            f"{kinds[release.shape.planes]} images; it is damaged"
+        )
+    return release
 
 
 def pick_device(device: str | None) -> str:
@@ -165,7 +178,6 @@ def decode_symbols(
     payload: bytes,
     rate: int,
     size: tuple[int, int],
-    gray: bool,
     hidden: Hidden | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
@@ -178,12 +190,10 @@ def decode_symbols(
         symbols = unpacker.next(to_uint8(index))
         return torch.from_numpy(symbols).to(release.device).reshape(index.shape)
 
-    live, inside = live_channels(release, gray), sites_coded(release, size, hidden)
     latent, modes = release.entropy.code(
         z_symbols,
         rate,
-        live,
-        inside,
+        sites_coded(release, size, hidden),
         lambda half, index: walk_modes(index, lambda bit, table: take(table)),
         lambda part, index, mean, predicted, scores: take(index),
     )
@@ -192,17 +202,10 @@ def decode_symbols(
 
 
 def reconstruct(
-    release: Release,
-    latent: Tensor,
-    modes: Tensor,
-    rate: int,
-    size: tuple[int, int],
-    gray: bool,
+    release: Release, latent: Tensor, modes: Tensor, rate: int, size: tuple[int, int]
 ) -> Planes:
     """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1."""
     rates = torch.tensor([rate], device=release.device)
     rotated = release.synthesis(release.blocks.inverse(latent, modes), modes, rates)
-    luma_only = rotated[0, :1] / (math.sqrt(3.0) * 255.0) + 0.5
-    planes = luma_only if gray else restore_colour(rotated)[0]
-    cut = planes[:, : size[0], : size[1]].clamp(0, 1)
+    cut = restore_colour(rotated)[0, :, : size[0], : size[1]].clamp(0, 1)
     return cut.cpu().numpy()

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .grid import UNIT, hyper_indices, live_channels, sites_coded, to_int16, to_uint8
+from .grid import UNIT, hyper_indices, sites_coded, to_int16, to_uint8
 from .nets.entropy import (
     FRACTION,
     MODE_DEPTH,
@@ -90,10 +90,8 @@ class Encoder:
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
         rates = torch.tensor([rate], device=release.device)
-        self.live = live_channels(release, planes.shape[0] == 1)
         self.inside = sites_coded(release, planes.shape[1:], hidden)
-        self.gray = planes.shape[0] == 1
-        self.rotated = rotate_colour(padded.expand(3, -1, -1)[None])
+        self.rotated = rotate_colour(padded[None])
         self.coefficients = release.analysis(self.rotated, rates)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
@@ -124,7 +122,7 @@ class Encoder:
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
         """The same by the bits of their symbols, were the networks' sums as they were in `run`.
 
-        aim [1,768,h,w] are the coefficients that symbols should come near to, those of analysis
+        aim [1,256C,h,w] are the coefficients that symbols should come near to, those of analysis
         if None.
 
         The first channel is left out: all modes share its coefficient, and nearly its bits. What
@@ -213,8 +211,7 @@ class Encoder:
             if half == 1:
                 wanted = self.coefficients if aim is None else aim
                 y = release.blocks(wanted, shuffle(mode_cells, 2)[:, 0])
-                y = y * self.live[:, None, None] / self.step[:, None, None]
-                positions = unshuffle(y, 2)
+                positions = unshuffle(y / self.step[:, None, None], 2)
 
             def give(bit: int, table: Tensor) -> Tensor:
                 flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
@@ -241,7 +238,7 @@ class Encoder:
             asked.append((scores(), mean, predicted, symbols))
             return symbols
 
-        latent, modes = entropy.code(self.z, self.rate, self.live, self.inside, choose_mode, choose)
+        latent, modes = entropy.code(self.z, self.rate, self.inside, choose_mode, choose)
         of_y = [
             shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
             for parts in zip(*asked, strict=True)

@@ -1,4 +1,4 @@
-"""What an image's size and kind say of its symbols: encoder and decoder ask alike."""
+"""What an image's size says of its symbols: encoder and decoder ask alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ from .nets.transforms import BLOCK
 UNIT = 64  # the hyper-latent's grid, in pixels
 # A block whose pixels are all hidden is coded if one this near to it is not, in pixels.
 SEEN_AROUND = 4
-
-
-def live_channels(release: Release, gray: bool) -> Tensor:
-    """[C] bool: gray images have no chroma."""
-    chroma = release.shape.is_chroma().to(release.device)
-    return ~chroma if gray else torch.ones_like(chroma)
 
 
 def sites_coded(

@@ -58,19 +58,18 @@ class Refiner:
         height, width = seen.shape
         self.seen = torch.zeros(self.planes.shape[2:], device=device)
         self.seen[:height, :width] = torch.from_numpy(seen).to(self.seen)
-        # Bits for a unit of squared error: of a gray image's samples all three channels count.
+        # Bits for a unit of squared error.
         self.weight = lambda_of(encoder.rate) / 3.0
         self.rates = torch.tensor([encoder.rate], device=device)
         self.entropy = trainable(self.release.identity.fingerprint, device)
 
     def error(self, latent: Tensor, modes: Tensor) -> Tensor:
-        """Squared error over the three samples of all pixels seen, on the 255 scale."""
+        """Squared error over all pixels seen, on the 255 scale: three samples each, gray or not."""
         blocks, synthesis = self.release.blocks, self.release.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.rates)
-        if self.encoder.gray:
-            out = torch.cat((out[:, :1], torch.zeros_like(out[:, 1:])), 1)
         shown = restore_colour(out).clamp(0, 1)
-        return ((shown - self.planes) * 255).square().mul(self.seen).sum()
+        error = ((shown - self.planes) * 255).square().mul(self.seen).sum()
+        return error * (3 / self.planes.shape[1])
 
     def cost(self, run: Run) -> float:
         """Bits, and error at its price in bits."""
@@ -80,7 +79,7 @@ class Refiner:
     def pull(self, run: Run, aim: Tensor) -> Tensor:
         """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out.
 
-        aim [1,768,h,w] are the coefficients that the symbols were chosen for.
+        aim [1,256C,h,w] are the coefficients that the symbols were chosen for.
         """
         encoder, entropy = self.encoder, self.entropy
         z = encoder.z.float()
@@ -90,8 +89,7 @@ class Refiner:
         weight = torch.tensor([self.weight], device=y.device)
         with torch.enable_grad():
             symbols = run.symbols[None].float().requires_grad_()
-            live = encoder.live[None].float()
-            coded = entropy(y, run.modes, features, z, self.rates, weight, live, symbols)
+            coded = entropy(y, run.modes, features, z, self.rates, weight, symbols)
             bits = (coded.bits * encoder.inside).sum()
             (by_symbol,) = torch.autograd.grad(bits, symbols)
             latent = run.latent.detach().requires_grad_()

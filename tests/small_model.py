@@ -6,17 +6,20 @@ import torch
 from mvmic_codec.nets.model import Model, Shape
 from mvmic_codec.training.start import start_from_statistics
 
-SMALL = Shape(
-    chroma=6,
-    near_luma=5,
-    near_chroma=2,
-    hyper=5,
-    width8=8,
-    blocks8=1,
-    width16=12,
-    blocks16=1,
-    context=10,
-)
+_SIZES = {
+    "near_luma": 5,
+    "hyper": 5,
+    "width8": 8,
+    "blocks8": 1,
+    "width16": 12,
+    "blocks16": 1,
+    "context": 10,
+}
+# By the planes of an image.
+SMALL = {
+    1: Shape(chroma=0, near_chroma=0, **_SIZES),
+    3: Shape(chroma=6, near_chroma=2, **_SIZES),
+}
 
 
 def picture(height, width, channels, seed=0, edge=0.2, grain=0.02):
@@ -33,21 +36,17 @@ def picture(height, width, channels, seed=0, edge=0.2, grain=0.02):
     return np.clip(np.stack([(p + shared) / 2 for p in planes]), 0, 1).astype(np.float32)
 
 
-def crops(count=6, size=128):
-    """Training crops [count,3,size,size] and which of them are gray."""
-    gray = torch.tensor([k % 3 == 2 for k in range(count)])
-    planes = [
-        np.broadcast_to(picture(size, size, 1 if g else 3, seed), (3, size, size))
-        for seed, g in enumerate(gray.tolist())
-    ]
-    return torch.from_numpy(np.stack(planes)), gray
+def crops(channels, count=6, size=128):
+    """Training crops [count,channels,size,size]."""
+    planes = [picture(size, size, channels, seed) for seed in range(count)]
+    return torch.from_numpy(np.stack(planes))
 
 
-def small_model(seed=0):
+def small_model(channels):
     """Every parameter counts: what starts at zero gets random values too."""
-    torch.manual_seed(seed)
-    model = Model(SMALL).eval().requires_grad_(False)
-    start_from_statistics(model, *crops())
+    torch.manual_seed(channels)
+    model = Model(SMALL[channels]).eval().requires_grad_(False)
+    start_from_statistics(model, crops(channels))
     for name, parameter in model.named_parameters():
         if name.endswith(("leave.weight", "leave.bias", "down.weight", "down.bias")):
             parameter.normal_(std=0.01)

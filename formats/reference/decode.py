@@ -603,11 +603,10 @@ def decode_latent(
     shape: dict[str, int],
     rate: int,
     size: Size,
-    colour: bool,
     take: Take,
     hidden: NDArray[np.bool_] | None = None,
 ) -> Latent:
-    """Sections 5 to 8, for an image that is RGB or, without `colour`, has no chroma.
+    """Sections 5 to 8.
 
     `take` is called 15 times, once for each pass of symbols, in order. `hidden` says by site
     (4, h, w) what flat areas hide; without it, nothing.
@@ -620,8 +619,7 @@ def decode_latent(
     if hidden is not None:
         out = out | hidden
     F, mode = code_modes(arrays, rate, F, out, take)
-    dead = is_dead(shape, colour)
-    v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, out, dead, take)
+    v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, out, take)
     y, modes = place(v, mode, shape["rotate"])
     return Latent(y, modes, means)
 
@@ -676,12 +674,11 @@ def code_parts(
     P: list[Ints],
     mode: Ints,
     out: NDArray[np.bool_],
-    dead: NDArray[np.bool_],
     take: Take,
 ) -> tuple[list[Ints], list[Ints]]:
     """Section 7: v_0 to v_3 (C, h, w), the latent in sixteenths by pass, and the means by part.
 
-    `mode` and `out` are by site (4, h, w), `dead` is by channel (C).
+    `mode` and `out` are by site (4, h, w).
     """
     C = arrays["entropy.step"].shape[1]
     N = arrays["entropy.gain"].shape[1]
@@ -697,26 +694,14 @@ def code_parts(
         F = features(arrays, part, F, q)
         D = np.clip(layer(arrays, f"think.{part}", F), 0, 255)
         index = table_index(arrays, rate, part, c, D, mode[sites])
-        index[out[sites] | dead[c, None, None]] = 0
-        m = np.zeros_like(index)
-        if not far:
-            m = mean(arrays, rate, p, D, P[p], V, mode[sites])
-            m[dead[c]] = 0
+        index[out[sites]] = 0
+        m = np.zeros_like(index) if far else mean(arrays, rate, p, D, P[p], V, mode[sites])
         q = 16 * take(index) + m
         v.append(rnd(q * step[c, None, None], 12))
         if not far:
             V.append(np.clip(v[-1], -(2**23), 2**23) * aligned(arrays, mode[sites]))
         means.append(m)
     return [join(near, far) for near, far in zip(v[0::2], v[1::2], strict=True)], means
-
-
-def is_dead(shape: dict[str, int], colour: bool) -> NDArray[np.bool_]:
-    """For each channel of y (C): whether it is never coded, as chroma is where it is not RGB."""
-    dead = np.zeros(256 + shape["chroma"], np.bool_)
-    if not colour:
-        _, chroma = luma_and_chroma(shape)
-        dead[chroma] = True
-    return dead
 
 
 def luma_and_chroma(shape: dict[str, int]) -> tuple[Ints, Ints]:
@@ -788,7 +773,7 @@ def place(v: list[Ints], mode: Ints, rotate: int) -> tuple[NDArray[np.float32], 
 def synthesise(
     arrays: Arrays, shape: dict[str, int], rate: int, y: NDArray[np.float32], modes: Ints
 ) -> Reals:
-    """Section 9: the planes O (3, rows, columns) of the padded image."""
+    """Section 9: the planes O (1 or 3, rows, columns) of the padded image."""
     w = {
         name.removeprefix("synthesis."): array.astype(np.float64)
         for name, array in arrays.items()
@@ -834,11 +819,11 @@ def knot(T: Reals, rate: int) -> Reals:
 
 
 def coefficients(arrays: Arrays, shape: dict[str, int], y: Reals, modes: Ints) -> Reals:
-    """X (768, rows, columns): the DCT coefficients of each site, from y (C, rows, columns)."""
+    """X (256 planes, rows, columns): the DCT coefficients of each site, from y."""
     luma, chroma = luma_and_chroma(shape)
     luma_back = arrays["blocks.luma"].astype(np.float64).transpose(0, 2, 1)
     chroma_back = arrays["blocks.chroma"].astype(np.float64).T
-    X = np.zeros((768, *modes.shape))
+    X = np.zeros((256 + len(chroma_back), *modes.shape))
     for i, j in np.ndindex(*modes.shape):
         X[:256, i, j] = luma_back[modes[i, j]] @ y[luma, i, j]
         X[256:, i, j] = chroma_back @ y[chroma, i, j]
@@ -846,11 +831,11 @@ def coefficients(arrays: Arrays, shape: dict[str, int], y: Reals, modes: Ints) -
 
 
 def idct(X: Reals) -> Reals:
-    """Each site's 3 x 256 coefficients to as many pixels."""
+    """Each site's 256 coefficients of every plane to as many pixels."""
     n = np.arange(16)
     A = np.cos(math.pi * (2 * n[None, :] + 1) * n[:, None] / 32) / math.sqrt(8)
     A[0] = 1 / 4
-    blocks = X.reshape(3, 16, 16, *X.shape[1:])
+    blocks = X.reshape(-1, 16, 16, *X.shape[1:])
     result: Reals = np.einsum("vi,uj,cvurs->cijrs", A, A, blocks, optimize=True)
     return result.reshape(X.shape)
 
@@ -867,15 +852,16 @@ def border(borders: Reals, x: Reals) -> Reals:
     return along_rows(along_rows(x).transpose(0, 2, 1)).transpose(0, 2, 1)
 
 
-def to_planes(padded: Reals, size: Size, colour: bool) -> Reals:
-    """The end of section 9, from O (3, rows, columns): R, G and B, or one plane without `colour`.
+def to_planes(padded: Reals, size: Size) -> Reals:
+    """The end of section 9, from O (1 or 3, rows, columns): one plane, or R, G and B.
 
     They are cut to `size` and clamped to 0 to 1.
     """
-    luma, red_blue, green = padded[:, : size[0], : size[1]]
+    luma, *chroma = padded[:, : size[0], : size[1]]
     root2, root3, root6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
     planes = [luma / root3]
-    if colour:
+    if chroma:
+        red_blue, green = chroma
         planes = [
             luma / root3 + red_blue / root2 + green / root6,
             luma / root3 - 2 * green / root6,
@@ -1124,7 +1110,9 @@ def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
     if head.fingerprint not in models:
         raise ModelError(f"the file needs the model with fingerprint {head.fingerprint.hex()}")
     model = models[head.fingerprint]
-    size, rate, colour = (head.height, head.width), head.rate_index, head.photometric == RGB
+    if (head.photometric == RGB) != (model.shape["chroma"] > 0):
+        raise FormatError("the model is not for such images")
+    size, rate = (head.height, head.width), head.rate_index
     h, w = cells(size)
     if 32 * h * 32 * w > LARGEST:
         raise FormatError(f"{head.width} x {head.height} pixels are too many for this decoder")
@@ -1134,12 +1122,10 @@ def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
         nothing = np.zeros(size, np.int64)
         areas = FlatAreas(1, np.zeros((0, 1), np.int64), nothing, nothing)
     payload = Payload(coded, model.tables)
-    latent = decode_latent(
-        model.arrays, model.shape, rate, size, colour, payload.take, areas.hidden()
-    )
+    latent = decode_latent(model.arrays, model.shape, rate, size, payload.take, areas.hidden())
     payload.close()
     padded = synthesise(model.arrays, model.shape, rate, latent.y, latent.modes)
-    planes = to_planes(padded, size, colour)
+    planes = to_planes(padded, size)
     levels = to_levels(head, planes)
     if areas.form == 2:
         levels = areas.blend(head, levels)

@@ -9,16 +9,16 @@ from .transforms import AREA, BLOCK
 
 def transform_macs(shape: Shape) -> float:
     """Of analysis and the block transform; synthesis without its injection takes as many."""
-    w8, w16 = shape.width8, shape.width16
-    at8 = 192 * w8 + 2 * 9 * w8 * w8 * shape.blocks8
-    at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * 3 * AREA
-    lapped = 2 * 3 * BLOCK + 3 * AREA
+    w8, w16, planes = shape.width8, shape.width16, shape.planes
+    at8 = 64 * planes * w8 + 2 * 9 * w8 * w8 * shape.blocks8
+    at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * planes * AREA
+    lapped = planes * (2 * BLOCK + AREA)
     return at8 / 64 + at16 / 256 + lapped + block_macs(shape)
 
 
 def block_macs(shape: Shape) -> float:
     """Of one mode's rotation of luma and that of chroma."""
-    return AREA + 2.0 * shape.chroma
+    return AREA + float((shape.planes - 1) * shape.chroma)
 
 
 def entropy_macs(shape: Shape) -> float:
@@ -35,14 +35,14 @@ def entropy_macs(shape: Shape) -> float:
 def decode_macs(shape: Shape) -> float:
     """Multiply-adds for each pixel to decode."""
     mode = MODES * shape.width16 / AREA
-    inject = 192 * shape.width8 / 64
+    inject = shape.planes * shape.width8
     return transform_macs(shape) + mode + inject + entropy_macs(shape)
 
 
 def encode_macs(shape: Shape) -> float:
     """Multiply-adds for each pixel to encode: all modes are tried on every block."""
     width = 96
-    low = LOW_LUMA * LOW_LUMA + 2 * LOW_CHROMA * LOW_CHROMA
-    hyper = (3 * AREA * width + 2 * 9 * width * width) / 256
+    low = LOW_LUMA * LOW_LUMA + (shape.planes - 1) * LOW_CHROMA * LOW_CHROMA
+    hyper = (shape.planes * AREA * width + 2 * 9 * width * width) / 256
     hyper += (16 * width * shape.hyper + low * 16 * shape.hyper) / 4096
     return transform_macs(shape) + MODES * AREA + hyper + entropy_macs(shape)

@@ -341,7 +341,7 @@ class EntropyModel(nn.Module):
 
     @torch.no_grad()
     def choose(
-        self, position: Tensor, table: Tensor, price: Tensor, live: Tensor
+        self, position: Tensor, table: Tensor, price: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Symbols for positions in steps, and those of them that are coded: table 0 codes none.
 
@@ -351,7 +351,7 @@ class EntropyModel(nn.Module):
         lift = step_to_zero_bits(table.clamp_min(0.5)) / price
         size = position.abs()
         symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
-        symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol) * (live > 0)
+        symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol)
         return symbol, torch.where(table < 0.5, torch.zeros_like(symbol), symbol)
 
     def forward(
@@ -362,15 +362,13 @@ class EntropyModel(nn.Module):
         z_symbol: Tensor,
         rate: Tensor,
         weight: Tensor,
-        live: Tensor,
         symbols: Tensor | None = None,
     ) -> Coded:
         """Code y given its modes [B,h,w], the features that know them and the symbols of z.
 
         Float32 whatever autocast does.
 
-        weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one;
-        live [B,C] is 0 where a channel is not coded (chroma of gray images).
+        weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one.
 
         With `symbols` [B,C,h,w] these are coded, and gradients by them are what they do to the
         latent and to the bits of others, not to their own.
@@ -379,7 +377,6 @@ class EntropyModel(nn.Module):
         cells = unshuffle(y, 2)
         given = None if symbols is None else unshuffle(symbols, 2)
         step = self.steps(rate)
-        live = live[:, :, None, None]
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = predict_linear(z_level, self.hyper_linear.weight)
         linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
@@ -415,12 +412,11 @@ class EntropyModel(nn.Module):
                 same = aligned[:, sites]
                 mean = self.round(linear / step[:, mine]) * same
                 mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
-                mean = mean * live[:, mine]
 
             coded = self.round(index)
             position = cells[:, sites] / step[:, mine] - mean / FRACTION
             if given is None:
-                symbol, kept = self.choose(position, coded, price[:, mine], live[:, mine])
+                symbol, kept = self.choose(position, coded, price[:, mine])
                 through = position + (kept - position).detach()
             else:
                 symbol = given[:, sites].detach()
@@ -428,12 +424,11 @@ class EntropyModel(nn.Module):
                 mean = mean.detach() if isinstance(mean, Tensor) else mean
             scale = table_scale(coded.clamp_min(0.5))
             bits = logistic_bits(symbol, position, scale, self.training)
-            bits = bits * live[:, mine]
             if not self.training:
                 # Nothing is coded at table 0. In training its bits are charged all the same:
                 # else a table that has fallen to 0 would never rise again.
                 bits = bits * (coded >= 0.5)
-            q = (through * FRACTION + mean) * live[:, mine]
+            q = through * FRACTION + mean
             level = q * step[:, mine]
             if not far:
                 levels.append(level * same)

@@ -299,16 +299,14 @@ class IntegerEntropy(EntropyArrays):
         self,
         z: Tensor,
         rate: int,
-        live: Tensor,
         inside: Tensor,
         mode_coder: ModeCoder,
         coder: Coder,
     ) -> tuple[Tensor, Tensor]:
         """Run all passes over a batch of images of one size.
 
-        z [B,Z,h/2,w/2] symbols; live [C] bool, False for channels that are not coded; inside
-        [2h,2w] bool at 1/16, False for sites wholly outside the image; h, w are at 1/32.
-        Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
+        z [B,Z,h/2,w/2] symbols; inside [2h,2w] bool at 1/16, False for sites that are not coded;
+        h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
         [B,2h,2w] (int64).
         """
         with torch.autocast(self.device.type, enabled=False):
@@ -321,7 +319,6 @@ class IntegerEntropy(EntropyArrays):
             features = shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
             features = (features + self.start[rate][:, None, None]).clamp(0, 255)
             inside_cells = unshuffle(inside[None, None], 2)[0]
-            alive = live[:, None, None]
             mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
             modes = shuffle(mode_cells, 2)[:, 0]
             # As cells [B,4C,h,w], so that self.sites picks from them as from a latent.
@@ -344,7 +341,7 @@ class IntegerEntropy(EntropyArrays):
                 score = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
                 index = score + offset[:, places]
                 index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
-                index = index * (alive[mine] & inside_cells[places % 4])
+                index = index * inside_cells[places % 4]
                 mean = predicted = torch.zeros_like(index)
                 if not far:
                     linear = linear_from_z[p]
@@ -357,7 +354,7 @@ class IntegerEntropy(EntropyArrays):
                     mean = predicted * same + self.layer(f"means.{p}", deep).clamp(
                         -DEEP_MEAN_MAX, DEEP_MEAN_MAX
                     )
-                    mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * alive[mine]
+                    mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
 
                 def scores(score: Tensor = score) -> Tensor:
                     return score

@@ -64,14 +64,13 @@ def predict(levels: Reals, weight: Reals, out: Reals, path: str) -> None:
 class Part:
     """What belongs to the n channels of a part.
 
-    site, live, uint8 [n]; base, step, gain int32 [n]; base_mode int16 [8,n]; aligned uint8 [8,n];
+    site uint8 [n]; base, step, gain int32 [n]; base_mode int16 [8,n]; aligned uint8 [8,n];
     mode and inside uint8 [4,h,w]. Far parts have no gain and no aligned.
     """
 
     def __init__(
         self,
         site: Bytes,
-        live: Bytes,
         base: Ints,
         base_mode: npt.NDArray[np.int16],
         step: Ints,

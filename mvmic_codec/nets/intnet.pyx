@@ -31,7 +31,6 @@ cdef extern from "intnet.h" nogil:
     ctypedef struct IntnetPart:
         size_t n
         const uint8_t *site
-        const uint8_t *live
         const int32_t *base
         const int16_t *base_mode
         const int32_t *step
@@ -192,25 +191,24 @@ def predict(const double[:, :, ::1] levels, const double[:, :, ::1] weight,
 
 cdef class Part:
     cdef IntnetPart _c
-    cdef const uint8_t[::1] _site, _live
+    cdef const uint8_t[::1] _site
     cdef const int32_t[::1] _base, _step, _gain
     cdef const int16_t[:, ::1] _base_mode
     cdef const uint8_t[:, ::1] _aligned
     cdef const uint8_t[:, :, ::1] _mode, _inside
     cdef IntnetSites _sites
 
-    def __init__(self, site, live, base, base_mode, step, gain, aligned, mode, inside):
+    def __init__(self, site, base, base_mode, step, gain, aligned, mode, inside):
         n = len(site)
-        if not (len(live) == len(base) == len(step) == n and base_mode.shape == (8, n)
+        if not (len(base) == len(step) == n and base_mode.shape == (8, n)
                 and (gain is None or (len(gain) == n and aligned.shape == (8, n)))
                 and mode.shape == inside.shape and len(mode) == 4
                 and int(mode.max()) < 8 and int(site.max()) < 4):
             raise ValueError("the arrays of a part do not fit together")
-        self._site, self._live, self._base, self._step = site, live, base, step
+        self._site, self._base, self._step = site, base, step
         self._base_mode, self._mode, self._inside = base_mode, mode, inside
         self._c.n = n
-        self._c.site, self._c.live = &self._site[0], &self._live[0]
-        self._c.base, self._c.step = &self._base[0], &self._step[0]
+        self._c.site, self._c.base, self._c.step = &self._site[0], &self._base[0], &self._step[0]
         self._c.base_mode = &self._base_mode[0, 0]
         if gain is not None:
             self._gain, self._aligned = gain, aligned

@@ -29,7 +29,8 @@ class Shape:
     """Sizes of a model.
 
     Channels of y: `near_luma` of luma and `near_chroma` of chroma, which take part in linear
-    prediction, then the rest of 256 of luma and the rest of `chroma`.
+    prediction, then the rest of 256 of luma and the rest of `chroma`. A model without chroma is
+    one for gray images.
     """
 
     chroma: int = 48
@@ -42,6 +43,11 @@ class Shape:
     blocks16: int = 2
     context: int = 128
     rotate: bool = True
+
+    @property
+    def planes(self) -> int:
+        """Planes of an image."""
+        return 3 if self.chroma else 1
 
     @property
     def latent(self) -> int:
@@ -66,24 +72,24 @@ LOW_LUMA = 6
 LOW_CHROMA = 3
 
 
-def low_frequencies() -> Tensor:
-    """Positions of the low frequencies among the 768 DCT coefficients of a block."""
+def low_frequencies(planes: int) -> Tensor:
+    """Positions of the low frequencies among the 256P DCT coefficients of a block."""
     at = torch.arange(AREA).reshape(BLOCK, BLOCK)
     luma = at[:LOW_LUMA, :LOW_LUMA].flatten()
     chroma = at[:LOW_CHROMA, :LOW_CHROMA].flatten()
-    return torch.cat((luma, AREA + chroma, 2 * AREA + chroma))
+    return torch.cat((luma, *[plane * AREA + chroma for plane in range(1, planes)]))
 
 
 class HyperAnalysis(nn.Module):
-    """DCT coefficients [B,768,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
+    """DCT coefficients [B,256P,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
 
     low: Tensor
 
-    def __init__(self, hyper: int, width: int = 96) -> None:
+    def __init__(self, planes: int, hyper: int, width: int = 96) -> None:
         super().__init__()
-        self.register_buffer("low", low_frequencies(), persistent=False)
+        self.register_buffer("low", low_frequencies(planes), persistent=False)
         self.linear = nn.Conv2d(len(self.low) * 16, hyper, 1, bias=False)
-        self.enter = nn.Conv2d(3 * AREA, width, 1)
+        self.enter = nn.Conv2d(planes * AREA, width, 1)
         self.rate = RateTable(width)
         self.body = ResidualBlock(width)
         self.down = nn.Conv2d(16 * width, hyper, 1)
@@ -92,7 +98,7 @@ class HyperAnalysis(nn.Module):
         nn.init.zeros_(self.down.bias)
 
     def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
-        """`spread` [768] brings the coefficients to one size; rate [B]."""
+        """`spread` [256P] brings the coefficients to one size; rate [B]."""
         with torch.autocast(coefficients.device.type, enabled=False):
             straight = self.linear(unshuffle(coefficients[:, self.low], 4))
         x = self.enter(coefficients / spread[:, None, None])
@@ -107,11 +113,12 @@ def make_transforms(
 ) -> tuple[Analysis, BlockTransform, Synthesis, HyperAnalysis]:
     """Fresh networks of the float part of a model."""
     size = (shape.width8, shape.blocks8, shape.width16, shape.blocks16)
+    planes = shape.planes
     return (
-        Analysis(*size),
-        BlockTransform(MODES, shape.chroma, shape.near_luma, shape.near_chroma),
-        Synthesis(MODES, *size),
-        HyperAnalysis(shape.hyper),
+        Analysis(planes, *size),
+        BlockTransform(planes, MODES, shape.chroma, shape.near_luma, shape.near_chroma),
+        Synthesis(planes, MODES, *size),
+        HyperAnalysis(planes, shape.hyper),
     )
 
 
@@ -120,7 +127,7 @@ class Output:
     """What one training pass gives. Bits are sums per image of the batch."""
 
     planes: Tensor  # rotated planes, 255 scale
-    error: Tensor  # [B], mean squared error of these
+    error: Tensor  # [B], mean squared error of samples, three for each pixel, gray or not
     y_bits: Tensor
     z_bits: Tensor
     mode_bits: Tensor
@@ -148,18 +155,12 @@ class Model(nn.Module):
         ladder = torch.tensor([lambda_of(i) for i in range(RATES)])
         self.register_buffer("ladder", ladder, persistent=False)
 
-    def live(self, gray: Tensor) -> Tensor:
-        """[B] bool -> [B,C] 1 where a channel is coded: gray images have no chroma."""
-        chroma = self.shape.is_chroma().to(gray.device)
-        return (~(gray[:, None] & chroma)).float()
+    def forward(self, planes: Tensor, rate: Tensor) -> Output:
+        """Code and decode planes [B,P,H,W] in 0..1, H and W multiples of 64.
 
-    def forward(self, planes: Tensor, rate: Tensor, gray: Tensor) -> Output:
-        """Code and decode planes [B,3,H,W] in 0..1, H and W multiples of 64.
-
-        rate [B] indices, gray [B] bool.
+        rate [B] indices.
         """
         rotated = rotate_colour(planes)
-        live = self.live(gray)
         weight = self.ladder[rate] / 3.0
         coefficients = self.analysis(rotated, rate)
         z = self.hyper_analysis(coefficients, self.analysis.spread, rate)
@@ -167,15 +168,11 @@ class Model(nn.Module):
         costs = self.blocks.costs(coefficients, self.entropy.steps(rate), weight)
         features = self.entropy.first_features(z_symbol, rate)
         modes, features, mode_bits = self.entropy.code_modes(features, costs, rate)
-        y = self.blocks(coefficients, modes) * live[:, :, None, None]
-        coded = self.entropy(y, modes, features, z_symbol, rate, weight, live)
+        y = self.blocks(coefficients, modes)
+        coded = self.entropy(y, modes, features, z_symbol, rate, weight)
         out = self.synthesis(self.blocks.inverse(coded.latent, modes), modes, rate)
-        # Gray images leave without colour.
-        colour = torch.ones(planes.shape[0], 3, device=planes.device)
-        colour[:, 1:] = (~gray).float()[:, None]
-        out = out * colour[:, :, None, None]
         bits = (coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), mode_bits)
-        error = (out - rotated).square().mean((1, 2, 3))
+        error = (out - rotated).square().sum(1).mean((1, 2)) / 3.0
         return Output(out, error, *bits, coded)
 
     def config(self) -> dict[str, int | bool]:

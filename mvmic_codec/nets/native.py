@@ -145,14 +145,13 @@ class NativeEntropy(EntropyArrays):
             known = layer.map(merged)
         return modes, known
 
-    def part(self, number: int, rate: int, live: Bytes, modes: Bytes, inside: Bytes) -> Part:
+    def part(self, number: int, rate: int, modes: Bytes, inside: Bytes) -> Part:
         """The arrays of a part."""
         p, far = divmod(number, 2)
         mine = slice(self.linear, None) if far else slice(self.linear)
         a = self.arrays
         return Part(
             np.ascontiguousarray(self.channel_sites[p, mine]),
-            np.ascontiguousarray(live[mine]),
             a["base"][rate, p, mine].astype(np.int32),
             np.ascontiguousarray(a["base_mode"][:, mine]),
             np.ascontiguousarray(a["step"][rate, mine]),
@@ -166,7 +165,6 @@ class NativeEntropy(EntropyArrays):
         self,
         z: Tensor,
         rate: int,
-        live: Tensor,
         inside: Tensor,
         mode_coder: ModeCoder,
         coder: Coder,
@@ -186,7 +184,6 @@ class NativeEntropy(EntropyArrays):
         inside_cells = inside_cells.astype(np.uint8)
         modes, features = self.native_modes(features, rate, inside_cells, mode_coder)
         latent = np.zeros((self.channels, rows, columns), np.float32)
-        alive = live.numpy().astype(np.uint8)
         levels: list[Reals] = []
         q = np.zeros((0, rows // 2, columns // 2), np.int32)
         for number in range(PARTS):
@@ -195,7 +192,7 @@ class NativeEntropy(EntropyArrays):
                 merged = merge(features, self.width, q, self.arrays["compand"], bool(far))
                 features = self.native[f"merge.{number - 1}"].map(merged)
             deep = self.native[f"think.{number}"].map(features)
-            part = self.part(number, rate, alive, modes, inside_cells)
+            part = self.part(number, rate, modes, inside_cells)
             sums = self.native[f"scales.{number}"].sums(deep)
             index = part.indices(sums)
 

@@ -12,7 +12,10 @@ is computed in float32; the branch may run in bfloat16 under autocast.
 
 Units: images are in 0..255 after a shift by 127.5, colours rotated to an orthonormal luma and two
 chroma axes, so that squared error in the latent is squared error over the three samples of a
-pixel. Gray images carry zero chroma.
+pixel. A gray image is its luma alone, sqrt 3 times its samples: the same picture in colour would
+have no chroma.
+
+P is the number of planes: 1 in a model for gray images, 3 in one for colour.
 """
 
 from __future__ import annotations
@@ -45,17 +48,20 @@ COLOUR = torch.tensor(
 
 
 def rotate_colour(planes: Tensor) -> Tensor:
-    """[B,3,H,W] RGB in 0..1 -> luma and chroma in 255 units, mid-gray at zero."""
+    """[B,P,H,W] gray or RGB in 0..1 -> luma and any chroma in 255 units, mid-gray at zero."""
     with torch.autocast(planes.device.type, enabled=False):
-        colour = COLOUR.to(planes)
-        return mix((planes - 0.5) * 255.0, colour)
+        centred = (planes - 0.5) * 255.0
+        if planes.shape[1] == 1:
+            return centred * math.sqrt(3.0)
+        return mix(centred, COLOUR.to(planes))
 
 
 def restore_colour(rotated: Tensor) -> Tensor:
     """The inverse of rotate_colour."""
     with torch.autocast(rotated.device.type, enabled=False):
-        colour = COLOUR.to(rotated)
-        return mix(rotated, colour.t()) / 255.0 + 0.5
+        if rotated.shape[1] == 1:
+            return rotated / (math.sqrt(3.0) * 255.0) + 0.5
+        return mix(rotated, COLOUR.to(rotated).t()) / 255.0 + 0.5
 
 
 def mix(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -203,7 +209,7 @@ class RateScale(nn.Module):
 
 
 class Analysis(nn.Module):
-    """Rotated planes [B,3,H,W] (H, W multiples of 64) -> DCT coefficients [B,768,H/16,W/16].
+    """Rotated planes [B,P,H,W] (H, W multiples of 64) -> DCT coefficients [B,256P,H/16,W/16].
 
     They are those of the lapped picture, changed by the branch.
     """
@@ -211,20 +217,22 @@ class Analysis(nn.Module):
     borders: Tensor
     spread: Tensor
 
-    def __init__(self, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
+    def __init__(
+        self, planes: int, width8: int, blocks8: int, width16: int, blocks16: int
+    ) -> None:
         super().__init__()
         self.register_buffer("borders", torch.eye(BLOCK))
-        self.enter = nn.Conv2d(3 * 64, width8, 1)
+        self.enter = nn.Conv2d(planes * 64, width8, 1)
         self.rate8 = RateScale(width8)
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
         self.down = nn.Conv2d(4 * width8, width16, 1)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
-        self.leave = nn.Conv2d(width16, 3 * AREA, 1)
+        self.leave = nn.Conv2d(width16, planes * AREA, 1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
-        self.register_buffer("spread", torch.ones(3 * AREA))
+        self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
         """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
@@ -240,20 +248,23 @@ class Analysis(nn.Module):
 
 
 class BlockTransform(nn.Module):
-    """DCT coefficients [B,768,h,w] and modes <-> latent y [B,C,h,w].
+    """DCT coefficients [B,256P,h,w] and modes <-> latent y [B,C,h,w].
 
     The channels of y are `near_luma` luma, `near_chroma` chroma, the rest of 256 luma, the rest of
-    `chroma`. All matrices have orthonormal rows: the way back is their transpose.
+    `chroma`, which is 0 for gray. All matrices have orthonormal rows: the way back is their
+    transpose.
     """
 
     luma: Tensor
     chroma: Tensor
 
-    def __init__(self, modes: int, chroma: int, near_luma: int, near_chroma: int) -> None:
+    def __init__(
+        self, planes: int, modes: int, chroma: int, near_luma: int, near_chroma: int
+    ) -> None:
         super().__init__()
         self.near_luma, self.near_chroma = near_luma, near_chroma
         self.register_buffer("luma", torch.eye(AREA).repeat(modes, 1, 1))
-        self.register_buffer("chroma", torch.eye(2 * AREA)[:chroma].clone())
+        self.register_buffer("chroma", torch.eye((planes - 1) * AREA)[:chroma].clone())
 
     def arrange(self, luma: Tensor, chroma: Tensor) -> Tensor:
         """Luma and chroma along dimension 1 in the order of the channels of y."""
@@ -290,7 +301,7 @@ class BlockTransform(nn.Module):
             return self.arrange(luma, chroma)
 
     def inverse(self, y: Tensor, modes: Tensor) -> Tensor:
-        """From y back to [B,768,h,w]; float32."""
+        """From y back to [B,256P,h,w]; float32."""
         with torch.autocast(y.device.type, enabled=False):
             luma, chroma = self.part(y)
             luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma.transpose(1, 2))
@@ -299,28 +310,30 @@ class BlockTransform(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """DCT coefficients [B,768,h,w] and modes [B,h,w] -> rotated planes [B,3,16h,16w]."""
+    """DCT coefficients [B,256P,h,w] and modes [B,h,w] -> rotated planes [B,P,16h,16w]."""
 
     borders: Tensor
     spread: Tensor
 
-    def __init__(self, modes: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
+    def __init__(
+        self, planes: int, modes: int, width8: int, blocks8: int, width16: int, blocks16: int
+    ) -> None:
         super().__init__()
         self.modes = modes
         self.register_buffer("borders", torch.eye(BLOCK))
-        self.enter = nn.Conv2d(3 * AREA, width16, 1)
+        self.enter = nn.Conv2d(planes * AREA, width16, 1)
         self.mode = nn.Conv2d(modes, width16, 1, bias=False)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
         self.up = nn.Conv2d(width16, 4 * width8, 1)
-        self.inject = nn.Conv2d(3 * 64, width8, 1)
+        self.inject = nn.Conv2d(planes * 64, width8, 1)
         self.rate8 = RateScale(width8)
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
-        self.leave = nn.Conv2d(width8, 3 * 64, 1)
+        self.leave = nn.Conv2d(width8, planes * 64, 1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
-        self.register_buffer("spread", torch.ones(3 * AREA))
+        self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
         """Rate [B] holds indices; the planes are float32 whatever autocast does."""

@@ -180,10 +180,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def as_planes(crop: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 [C,h,w] -> float32 [3,h,w] in 0..1."""
+def as_planes(crop: np.ndarray, planes: int) -> np.ndarray:
+    """uint8 or uint16 [C,h,w], C 1 or as many as `planes` -> float32 [planes,h,w] in 0..1."""
     peak = 255.0 if crop.dtype == np.uint8 else 65535.0
-    return np.broadcast_to(crop.astype(np.float32) / peak, (3, *crop.shape[1:])).copy()
+    return np.broadcast_to(crop.astype(np.float32) / peak, (planes, *crop.shape[1:])).copy()
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -200,20 +200,22 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 
 class CropSource:
-    """Endless batches of random crops, float32 [B,3,size,size] in 0..1, made ahead in a thread.
+    """Endless batches of random crops, float32 [B,P,size,size] in 0..1, made ahead in a thread.
 
     Images by kind, and the share of each kind: those of kinds that have no images are left out.
+    P planes: with three, gray images have three that are equal; with one, all images must be gray.
     """
 
     def __init__(
         self,
         images: dict[str, list[np.ndarray]],
         mix: dict[str, float],
+        planes: int,
         batch: int,
         size: int,
         seed: int,
     ):
-        self.images = images
+        self.images, self.planes = images, planes
         self.batch, self.size = batch, size
         self.rng = np.random.default_rng(seed)
         self.kinds = list(images)
@@ -226,7 +228,7 @@ class CropSource:
         for k in self.rng.choice(len(self.kinds), self.batch, p=self.share):
             pool = self.images[self.kinds[k]]
             image = pool[int(self.rng.integers(len(pool)))]
-            crops.append(as_planes(random_crop(image, self.size, self.rng)))
+            crops.append(as_planes(random_crop(image, self.size, self.rng), self.planes))
         return torch.from_numpy(np.stack(crops))
 
     def __iter__(self) -> Iterator[Tensor]:

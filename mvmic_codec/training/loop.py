@@ -24,6 +24,7 @@ from ..nets.transforms import RATES
 from .images import CropSource, Split, load_for_model, mix_of
 from .start import start_from_statistics
 from .validation import make_samples, validate
+from .widen import widen
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ class Config:
     """A training run. The run ends at `steps` or after `minutes` of training, what comes first."""
 
     data: str
-    gray: bool  # whether the model is for gray images; else it is for colour
     steps: int = 40_000
     minutes: float = 1e9
     batch: int = 8
@@ -52,8 +52,14 @@ class Config:
     validate_every: int = 1000
     save_minutes: float = 4.0
     threads: int = 2
-    start: str = ""  # a released model's .safetensors to start from in place of statistics
+    # A released model's .safetensors to start from in place of statistics; it may be smaller.
+    start: str = ""
     shape: Shape = field(default_factory=Shape)
+
+    @property
+    def gray(self) -> bool:
+        """Whether the model is for gray images; else it is for colour."""
+        return self.shape.planes == 1
 
 
 def read_config(path: Path) -> Config:
@@ -62,10 +68,6 @@ def read_config(path: Path) -> Config:
     unknown = set(values) - {f.name for f in fields(Config)}
     if unknown:
         raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
-    if not isinstance(values.get("gray"), bool):
-        raise ValueError(
-            f'{path}: "gray" must be given: true for a model for gray images, false for colour'
-        )
     if "shape" in values:
         values["shape"] = Shape(**values["shape"])
     for key in ("data", "start"):
@@ -126,13 +128,12 @@ class Trainer:
     def loss(self, planes: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Mean of bits/pixel + lambda * MSE, each relative to its running mean, over a batch.
 
-        planes [B,3,s,s] in 0..1.
+        planes [B,P,s,s] in 0..1.
         """
         planes = planes.to(self.device)
-        gray = torch.full((len(planes),), self.config.gray, device=self.device)
         rate = torch.randint(0, RATES, (len(planes),)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            out = self.model(planes, rate, gray)
+            out = self.model(planes, rate)
         pixels = planes.shape[2] * planes.shape[3]
         bits = out.bits / pixels
         each = bits + self.model.ladder[rate] * out.error
@@ -246,6 +247,11 @@ class Log:
         log.info("%s %s", name, {k: round(v, 4) for k, v in row.items() if "_bpp_" not in k})
 
 
+def crop_source(config: Config, split: Split, batch: int, size: int, seed: int) -> CropSource:
+    """Crops as the model of this run wants them."""
+    return CropSource(split.train, mix_of(config.gray), config.shape.planes, batch, size, seed)
+
+
 def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path) -> Trainer:
     """A trainer at the checkpoint, at a released model's weights, or at the first guess."""
     trainer = Trainer(config, device)
@@ -253,12 +259,11 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
         trainer.load(checkpoint)
         return trainer
     if config.start:
-        trainer.model.load_state_dict(model_of(Path(config.start)).state_dict())
+        widen(trainer.model, model_of(Path(config.start)))
     else:
-        mix = mix_of(config.gray)
-        crops = CropSource(split.train, mix, START_CROPS, START_SIZE, config.seed).make()
+        crops = crop_source(config, split, START_CROPS, START_SIZE, config.seed).make()
         fresh = Model(config.shape)
-        start_from_statistics(fresh, crops, torch.full((len(crops),), config.gray))
+        start_from_statistics(fresh, crops)
         trainer.model.load_state_dict(fresh.state_dict())
     trainer.ema.load_state_dict(trainer.model.state_dict())
     return trainer
@@ -289,7 +294,7 @@ def train(config: Config, out: Path) -> Path:
         signal.signal(each, stop)
     journal = Log(out)
     seed = config.seed + 7919 * trainer.step
-    source = CropSource(split.train, mix_of(config.gray), config.batch, config.crop, seed)
+    source = crop_source(config, split, config.batch, config.crop, seed)
     saved = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
         for planes in source:

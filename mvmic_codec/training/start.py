@@ -78,8 +78,8 @@ def line_covariance(planes: Tensor, length: int = 64) -> Tensor:
     return (lags / lags[0])[(at[:, None] - at[None]).abs()]
 
 
-def best_borders(covariances: list[Tensor]) -> Tensor:
-    """The orthonormal 16x16 border filter of highest mean coding gain before a DCT.
+def best_borders(covariance: Tensor) -> Tensor:
+    """The orthonormal 16x16 border filter of highest coding gain before a DCT.
 
     Of the form W diag(I, V) W with V a rotation (Tran, Liang and Tu 2003), so that even signals
     pass unchanged; V is found by LBFGS.
@@ -102,10 +102,7 @@ def best_borders(covariances: list[Tensor]) -> Tensor:
         search.zero_grad()
         matrix = borders()
         whole = blocks @ torch.block_diag(unit, matrix, matrix, matrix, unit)
-        total = torch.zeros((), dtype=torch.float64)
-        for covariance in covariances:
-            variance = (whole @ covariance @ whole.t()).diagonal()[BLOCK : 2 * BLOCK]
-            total = total + variance.log().mean()
+        total: Tensor = (whole @ covariance @ whole.t()).diagonal()[BLOCK : 2 * BLOCK].log().mean()
         total.backward()
         return total
 
@@ -176,23 +173,21 @@ def learn_rotations(luma: Tensor, klt: Tensor, turns: int = 16) -> Tensor:
     return rotations
 
 
-def start_from_statistics(model: Model, planes: Tensor, gray: Tensor) -> None:
-    """Set a fresh model's parameters from crops [N,3,S,S] in 0..1 (S a multiple of 64), on CPU."""
+def start_from_statistics(model: Model, planes: Tensor) -> None:
+    """Set a fresh model's parameters from crops [N,P,S,S] in 0..1 (S a multiple of 64), on CPU."""
     rotated = rotate_colour(planes)
-    luma = rotated[:, :1]
-    parts = [luma[part] for part in (gray, ~gray) if bool(part.any())]
-    borders = best_borders([line_covariance(part) for part in parts]).float()
+    borders = best_borders(line_covariance(rotated[:, :1])).float()
     with torch.no_grad():
         model.analysis.borders.copy_(borders)
         model.synthesis.borders.copy_(borders.t())
-        start_linear(model, block_dct(filter_borders(rotated, borders)), gray)
+        start_linear(model, block_dct(filter_borders(rotated, borders)))
 
 
-def start_blocks(model: Model, coefficients: Tensor, gray: Tensor) -> None:
-    """Rotations of luma and chroma from DCT coefficients [N,768,h,w]."""
+def start_blocks(model: Model, coefficients: Tensor) -> None:
+    """Rotations of luma and any chroma from DCT coefficients [N,256P,h,w]."""
     blocks = model.blocks
     luma = rows_of(coefficients[:, :AREA])
-    chroma = rows_of(coefficients[~gray, AREA:]).double()
+    chroma = rows_of(coefficients[:, AREA:]).double()
     klt = torch.eye(AREA, dtype=torch.float64)
     inner = luma[:, 1:].double()
     klt[1:, 1:] = leading(inner.t() @ inner, AREA - 1)
@@ -218,20 +213,17 @@ def start_mode_tables(model: Model, coefficients: Tensor) -> None:
         table.knots[knot] = (odds / FLAG_LOGIT + (FLAG_TABLES - 1) / 2).clamp(0, FLAG_TABLES - 1)
 
 
-def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
+def start_linear(model: Model, coefficients: Tensor) -> None:
     """Rotations, steps, predictors and tables from DCT coefficients of lapped planes."""
     shape = model.shape
-    start_blocks(model, coefficients, gray)
+    start_blocks(model, coefficients)
     start_mode_tables(model, coefficients)
     noise = theory_step(RIDGE_RATE)
     steps = torch.full((len(coefficients), shape.latent, 1, 1), noise)
-    weight = torch.full((len(gray),), lambda_of(RIDGE_RATE) / 3)
+    weight = torch.full((len(coefficients),), lambda_of(RIDGE_RATE) / 3)
     modes = model.blocks.costs(coefficients, steps, weight).argmin(1)
-    live = model.live(gray)[:, :, None, None]
-    y = model.blocks(coefficients, modes) * live
-    colour = (~gray).float()[:, None, None, None]
-    seen = torch.cat((torch.ones(AREA), torch.full((2 * AREA,), float(colour.mean()))))
-    spread = (coefficients.square().mean((0, 2, 3)) / seen.clamp_min(1e-3)).sqrt() + 4.0
+    y = model.blocks(coefficients, modes)
+    spread = coefficients.square().mean((0, 2, 3)).sqrt() + 4.0
     for net in (model.analysis, model.synthesis):
         net.spread.copy_(spread)
 
@@ -260,7 +252,7 @@ def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
     known: list[Tensor] = []
     leftover = torch.zeros_like(cells)
     # Where modes differ nothing is predicted; the fit is to what mode 0 would make of every block.
-    aims = unshuffle(model.blocks(coefficients, torch.zeros_like(modes)) * live, 2)
+    aims = unshuffle(model.blocks(coefficients, torch.zeros_like(modes)), 2)
     height, width = cells.shape[2:]
     for p in range(PASSES):
         target = cells[:, entropy.sites[p]]
@@ -284,10 +276,7 @@ def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
             guess = F.conv2d(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), weight)
         left = target.clone()
         left[:, :low] -= guess.reshape(near.shape[0], low, height, width) * same
-        weight_live = model.live(gray)[:, :, None, None].expand_as(left)
-        # Where all crops are gray nothing is known of chroma.
-        count = weight_live.sum((0, 2, 3)).clamp_min(1)
-        residual_scale.append((left.abs() * weight_live).sum((0, 2, 3)) / count * 0.72)
+        residual_scale.append(left.abs().mean((0, 2, 3)) * 0.72)
         known.append(noisy[:, entropy.sites[p]][:, :low] * same)
         leftover[:, entropy.sites[p]] = left.abs()
     scale = torch.stack(residual_scale)
@@ -296,13 +285,11 @@ def start_linear(model: Model, coefficients: Tensor, gray: Tensor) -> None:
         entropy.base.knots[knot] = table_index(middle / theory_step(rate)).clamp(-4, TABLES - 2)
     entropy.base_pass.copy_(table_index(scale) - table_index(middle))
     size = rows_of(shuffle(leftover, 2)) * 0.72
-    alive = rows_of(live.expand(-1, -1, *modes.shape[1:]))
-    whole = table_index(size.sum(0) / alive.sum(0).clamp_min(1))
+    whole = table_index(size.mean(0))
     for k in range(MODES):
-        group = modes.flatten() == k
-        count = alive[group].sum(0)
-        offset = table_index(size[group].sum(0) / count.clamp_min(1)) - whole
-        entropy.base_mode[k] = offset.clamp(-20, 20) * (count > AREA)
+        group = size[modes.flatten() == k]
+        if len(group) > AREA:
+            entropy.base_mode[k] = (table_index(group.mean(0)) - whole).clamp(-20, 20)
 
 
 def solve(inputs: Tensor, targets: Tensor, noise: float) -> Tensor:

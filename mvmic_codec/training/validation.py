@@ -23,11 +23,10 @@ JPEG2000_RATIOS = (400, 200, 100, 50, 25, 12, 6)
 
 @dataclass
 class Sample:
-    """A validation image, cut at its centre, and its JPEG 2000 curve (bpp, PSNR)."""
+    """A validation image [C,h,w] in 0..1, cut at its centre, and its JPEG 2000 curve (bpp, PSNR)."""
 
     kind: str
     planes: Tensor
-    gray: bool
     jpeg2000: list[tuple[float, float]]
 
 
@@ -39,8 +38,9 @@ def centre(image: np.ndarray, size: int = VALIDATION_SIZE) -> np.ndarray:
     return image[:, top : top + h, left : left + w]
 
 
-def jpeg2000_curve(planes: np.ndarray, gray: bool) -> list[tuple[float, float]]:
-    """JPEG 2000 points of planes [3,h,w] in 0..1, taken as 8 bit."""
+def jpeg2000_curve(planes: np.ndarray) -> list[tuple[float, float]]:
+    """JPEG 2000 points of planes [C,h,w] in 0..1, taken as 8 bit."""
+    gray = is_gray(planes)
     pixels = np.round(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if gray else pixels)
     curve = []
@@ -72,11 +72,8 @@ def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
     for kind, pool in images.items():
         for image in pool:
             crop = centre(image)
-            planes = as_planes(crop)
-            gray = is_gray(crop)
-            samples.append(
-                Sample(kind, torch.from_numpy(planes), gray, jpeg2000_curve(planes, gray))
-            )
+            planes = as_planes(crop, len(crop))
+            samples.append(Sample(kind, torch.from_numpy(planes), jpeg2000_curve(planes)))
     return samples
 
 
@@ -95,9 +92,7 @@ def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
         planes = sample.planes[None].expand(count, -1, -1, -1)
         device = next(model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16):
-            out = model(
-                planes.to(device), rates.to(device), torch.full((count,), sample.gray).to(device)
-            )
+            out = model(planes.to(device), rates.to(device))
         pixels = planes[0, 0].numel()
         error = out.error.cpu().numpy()
         bpp = (out.bits.cpu() / pixels).numpy()

@@ -7,21 +7,16 @@ from mvmic_codec.nets import identity, release
 
 
 @pytest.fixture(scope="session")
-def model():
-    return small_model()
-
-
-@pytest.fixture(scope="session")
-def released_folder(model, tmp_path_factory):
+def released_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    release.export(model, folder, identity.GRAY_MODEL, "for tests")
-    release.export(small_model(seed=1), folder, identity.COLOUR_MODEL, "for tests")
+    release.export(small_model(1), folder, identity.GRAY_MODEL, "for tests")
+    release.export(small_model(3), folder, identity.COLOUR_MODEL, "for tests")
     return folder
 
 
 @pytest.fixture
 def weights(released_folder, tmp_path, monkeypatch):
-    """A copy of the released small model that a test may damage, installed for gray images."""
+    """A copy of the released small models that a test may damage, installed."""
     for path in released_folder.iterdir():
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
@@ -33,10 +28,17 @@ def weights(released_folder, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def released(weights):
-    return release.load(identity.model_identity(gray=True)[1], "cpu")
+def channels():
+    """Of the images that the models of the next two are for; tests give their own."""
+    return 3
 
 
 @pytest.fixture
-def weights_path(weights):
-    return weights / f"{identity.GRAY_MODEL}.safetensors"
+def released(weights, channels):
+    return release.load(identity.model_identity(gray=channels == 1)[1], "cpu")
+
+
+@pytest.fixture
+def weights_path(weights, channels):
+    name = identity.GRAY_MODEL if channels == 1 else identity.COLOUR_MODEL
+    return weights / f"{name}.safetensors"

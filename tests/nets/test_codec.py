@@ -15,7 +15,7 @@ import mvmic_codec
 from mvmic_codec import ans, codec, grid
 from mvmic_codec.container import Header
 from mvmic_codec.encoder import Encoder
-from mvmic_codec.errors import ChecksumError, InputError, ModelError, MvmError
+from mvmic_codec.errors import ChecksumError, FormatError, InputError, ModelError, MvmError
 from mvmic_codec.nets import identity, release
 from mvmic_codec.nets.entropy import PARTS
 from mvmic_codec.nets.model import Model
@@ -80,17 +80,29 @@ def test_estimate_is_what_is_written(weights, size, channels, rate):
     assert abs(written - estimate) < max(32, 0.01 * estimate)
 
 
-def test_gray_costs_no_chroma(released):
-    planes = picture(130, 70, 1)
-    chroma = SMALL.is_chroma().numpy()
-    kinds = (chroma[: SMALL.near], chroma[SMALL.near :])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_channel_of_its_model_is_coded(released, channels):
+    planes = picture(130, 70, channels)
+    shape = SMALL[channels]
     passes = codec.code_symbols(released, planes, 40)
     assert len(passes) == 1 + BITS + PARTS
     for part, (_, index) in enumerate(passes[-PARTS:]):
-        dead = kinds[part % 2]
-        index = index.reshape(len(dead), -1)
-        assert index[~dead].any() and dead.any()
-        assert not index[dead].any()
+        count = shape.latent - shape.near if part % 2 else shape.near
+        assert len(index) == count * 6 * 4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_for_other_images_is_refused(weights, channels):
+    """Gray images of any kind have one plane."""
+    planes = picture(100, 70, channels)
+    payload = codec.encode_planes(planes, 31, device="cpu")
+    header = header_of(planes, 31)
+    others = ((1, 0), (1, 1), (3, 3)) if channels == 3 else ((3, 2),)
+    for other, photometric in others:
+        wrong = dataclasses.replace(header, channels=other, photometric=photometric)
+        for refused in (codec.decode_planes, codec.check_start):
+            with pytest.raises(FormatError, match="its model is for"):
+                refused(payload, wrong, device="cpu")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -114,7 +126,7 @@ def test_a_wrong_rate_or_size_is_an_error(weights):
     planes = picture(100, 70, 1)
     payload = codec.encode_planes(planes, 31, device="cpu")
     header = header_of(planes, 31)
-    for change in ({"rate_index": 32}, {"width": 71 + 64}, {"channels": 3, "photometric": 2}):
+    for change in ({"rate_index": 32}, {"width": 71 + 64}):
         with pytest.raises(MvmError):
             codec.decode_planes(payload, dataclasses.replace(header, **change), device="cpu")
 
@@ -140,7 +152,7 @@ def test_damaged_weights(weights_path, place):
     data[int(len(data) * place)] ^= 1
     weights_path.write_bytes(data)
     with pytest.raises(ModelError, match="damaged"):
-        codec.encode_planes(picture(10, 10, 1), 31)
+        codec.encode_planes(picture(10, 10, 3), 31)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
@@ -148,13 +160,13 @@ def test_cut_weights(weights_path, keep):
     data = weights_path.read_bytes()
     weights_path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
     with pytest.raises(ModelError, match="cannot be read"):
-        codec.encode_planes(picture(10, 10, 1), 31)
+        codec.encode_planes(picture(10, 10, 3), 31)
 
 
 def test_missing_weights(weights_path):
     weights_path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
-        codec.encode_planes(picture(10, 10, 1), 31)
+        codec.encode_planes(picture(10, 10, 3), 31)
 
 
 def changed(arrays, name, change):
@@ -208,10 +220,8 @@ def test_weights_that_are_no_model(weights_path, name, change):
 
 def forward(model: Model, planes, rate):
     """The training forward pass of one image: bits of z, modes and y, and quantised latent."""
-    gray = torch.tensor([planes.shape[0] == 1])
-    wide = torch.from_numpy(planes).expand(3, -1, -1)[None]
     with torch.no_grad():
-        out = model(wide, torch.tensor([rate]), gray)
+        out = model(torch.from_numpy(planes)[None], torch.tensor([rate]))
     bits = [float(each) for each in (out.z_bits, out.mode_bits, out.y_bits)]
     assert float(out.bits) == pytest.approx(sum(bits))
     return bits, out.coded.latent
@@ -222,21 +232,20 @@ def released_bits(released: Release, planes, rate):
     return sum(ans.estimate_bits(*each, released.tables) for each in passes)
 
 
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory):
+@pytest.fixture
+def calibrated(tmp_path, channels):
     """A model out of a release, and the release; scales wide enough for its poor predictions.
 
     An ideal logistic charges a far outlier hundreds of bits, the tables at most an escape; a model
     that has not been trained has so many of them that this is all one would see.
     """
-    model = small_model()
+    model = small_model(channels)
     model.entropy.base.knots.add_(26)
-    folder = tmp_path_factory.mktemp("calibrated")
-    card = release.export(model, folder, identity.GRAY_MODEL, "for tests")
+    card = release.export(model, tmp_path, "wide", "for tests")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "WEIGHTS", folder)
+        patch.setattr(identity, "WEIGHTS", tmp_path)
         released = release.load(bytes.fromhex(card.fingerprint), "cpu")
-    return release.model_of(folder / f"{card.name}.safetensors").eval(), released
+    return release.model_of(tmp_path / "wide.safetensors").eval(), released
 
 
 @pytest.mark.parametrize("rate", [0, 9, 27, 54, 63])
@@ -255,7 +264,7 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
     assert coded_bits == pytest.approx(bits, rel=0.01, abs=1)
 
     payload = pack(passes, released.tables)
-    coded, _ = codec.decode_symbols(released, payload, rate, planes.shape[1:], channels == 1)
+    coded, _ = codec.decode_symbols(released, payload, rate, planes.shape[1:])
     step = released.entropy.step[rate].float()[:, None, None] / 2**12
     # A mean that rounds the other way moves a few symbols to their neighbour.
     error = (coded - latent).abs() / step
@@ -269,7 +278,7 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     """A model out of a release file, released again, codes the same at nearly the same size."""
     again = release.model_of(weights_path).eval()
     folder = tmp_path / "again"
-    card = release.export(again, folder, identity.GRAY_MODEL, "again")
+    card = release.export(again, folder, identity.COLOUR_MODEL, "again")
     assert card.shape == released.identity.shape
     planes = picture(256, 192, 3, seed=3)
     before = released_bits(released, planes, rate)
@@ -281,9 +290,9 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
 
 def test_the_fingerprint_covers_shape_and_every_array(weights_path):
     arrays = release.load_file(weights_path)
-    shape = identity.default_identity(gray=True).shape
+    shape = identity.default_identity(gray=False).shape
     whole = release.fingerprint(arrays, shape)
-    assert whole == identity.model_identity(gray=True)[1]
+    assert whole == identity.model_identity(gray=False)[1]
     for field in shape:
         changed_shape = {**shape, field: not shape[field]}
         assert release.fingerprint(arrays, changed_shape) != whole, field
@@ -336,9 +345,7 @@ def test_hidden_sites_are_not_coded(weights, channels, effort):
     options = {"effort": effort, "device": "cpu"}
     payload = codec.encode_planes(planes, 31, hidden=hidden, **options)
     assert len(payload) < len(codec.encode_planes(planes, 31, **options))
-    latent, modes = codec.decode_symbols(
-        released, payload, 31, planes.shape[1:], channels == 1, hidden
-    )
+    latent, modes = codec.decode_symbols(released, payload, 31, planes.shape[1:], hidden)
     coded = grid.sites_coded(released, planes.shape[1:], hidden)
     assert (modes[0][~coded] == 0).all()
     assert torch.equal(coded, coded & grid.sites_coded(released, planes.shape[1:], None))

@@ -25,9 +25,7 @@ WAYS = [*DEVICES, *usable_paths()]  # doubles by torch, then C
 RATES = [0, 31, 63]
 SIZES = [(1, 1), (64, 128), (63, 65), (130, 70), (40, 450)]
 BITS = 6  # passes of bits of modes, before the parts
-SHAPE = asdict(SMALL)
-COLOUR, GRAY = True, False
-LIVE = {colour: ~reference.is_dead(SHAPE, colour) for colour in (COLOUR, GRAY)}
+SHAPE = SMALL[3]  # of the arrays that tests have if they do not ask for others
 
 
 class Recorder:
@@ -86,7 +84,7 @@ class Playback:
 
 def hyper_symbols(size, seed, spread=3.0):
     rng = np.random.default_rng(seed)
-    shape = (SMALL.hyper, math.ceil(size[0] / 64), math.ceil(size[1] / 64))
+    shape = (SHAPE.hyper, math.ceil(size[0] / 64), math.ceil(size[1] / 64))
     return np.clip(np.round(rng.laplace(size=shape) * spread), -32768, 32767).astype(np.int64)
 
 
@@ -106,12 +104,12 @@ def as_tensors(arrays):
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def run_reference(arrays, size, rate, colour, seeds=(0,), spread=2.0):
+def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE):
     """Recorders, what each was asked, latents [N,C,h,w] and modes [N,h,w]; an image for a seed."""
     named = {f"entropy.{name}": array for name, array in arrays.items()}
     recorders = [Recorder(hyper_symbols(size, seed, spread), seed, spread) for seed in seeds]
     results = [
-        reference.decode_latent(named, SHAPE, rate, size, colour, recorder.take)
+        reference.decode_latent(named, asdict(shape), rate, size, recorder.take)
         for recorder in recorders
     ]
     asked = [r.asked(latent.means) for r, latent in zip(recorders, results, strict=True)]
@@ -126,16 +124,16 @@ def make(arrays, way):
 
 
 def run_package(
-    arrays, size, rate, colour, recorders, seeds=(0,), spread=2.0, way="cpu", channels_last=False
+    arrays, size, rate, recorders, seeds=(0,), spread=2.0, way="cpu", channels_last=False
 ):
     """What an implementation of the package asks for, its latents and modes."""
     entropy, device = make(arrays, way), way if way in DEVICES else "cpu"
     z = torch.from_numpy(np.stack([hyper_symbols(size, seed, spread) for seed in seeds])).to(device)
     if channels_last:
         z = z.contiguous(memory_format=torch.channels_last)
-    mask, inside = torch.from_numpy(LIVE[colour]).to(device), inside_image(size).to(device)
+    inside = inside_image(size).to(device)
     playback = Playback(recorders, device, channels_last)
-    latent, modes = entropy.code(z, rate, mask, inside, playback.modes, playback.symbols)
+    latent, modes = entropy.code(z, rate, inside, playback.modes, playback.symbols)
     return playback.asked, latent.cpu().numpy(), modes.cpu().numpy()
 
 
@@ -154,18 +152,18 @@ def arrays(weights_path):
     return entropy_arrays(weights_path)
 
 
-@pytest.mark.parametrize("colour", [COLOUR, GRAY], ids=["colour", "gray"])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("size", SIZES)
-def test_same_as_the_reference(arrays, size, rate, colour):
-    expected = run_reference(arrays, size, rate, colour)
+def test_same_as_the_reference(arrays, size, rate, channels):
+    expected = run_reference(arrays, size, rate, shape=SMALL[channels])
     for way in WAYS:
-        assert_same(expected, *run_package(arrays, size, rate, colour, expected[0], way=way))
+        assert_same(expected, *run_package(arrays, size, rate, expected[0], way=way))
 
 
 def test_the_made_up_case_is_not_trivial(arrays):
     """Else the tests of this file would hold for a model that says nothing."""
-    _, (asked,), latent, modes = run_reference(arrays, (130, 70), 31, COLOUR)
+    _, (asked,), latent, modes = run_reference(arrays, (130, 70), 31)
     for index in asked[:BITS]:
         assert index.max() >= 64 and len(np.unique(index)) > 4
     indices, means = asked[BITS::2], asked[BITS + 1 :: 2]
@@ -179,14 +177,12 @@ def test_the_made_up_case_is_not_trivial(arrays):
     assert set(np.unique(arrays["aligned"])) == {0, 1}
 
 
-def test_outside_the_image_and_chroma_of_gray_are_not_coded(arrays):
-    _, (asked,), _, modes = run_reference(arrays, (1, 1), 63, GRAY)
+def test_outside_the_image_nothing_is_coded(arrays):
+    _, (asked,), _, modes = run_reference(arrays, (1, 1), 63)
     bits, parts = asked[:BITS], asked[BITS::2]
     assert [int((index > 0).sum()) for index in bits] == [1, 1, 1, 0, 0, 0]
-    assert 0 < sum(int((index > 0).sum()) for index in parts) <= LIVE[GRAY].sum()
+    assert 0 < sum(int((index > 0).sum()) for index in parts) <= SHAPE.latent
     assert modes[0, 0, 0] and np.count_nonzero(modes) == 1
-    _, _, latent, _ = run_reference(arrays, (64, 64), 63, GRAY)
-    assert not latent[0, ~LIVE[GRAY]].any() and latent[0, LIVE[GRAY]].any()
 
 
 @pytest.mark.parametrize(
@@ -205,7 +201,7 @@ def test_a_flag_above_zero_is_a_one(symbols, mode):
 def test_nothing_around_it_matters(arrays, device, channels_last, threads, autocast):
     """Threads, batch, memory format, autocast: batch of 4 against 4 single references."""
     size, seeds = (130, 200), (1, 2, 3, 4)
-    expected = run_reference(arrays, size, 31, COLOUR, seeds)
+    expected = run_reference(arrays, size, 31, seeds)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     around = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
@@ -215,7 +211,6 @@ def test_nothing_around_it_matters(arrays, device, channels_last, threads, autoc
                 arrays,
                 size,
                 31,
-                COLOUR,
                 expected[0],
                 seeds,
                 way=device,
@@ -273,9 +268,9 @@ def within_32_bits(extreme):
 def test_extreme_weights_and_symbols(arrays, seed, spread):
     size, extreme = (70, 450), at_the_bounds(arrays, seed)
     for ways, case in ((DEVICES, extreme), (WAYS, within_32_bits(extreme))):
-        expected = run_reference(case, size, 31, COLOUR, spread=spread)
+        expected = run_reference(case, size, 31, spread=spread)
         for way in ways:
-            result = run_package(case, size, 31, COLOUR, expected[0], spread=spread, way=way)
+            result = run_package(case, size, 31, expected[0], spread=spread, way=way)
             assert_same(expected, *result)
 
 
@@ -310,7 +305,7 @@ def test_sums_beyond_32_bits_are_left_to_doubles(arrays, name, by):
 def test_many_threads_at_once(arrays, way):
     """One model, eight images of different sizes at the same time."""
     sizes = [(65 + 40 * k, 200 - 20 * k) for k in range(8)]
-    expected = [run_reference(arrays, size, 31, COLOUR, (k,)) for k, size in enumerate(sizes)]
+    expected = [run_reference(arrays, size, 31, (k,)) for k, size in enumerate(sizes)]
     entropy = make(arrays, way)
 
     def run(k):
@@ -320,7 +315,6 @@ def test_many_threads_at_once(arrays, way):
             latent, modes = entropy.code(
                 z,
                 31,
-                torch.from_numpy(LIVE[COLOUR]),
                 inside_image(sizes[k]),
                 playback.modes,
                 playback.symbols,
@@ -333,10 +327,9 @@ def test_many_threads_at_once(arrays, way):
 
 @pytest.mark.parametrize("way", usable_paths())
 def test_c_takes_images_one_by_one(arrays, way):
-    z = torch.zeros(2, SMALL.hyper, 1, 1, dtype=torch.int64)
-    live, inside = torch.from_numpy(LIVE[COLOUR]), inside_image((64, 64))
+    z = torch.zeros(2, SHAPE.hyper, 1, 1, dtype=torch.int64)
     with pytest.raises(ValueError, match="one by one"):
-        make(arrays, way).code(z, 0, live, inside, None, None)
+        make(arrays, way).code(z, 0, inside_image((64, 64)), None, None)
 
 
 @pytest.mark.parametrize(
@@ -376,17 +369,15 @@ def test_every_site_is_coded_once(rotate):
 @pytest.mark.parametrize("rate", RATES)
 def test_the_reference_decodes_what_the_codec_writes(weights, channels, rate):
     """Real symbols of a real payload, and the latent that synthesis takes."""
-    size, gray = (100, 70), channels == 1
+    size = (100, 70)
     planes = picture(*size, channels)
     coded = codec.encode_planes(planes, rate, device="cpu")
     released = codec.encoding_release(planes, "cpu")
     model = reference.load_model(weights / f"{released.identity.name}.safetensors")
     payload = reference.Payload(coded, model.tables)
-    expected = reference.decode_latent(
-        model.arrays, model.shape, rate, size, not gray, payload.take
-    )
+    expected = reference.decode_latent(model.arrays, model.shape, rate, size, payload.take)
     payload.close()
     assert rate == 0 or len(np.unique(expected.modes)) > 2
-    latent, modes = codec.decode_symbols(released, coded, rate, size, gray)
+    latent, modes = codec.decode_symbols(released, coded, rate, size)
     assert np.array_equal(latent[0].numpy(), expected.y)
     assert np.array_equal(modes[0].numpy(), expected.modes)

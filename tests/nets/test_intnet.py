@@ -120,7 +120,7 @@ def test_parts(seed):
     """Table indices, means, predictions, latents and levels over the whole range of everything."""
     rng = np.random.default_rng(seed)
     n, height, width = (int(rng.integers(1, most)) for most in (9, 4, 7))
-    site, live = rng.integers(0, 4, n).astype(np.uint8), rng.integers(0, 2, n).astype(np.uint8)
+    site = rng.integers(0, 4, n).astype(np.uint8)
     base = rng.integers(-(2**15), 2**15, n).astype(np.int32)
     base_mode = rng.integers(-(2**15), 2**15, (8, n)).astype(np.int16)
     step = rng.integers(1, 2**31, n).astype(np.int32)
@@ -128,20 +128,18 @@ def test_parts(seed):
     aligned = rng.integers(0, 2, (8, n)).astype(np.uint8)
     mode = rng.integers(0, 8, (4, height, width)).astype(np.uint8)
     inside = rng.integers(0, 2, mode.shape).astype(np.uint8)
-    part = Part(site, live, base, base_mode, step, gain, aligned, mode, inside)
+    part = Part(site, base, base_mode, step, gain, aligned, mode, inside)
 
     modes, channel = mode[site], np.arange(n)[:, None, None]
-    alive, same = live[:, None, None].astype(np.int64), aligned[modes, channel].astype(np.int64)
+    same = aligned[modes, channel].astype(np.int64)
     sums = rng.choice([-(2**30), 2**30 - 1, -300, 300, 0, 55], (n, height, width))
     of_cells = np.ascontiguousarray(sums.transpose(1, 2, 0)).astype(np.int32)
     e = sums + base[:, None, None] + base_mode[modes, channel]
-    assert np.array_equal(
-        part.indices(of_cells), np.clip((e + 8) // 16, 0, 63) * inside[site] * alive
-    )
+    assert np.array_equal(part.indices(of_cells), np.clip((e + 8) // 16, 0, 63) * inside[site])
 
     linear = rng.integers(-(2**51), 2**51, sums.shape) >> int(rng.choice([0, 23]))
     predicted = rounded(rounded(linear, 12) * gain[:, None, None].astype(np.int64), 20)
-    expected = np.clip(predicted * same + np.clip(sums, -127, 127), -(2**18), 2**18) * alive
+    expected = np.clip(predicted * same + np.clip(sums, -127, 127), -(2**18), 2**18)
     means, flat = part.means(
         np.ascontiguousarray(linear.transpose(1, 2, 0)).astype(np.float64), of_cells
     )

@@ -28,9 +28,9 @@ def refiner_of(released, planes, rate, hidden=None):
 def cost_of_file(released, planes, rate, effort, hidden=None):
     """Bits of what is written, and error of what is decoded and seen at its price in bits."""
     passes = codec.code_symbols(released, planes, rate, hidden, effort)
-    payload, size, gray = pack(passes, released.tables), planes.shape[1:], len(planes) == 1
-    latent, modes = codec.decode_symbols(released, payload, rate, size, gray, hidden)
-    decoded = codec.reconstruct(released, latent, modes, rate, size, gray)
+    payload, size = pack(passes, released.tables), planes.shape[1:]
+    latent, modes = codec.decode_symbols(released, payload, rate, size, hidden)
+    decoded = codec.reconstruct(released, latent, modes, rate, size)
     error = np.square(255 * (decoded.astype(float) - planes))
     if hidden is not None:
         error = error[:, ~hidden]
@@ -77,7 +77,7 @@ def test_the_best_run_is_kept(released, monkeypatch):
 
 
 def test_modes_are_chosen_again(released):
-    refiner = refiner_of(released, planes_of(3), 31)
+    refiner = refiner_of(released, planes_of(3), 45)
     with codec.full_precision(released):
         start = refiner.encoder.second_run()
         few, many = (refine.refine(refiner, start, n) for n in (2, refine.MODES_EVERY))
@@ -85,7 +85,7 @@ def test_modes_are_chosen_again(released):
 
 
 def test_effort_1_is_the_second_run(released):
-    planes = planes_of(1)
+    planes = planes_of(3)
     with codec.full_precision(released):
         expected = pack(Encoder(released, planes, 31).second_run().passes, released.tables)
     assert codec.encode_planes(planes, 31, device="cpu") == expected
@@ -104,7 +104,6 @@ def test_decoders_find_what_was_meant(released, channels, hidden):
             pack(run.passes, released.tables),
             31,
             planes.shape[1:],
-            channels == 1,
             hidden,
         )
     assert torch.equal(latent, run.latent) and torch.equal(modes, run.modes)
@@ -165,7 +164,7 @@ def blank(entropy):
 
 def test_the_pull_of_the_bits_is_their_slope(released):
     """By differences of the others' bits, of a model that neither rounds nor predicts means."""
-    refiner = refiner_of(released, planes_of(1, (64, 130)), 45)
+    refiner = refiner_of(released, planes_of(3, (64, 130)), 45)
     refiner.seen.zero_()
     encoder = refiner.encoder
     entropy = refiner.entropy = copy.deepcopy(refiner.entropy)
@@ -184,9 +183,8 @@ def test_the_pull_of_the_bits_is_their_slope(released):
         )
 
         def bits(symbols):
-            y, live = torch.zeros_like(symbols), encoder.live[None].double()
-            weight = torch.ones(1, dtype=torch.float64)
-            known = (y, run.modes, features, encoder.z, refiner.rates, weight, live)
+            y, weight = torch.zeros_like(symbols), torch.ones(1, dtype=torch.float64)
+            known = (y, run.modes, features, encoder.z, refiner.rates, weight)
             return exact(*known, symbols).bits[0] * encoder.inside
 
         places = torch.nonzero((run.symbols != 0) & (pull.abs() > 0.01))

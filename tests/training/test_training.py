@@ -12,18 +12,21 @@ from mvmic_codec.errors import InputError
 from mvmic_codec.nets import release, transforms
 from mvmic_codec.nets.model import Model, Shape
 from mvmic_codec.rate import lambda_of
-from mvmic_codec.training import images, loop, start
+from mvmic_codec.training import images, loop, start, widen
 
-SMALL = {
-    "chroma": 8,
+SIZES = {
     "near_luma": 9,
-    "near_chroma": 3,
     "hyper": 8,
     "width8": 16,
     "blocks8": 1,
     "width16": 16,
     "blocks16": 1,
     "context": 16,
+}
+# Of the model for gray images (True) and of that for colour.
+SMALL = {
+    True: {"chroma": 0, "near_chroma": 0, **SIZES},
+    False: {"chroma": 8, "near_chroma": 3, **SIZES},
 }
 
 
@@ -61,13 +64,12 @@ def config(folder, tmp_path, monkeypatch, request):
     path = tmp_path / "small.json"
     values = {
         "data": str(folder),
-        "gray": request.param == "gray",
         "steps": 4,
         "batch": 2,
         "crop": 64,
         "validate_every": 2,
         "threads": 1,
-        "shape": SMALL,
+        "shape": SMALL[request.param == "gray"],
     }
     path.write_text(json.dumps(values))
     return path
@@ -104,7 +106,7 @@ def test_kinds_are_drawn_by_their_share():
     for mix in (images.GRAY_MIX, images.COLOUR_MIX):
         assert sum(mix.values()) == pytest.approx(1)
         pools = {kind: [np.full((1, 8, 8), 20 * k, np.uint8)] for k, kind in enumerate(mix)}
-        planes = images.CropSource(pools, mix, 4000, 8, 0).make()
+        planes = images.CropSource(pools, mix, 3, 4000, 8, 0).make()
         assert planes.shape == (4000, 3, 8, 8) and planes.dtype == torch.float32
         drawn = (planes[:, 0, 0, 0] * 255 / 20).round().long()
         shares = torch.bincount(drawn, minlength=len(mix)) / 4000
@@ -183,14 +185,14 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
         rows = list(csv.DictReader(stream))
     assert [row["step"] for row in rows] == ["2", "4"]
     assert all(np.isfinite(float(row["log_loss"])) for row in rows)
-    values = json.loads(config.read_text())
+    started, values = loop.read_config(config), json.loads(config.read_text())
     # Each model validates with its own images and has its own name.
     seen = {key.removeprefix("bd_jpeg2000_") for key in rows[0] if key.startswith("bd_jpeg2000_")}
-    assert seen == {"cxr" if values["gray"] else "polyp"}
-    exported = out / ("mvmic-1g.safetensors" if values["gray"] else "mvmic-1c.safetensors")
+    assert seen == {"cxr" if started.gray else "polyp"}
+    exported = out / ("mvmic-1g.safetensors" if started.gray else "mvmic-1c.safetensors")
     assert list(out.glob("*.safetensors")) == [exported]
     # What it exported can be trained on, and the run itself goes on where it stopped.
-    assert release.model_of(exported).shape == Shape(**SMALL)
+    assert release.model_of(exported).shape == started.shape
     config.write_text(json.dumps({**values, "steps": 6}))
     second = torch.load(loop.train(loop.read_config(config), out), weights_only=True)
     assert second["step"] == 6
@@ -213,12 +215,69 @@ def test_a_run_starts_from_a_release(config, tmp_path):
             assert torch.equal(values, expected[name]), name
 
 
-def test_a_batch_is_all_gray_or_all_colour(config):
-    trainer = loop.Trainer(loop.read_config(config), torch.device("cpu"))
-    told = []
-    trainer.model.register_forward_pre_hook(lambda model, given: told.append(given[2].tolist()))
-    trainer.loss(torch.rand(3, 3, 64, 64))
-    assert told == [[trainer.config.gray] * 3]
+@pytest.mark.parametrize("gray", [True, False])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"width8": 24},
+        {"width16": 20},
+        {"context": 21},
+        {"blocks8": 3, "blocks16": 2},
+        {"width8": 20, "width16": 21, "context": 22, "blocks8": 2},
+    ],
+)
+def test_a_larger_model_starts_as_the_smaller_one(gray, more):
+    torch.manual_seed(1)
+    old, new = (Model(Shape(**{**SMALL[gray], **each})).eval() for each in ({}, more))
+    with torch.no_grad():
+        for parameter in old.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    widen.widen(new, old)
+    rng = np.random.default_rng(0)
+    crops = np.stack([np.asarray(draw(rng, 128, 128, 3)).transpose(2, 0, 1) for _ in range(3)])
+    planes = torch.from_numpy(crops[:, : 1 if gray else 3].astype(np.float32) / 255)
+    rates = torch.tensor([5, 31, 60])
+    with torch.no_grad():
+        expected, out = old(planes, rates), new(planes, rates)
+    assert torch.allclose(out.bits, expected.bits, rtol=1e-4)
+    assert torch.allclose(out.planes, expected.planes, atol=0.01)
+    # What is new can be listened to from the first step on.
+    new.train()
+    seen = new(planes, rates)
+    (seen.bits.sum() + 1e3 * seen.error.sum()).backward()
+    before = dict(old.named_parameters())
+    for name, parameter in new.named_parameters():
+        if name.endswith("weight") and name in before and "merge" not in name:
+            inputs = before[name].shape[1]
+            assert parameter.shape[1] == inputs or parameter.grad[:, inputs:].any(), name
+
+
+def test_a_model_cannot_shrink():
+    shape = SMALL[False]
+    small, large = (Model(Shape(**{**shape, "width8": width})) for width in (16, 24))
+    with pytest.raises(ValueError, match="width8 24 cannot grow into one with 16"):
+        widen.widen(small, large)
+    other = Model(Shape(**{**shape, "hyper": 9}))
+    with pytest.raises(ValueError, match="hyper"):
+        widen.widen(other, small)
+
+
+def test_crops_have_the_planes_of_the_model(config):
+    read = loop.read_config(config)
+    split = images.load_for_model(Path(read.data), read.gray, 1)
+    crops = loop.crop_source(read, split, 3, 64, 0).make()
+    assert crops.shape == (3, 1 if read.gray else 3, 64, 64)
+    assert np.isfinite(loop.Trainer(read, torch.device("cpu")).loss(crops)[1]["loss"])
+
+
+def test_gray_and_colour_of_equal_channels_have_equal_errors():
+    """Three samples of a pixel count, gray or not: what one model learns the other would."""
+    luma = torch.rand(1, 1, 64, 64)
+    one, three = (transforms.rotate_colour(p) for p in (luma, luma.expand(1, 3, 64, 64)))
+    assert torch.allclose(one, three[:, :1], atol=1e-3)
+    assert float(three[:, 1:].abs().max()) < 1e-3
+    back = transforms.restore_colour(one)
+    assert torch.allclose(back, luma, atol=1e-6)
 
 
 def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
@@ -244,22 +303,15 @@ def test_an_unknown_setting_is_refused(config):
         loop.read_config(config)
 
 
-@pytest.mark.parametrize("given", [{}, {"gray": "false"}, {"gray": None}])
-def test_a_configuration_must_say_which_model_it_is_for(config, given):
-    values = json.loads(config.read_text())
-    del values["gray"]
-    config.write_text(json.dumps({**values, **given}))
-    with pytest.raises(ValueError, match='"gray" must be given: true'):
-        loop.read_config(config)
-
-
 @pytest.mark.parametrize("gray", [True, False])
 def test_the_first_guess_of_each_model_is_finite(folder, gray):
     split = images.load_for_model(folder, gray, 1)
-    crops = images.CropSource(split.train, images.mix_of(gray), 4, 128, 0).make()
+    planes = 1 if gray else 3
+    crops = images.CropSource(split.train, images.mix_of(gray), planes, 4, 128, 0).make()
+    assert crops.shape == (4, planes, 128, 128)
     torch.manual_seed(0)
-    model = Model(Shape(**SMALL))
-    start.start_from_statistics(model, crops, torch.full((4,), gray))
+    model = Model(Shape(**SMALL[gray]))
+    start.start_from_statistics(model, crops)
     for name, values in model.state_dict().items():
         assert torch.isfinite(values).all(), name
 
@@ -269,14 +321,13 @@ def test_the_first_guess_is_a_codec_already():
     rng = np.random.default_rng(1)
     crops = np.stack([np.asarray(draw(rng, 128, 128, 3)).transpose(2, 0, 1) for _ in range(6)])
     planes = torch.from_numpy(crops.astype(np.float32) / 255)
-    gray = torch.zeros(6, dtype=torch.bool)
     torch.manual_seed(0)
-    model = Model(Shape(**SMALL)).eval()
-    start.start_from_statistics(model, planes, gray)
+    model = Model(Shape(**SMALL[False])).eval()
+    start.start_from_statistics(model, planes)
     errors, bits = [], []
     with torch.no_grad():
         for rate in (0, 31, 63):
-            out = model(planes, torch.full((6,), rate), gray)
+            out = model(planes, torch.full((6,), rate))
             errors.append(float(out.error.mean()))
             bits.append(float(out.bits.mean()) / 128**2)
     assert errors[0] > errors[1] > errors[2]
@@ -319,7 +370,7 @@ def test_border_filter_is_orthonormal_and_gains():
     """At least 0.3 dB of coding gain over the plain block transform for AR(1) with rho = 0.95."""
     lags = (torch.arange(64)[:, None] - torch.arange(64)[None]).abs().double()
     covariance = 0.95**lags
-    matrix = start.best_borders([covariance])
+    matrix = start.best_borders(covariance)
     unit = torch.eye(16, dtype=torch.float64)
     assert torch.allclose(matrix @ matrix.t(), unit, atol=1e-9)
     half = torch.eye(8, dtype=torch.float64)
