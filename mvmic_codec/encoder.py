@@ -92,7 +92,8 @@ class Encoder:
         rates = torch.tensor([rate], device=release.device)
         self.inside = sites_coded(release, planes.shape[1:], hidden)
         self.rotated = rotate_colour(padded[None])
-        self.coefficients = release.analysis(self.rotated, rates)
+        with release.branches():
+            self.coefficients = release.analysis(self.rotated, rates)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2

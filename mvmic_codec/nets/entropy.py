@@ -340,9 +340,7 @@ class EntropyModel(nn.Module):
         return shuffle(modes, 2)[:, 0], known, bits
 
     @torch.no_grad()
-    def choose(
-        self, position: Tensor, table: Tensor, price: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def choose(self, position: Tensor, table: Tensor, price: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols for positions in steps, and those of them that are coded: table 0 codes none.
 
         A symbol is lowered when that saves more bits than it costs in distortion; price is what its

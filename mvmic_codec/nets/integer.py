@@ -306,8 +306,8 @@ class IntegerEntropy(EntropyArrays):
         """Run all passes over a batch of images of one size.
 
         z [B,Z,h/2,w/2] symbols; inside [2h,2w] bool at 1/16, False for sites that are not coded;
-        h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
-        [B,2h,2w] (int64).
+        h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and
+        the modes [B,2h,2w] (int64).
         """
         with torch.autocast(self.device.type, enabled=False):
             z = z.double()

@@ -88,6 +88,13 @@ class Release:
     tables: ans.Tables
     bits: Tensor  # see symbol_bits
     device: torch.device
+    bfloat16: bool  # whether the device multiplies these sooner than single precision
+
+    def branches(self) -> torch.autocast:
+        """Around analysis or synthesis: their convolutions in bfloat16, as in training, if that is
+        sooner. Their linear paths stay in single precision.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
         """Bits of symbols by the indices of their tables and their magnitudes, both int64.
@@ -140,7 +147,15 @@ def load(print_of_model: bytes, device_name: str) -> Release:
         tables=tables,
         bits=torch.from_numpy(magnitude_bits(half, cdf)).to(device),
         device=device,
+        bfloat16=device.type == "cpu" and multiplies_bfloat16(),
     )
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for it, as far as torch can say."""
+    # Older versions of torch do not say.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def make_entropy(

@@ -217,9 +217,7 @@ class Analysis(nn.Module):
     borders: Tensor
     spread: Tensor
 
-    def __init__(
-        self, planes: int, width8: int, blocks8: int, width16: int, blocks16: int
-    ) -> None:
+    def __init__(self, planes: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
         super().__init__()
         self.register_buffer("borders", torch.eye(BLOCK))
         self.enter = nn.Conv2d(planes * 64, width8, 1)

@@ -23,7 +23,7 @@ JPEG2000_RATIOS = (400, 200, 100, 50, 25, 12, 6)
 
 @dataclass
 class Sample:
-    """A validation image [C,h,w] in 0..1, cut at its centre, and its JPEG 2000 curve (bpp, PSNR)."""
+    """A validation image [C,h,w] in 0..1, cut at its centre; its JPEG 2000 curve (bpp, PSNR)."""
 
     kind: str
     planes: Tensor

@@ -1,8 +1,8 @@
 """A model of a larger shape that starts as a smaller one.
 
-After Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer" (2016), by
-zeros in place of copies: what is new computes something from the first step on, and nothing that was
-there listens to it yet.
+After Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer" (2016),
+by zeros in place of copies: what is new computes something from the first step on, and nothing that
+was there listens to it yet.
 """
 
 from __future__ import annotations

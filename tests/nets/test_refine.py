@@ -30,7 +30,7 @@ def cost_of_file(released, planes, rate, effort, hidden=None):
     passes = codec.code_symbols(released, planes, rate, hidden, effort)
     payload, size = pack(passes, released.tables), planes.shape[1:]
     latent, modes = codec.decode_symbols(released, payload, rate, size, hidden)
-    decoded = codec.reconstruct(released, latent, modes, rate, size)
+    decoded = codec.reconstruct(released, latent, modes, rate, size, exact=True)
     error = np.square(255 * (decoded.astype(float) - planes))
     if hidden is not None:
         error = error[:, ~hidden]

@@ -1,11 +1,12 @@
 """formats/reference/decode.py, written from the specification, and the package: one format."""
 
 import ast
+import dataclasses
+import functools
 import re
 import struct
 import sys
 import zlib
-from functools import cache
 from pathlib import Path
 
 import decode as reference
@@ -60,7 +61,16 @@ def picture(mode, size):
     return (deep - 32768).astype(np.int16) if mode == "signed" else deep.astype(np.uint16)
 
 
-@cache
+def multiply(monkeypatch, bfloat16):
+    """Let decoders do so, or not, whatever this processor has."""
+
+    def load(*which):
+        return dataclasses.replace(release.load(*which), bfloat16=bfloat16)
+
+    monkeypatch.setattr(codec, "load", load)
+
+
+@functools.cache
 def coded(mode="L", size=(70, 90), rate=27):
     return mvmic_codec.encode(picture(mode, size), rate_index=rate, device="cpu")
 
@@ -92,18 +102,38 @@ def package_decode(file, monkeypatch, hidden=None):
     monkeypatch.setattr(codec, "Unpacker", record)
     whole = container.read(file)
     header = whole.header
-    size, gray = (header.height, header.width), header.photometric != container.RGB
+    size = (header.height, header.width)
     released = release.load(header.fingerprint, "cpu")
     with torch.inference_mode():
         latent, modes = codec.decode_symbols(
-            released, whole.payloads[0], header.rate_index, size, gray, hidden
+            released, whole.payloads[0], header.rate_index, size, hidden
         )
-        planes = codec.reconstruct(released, latent, modes, header.rate_index, size, gray)
+        planes = codec.reconstruct(released, latent, modes, header.rate_index, size, exact=True)
     return recorders[0].passes, latent[0].numpy(), modes[0].numpy(), planes
 
 
 @pytest.mark.parametrize(("mode", "size", "rate"), CASES)
+def test_bfloat16_moves_little_and_nothing_deep(monkeypatch, mode, size, rate):
+    file = coded(mode, size, rate)
+    pictures = []
+    for bfloat16 in (False, True):
+        multiply(monkeypatch, bfloat16)
+        pictures.append(np.asarray(mvmic_codec.decode(file, device="cpu")).astype(np.int64))
+    exact, near = pictures
+    if container.read_header(file).bits > 8:
+        assert np.array_equal(exact, near)
+        return
+    difference = np.abs(exact - near)
+    assert difference.max() <= 1 and np.mean(difference > 0) < 0.08
+    assert min(size) < 64 or difference.any()
+    original = picture(mode, size).astype(np.int64)
+    errors = [np.square(each - original).mean() for each in pictures]
+    assert errors[1] <= 1.01 * errors[0]
+
+
+@pytest.mark.parametrize(("mode", "size", "rate"), CASES)
 def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
+    multiply(monkeypatch, bfloat16=False)
     file = coded(mode, size, rate)
     ours = reference.decode(file, models)
     passes, latent, modes, planes = package_decode(file, monkeypatch)
@@ -204,6 +234,7 @@ def form_2(mode, size, rate, colours, seed):
 
 @pytest.mark.parametrize(("mode", "size", "rate", "colours"), FLAT_CASES)
 def test_hidden_sites_and_blends(models, monkeypatch, mode, size, rate, colours):
+    multiply(monkeypatch, bfloat16=False)
     file, areas = form_2(mode, size, rate, colours, seed=rate)
     ours = reference.decode(file, models)
     hidden = ours.flat.hidden()
@@ -331,7 +362,7 @@ def test_damaged_flat_areas_are_refused_alike(name):
     )
 
 
-@cache
+@functools.cache
 def small_form_2():
     return form_2("L", (64, 64), 0, [[0], [130]], seed=0)
 
