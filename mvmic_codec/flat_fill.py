@@ -26,15 +26,26 @@ def _filled(planes: Planes, known: Mask) -> Planes:
     if known.all():
         return planes
     height, width = known.shape
-    pad = ((0, height % 2), (0, width % 2))
-    quarters = (len(planes), -(-height // 2), 2, -(-width // 2), 2)
-    count = np.pad(known, pad).reshape(quarters[1:]).sum((1, 3))
-    total = np.pad(planes * known, ((0, 0), *pad)).reshape(quarters).sum((2, 4))
-    coarse = _filled((total / np.maximum(count, 1)).astype(np.float32), count > 0)
+    count = _sums_of_four(known[None].astype(np.float32))
+    total = _sums_of_four(planes * known)
+    coarse = _filled(total / count.clip(1), count[0] > 0)
     wide = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
-    out = np.where(known, planes, wide)
+    edged = np.pad(np.where(known, planes, wide), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    out, mean, unknown = edged[:, 1:-1, 1:-1], np.empty_like(planes), ~known
     for _ in range(SMOOTHINGS):
-        edged = np.pad(out, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        mean = edged[:, :-2, 1:-1] + edged[:, 2:, 1:-1] + edged[:, 1:-1, :-2] + edged[:, 1:-1, 2:]
-        out = np.where(known, planes, mean / 4)
+        np.add(edged[:, :-2, 1:-1], edged[:, 2:, 1:-1], out=mean)
+        mean += edged[:, 1:-1, :-2]
+        mean += edged[:, 1:-1, 2:]
+        mean *= 0.25
+        np.copyto(out, mean, where=unknown)
+        edged[:, 0], edged[:, -1] = edged[:, 1], edged[:, -2]
+        edged[:, :, 0], edged[:, :, -1] = edged[:, :, 1], edged[:, :, -2]
     return out
+
+
+def _sums_of_four(planes: Planes) -> Planes:
+    """[C, H, W] -> [C, H / 2, W / 2], rounded up; what lies beyond counts as 0."""
+    _, height, width = planes.shape
+    even = np.pad(planes, ((0, 0), (0, height % 2), (0, width % 2)))
+    rows: Planes = even[:, ::2] + even[:, 1::2]
+    return rows[:, :, ::2] + rows[:, :, 1::2]
