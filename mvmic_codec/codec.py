@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -33,16 +33,18 @@ def encode_planes(
     *,
     hidden: Hidden | None = None,
     effort: int = 1,
+    on_round: Callable[[], object] | None = None,
     device: str | None = None,
 ) -> bytes:
     """Code planes [C,H,W] (C 1 or 3, values 0..1) with the model for that number of channels.
 
     hidden [H,W] says which pixels will be painted over: what they come back as does not matter, and
-    `decode_planes` must be told the same. effort is one of `refine.ROUNDS`.
+    `decode_planes` must be told the same. effort is one of `refine.ROUNDS`; on_round is called
+    after each of its rounds.
     """
     release = encoding_release(planes, device)
     with full_precision(release):
-        passes = code_symbols(release, planes, rate_index, hidden, effort)
+        passes = code_symbols(release, planes, rate_index, hidden, effort, on_round)
         return pack(passes, release.tables)
 
 
@@ -58,13 +60,14 @@ def code_symbols(
     rate: int,
     hidden: Hidden | None = None,
     effort: int = 1,
+    on_round: Callable[[], object] | None = None,
 ) -> list[Pass]:
     """The passes (symbols, table indices) of `encode_planes`, in decoding order, z first."""
     encoder = Encoder(release, planes, rate, hidden)
     run = encoder.second_run()
     if ROUNDS[effort]:
         seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
-        run = refine(Refiner(encoder, seen), run, ROUNDS[effort])
+        run = refine(Refiner(encoder, seen), run, ROUNDS[effort], on_round)
     return run.passes
 
 

@@ -11,6 +11,7 @@ in true bits and in the error of the pixels that will be seen, is kept. Decoders
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
@@ -104,8 +105,13 @@ def only(modes: Tensor) -> Tensor:
     return costs.scatter_(1, modes[:, None], 0.0)
 
 
-def refine(refiner: Refiner, run: Run, rounds: int) -> Run:
-    """The run of least cost out of `run` and those that follow from it in some rounds."""
+def refine(
+    refiner: Refiner, run: Run, rounds: int, on_round: Callable[[], object] | None = None
+) -> Run:
+    """The run of least cost out of `run` and those that follow from it in some rounds.
+
+    on_round is called after each.
+    """
     encoder, blocks = refiner.encoder, refiner.release.blocks
     rounding = partial(encoder.best_level, share=BITS_SHARE)
     aim = encoder.coefficients
@@ -120,4 +126,6 @@ def refine(refiner: Refiner, run: Run, rounds: int) -> Run:
         cost = refiner.cost(run)
         if cost < least:
             best, least = run, cost
+        if on_round is not None:
+            on_round()
     return best

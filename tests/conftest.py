@@ -9,10 +9,14 @@ from mvmic_codec.container import Header
 from mvmic_codec.errors import ModelError
 
 EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
+ROUNDS = {1: 0, 2: 2, 3: 12}  # as of refine.py
 FAKE_MODEL = ("fake", b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
-def _encode_planes(planes, rate_index, *, hidden=None, effort=1, device=None):
+def _encode_planes(planes, rate_index, *, hidden=None, effort=1, on_round=None, device=None):
+    for _ in range(ROUNDS[effort]):
+        if on_round is not None:
+            on_round()
     assert planes.dtype == np.float32 and planes.ndim == 3
     assert planes.min() >= 0 and planes.max() <= 1
     levels = 2 ** (2 + 14 * rate_index / 63)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,24 +28,10 @@ def run(
     label: str,
     quiet: bool,
 ) -> tuple[list[Result], list[tuple[Path, str]]]:
-    """Results of `work` on the items, and (name, sentence) for each that failed.
-
-    The bar shows after a second, on a terminal.
-    """
-    from tqdm import tqdm
-
+    """Results of `work` on the items, and (name, sentence) for each that failed."""
     results: list[Result] = []
     failures: list[tuple[Path, str]] = []
-    # disable=None: no bar where stderr is no terminal.
-    with tqdm(
-        total=len(items),
-        desc=label,
-        unit="file",
-        delay=1.0,
-        file=sys.stderr,
-        disable=True if quiet else None,
-        leave=False,
-    ) as bar:
+    with progress(label, "file", hide=quiet, total=len(items)) as bar:
         for item in items:
             try:
                 results.append(work(item))
@@ -53,6 +42,22 @@ def run(
                     complain(*failure)
             bar.update()
     return results, failures
+
+
+def progress(label: str, unit: str, *, hide: bool, total: int | None = None) -> tqdm[NoReturn]:
+    """A bar on stderr that shows after a second, if that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        delay=1.0,
+        file=sys.stderr,
+        # None: where stderr is no terminal.
+        disable=True if hide else None,
+        leave=False,
+    )
 
 
 def sentence(error: BaseException) -> str:

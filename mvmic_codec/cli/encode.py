@@ -107,16 +107,18 @@ def command(
         files.check_target(job, force)
         image = open_image(job.source)
         start = time.perf_counter()
-        data = api.encode(
-            image,
-            quality,
-            rate_index=rate_index,
-            bpp=bpp,
-            psnr=psnr,
-            max_bytes=max_bytes,
-            effort=effort,
-            device=device,
-        )
+        with batch.progress(job.source.name, "round", hide=quiet or effort == 1) as rounds:
+            data = api.encode(
+                image,
+                quality,
+                rate_index=rate_index,
+                bpp=bpp,
+                psnr=psnr,
+                max_bytes=max_bytes,
+                effort=effort,
+                on_round=rounds.update,
+                device=device,
+            )
         seconds = time.perf_counter() - start
         files.write(job.target, data)
         header = api.read_header(data)

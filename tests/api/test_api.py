@@ -185,6 +185,13 @@ def test_effort_reaches_the_codec(target):
     assert len(set(files)) == 3
 
 
+@pytest.mark.parametrize(("effort", "rounds"), [(1, 0), (2, 2), (3, 12)])
+def test_every_round_is_told(effort, rounds):
+    told = []
+    file = mvmic_codec.encode(NOISE, effort=effort, on_round=lambda: told.append(1))
+    assert len(told) == rounds and file == mvmic_codec.encode(NOISE, effort=effort)
+
+
 def test_info_of_decoded_image():
     data = mvmic_codec.encode(NOISE, 5, text={"a": "b"}, dpi=(72, 72))
     assert mvmic_codec.decode(data).info == {

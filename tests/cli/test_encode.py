@@ -1,10 +1,13 @@
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from mvmic_codec import api
+from mvmic_codec.cli import batch
 
 
 def test_a_file_gets_its_neighbour(mvmic, gray):
@@ -137,6 +140,24 @@ def test_effort(mvmic, gray, tmp_path):
     assert gray.with_suffix(".mvm").read_bytes() == files[0] and len(set(files)) == 3
     text = mvmic("encode", "-h").stdout
     assert "--effort" in text and "[default: 1; 1<=x<=3]" in text
+
+
+def test_rounds_of_a_file_are_shown(mvmic, gray, monkeypatch):
+    """Unless there are none, or nothing is to be said."""
+    bars = []
+
+    def progress(label, unit, *, hide, total=None):
+        bar = tqdm(desc=label, unit=unit, total=total, file=io.StringIO(), disable=hide)
+        if not hide:
+            bars.append(bar)
+        return bar
+
+    monkeypatch.setattr(batch, "progress", progress)
+    for arguments in (("--effort", 2), ("--effort", 2, "--quiet"), ()):
+        assert mvmic("encode", gray, "--force", *arguments).exit_code == 0
+    shown = [(bar.desc, bar.unit, bar.n) for bar in bars]
+    files = ("encode", "file", 1)
+    assert shown == [files, (gray.name, "round", 2), files]
 
 
 def test_two_sources_of_one_target_are_refused(mvmic, gray):

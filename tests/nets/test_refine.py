@@ -239,10 +239,13 @@ def test_a_first_call_in_inference_mode(weights):
 
 
 def test_rounds_are_bounded(released, monkeypatch):
-    counts = []
+    counts, told = [], []
     pull = Refiner.pull
     monkeypatch.setattr(Refiner, "pull", lambda *given: counts.append(1) or pull(*given))
     for effort, rounds in ROUNDS.items():
         counts.clear()
-        codec.encode_planes(planes_of(1, (70, 70)), 31, effort=effort, device="cpu")
-        assert len(counts) == rounds
+        told.clear()
+        codec.encode_planes(
+            planes_of(1, (70, 70)), 31, effort=effort, on_round=lambda: told.append(1), device="cpu"
+        )
+        assert len(counts) == len(told) == rounds

@@ -344,7 +344,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
     encode, decode = fake_codec.encode_planes, fake_codec.decode_planes
 
-    def encode_planes(planes, index, *, effort, device):
+    def encode_planes(planes, index, *, effort, on_round, device):
         seen.append(device)
         return encode(planes, index)
 
