@@ -102,7 +102,7 @@ def decode_planes(
     C is 3 if the header's photometric is RGB, else 1. hidden [H,W] as when they were coded.
 
     Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
-    is damaged or a model that is not for such images.
+    is damaged or for a model that takes images of the other kind only.
     """
     release = decoding_release(header, device)
     size = (header.height, header.width)
@@ -131,8 +131,8 @@ def decoding_release(header: Header, device: str | None) -> Release:
     if release.shape.planes != planes:
         kinds = {1: "gray", 3: "colour"}
         raise FormatError(
-            f"the file says that its image is {kinds[planes]}, but its model is for "
-            f"{kinds[release.shape.planes]} images; it is damaged"
+            f"the file is damaged: its image is {kinds[planes]}, but the model that it names is "
+            f"for {kinds[release.shape.planes]} images"
         )
     return release
 
@@ -219,7 +219,7 @@ def reconstruct(
 ) -> Planes:
     """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1.
 
-    Unless `exact`, convolutions may run in bfloat16: values move by up to half a 255th.
+    Unless `exact`, convolutions may run in bfloat16: values move by less than a 255th.
     """
     rates = torch.tensor([rate], device=release.device)
     coefficients = release.blocks.inverse(latent, modes)

@@ -123,14 +123,14 @@ class Encoder:
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
         """The same by the bits of their symbols, were the networks' sums as they were in `run`.
 
-        aim [1,256C,h,w] are the coefficients that symbols should come near to, those of analysis
+        aim [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis
         if None.
 
         The first channel is left out: all modes share its coefficient, and nearly its bits. What
         the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
         """
         entropy, blocks = self.release.entropy, self.release.blocks
-        luma = torch.nonzero(~self.release.shape.is_chroma())[:, 0].to(self.release.device)
+        luma = torch.nonzero(self.release.shape.is_luma())[:, 0].to(self.release.device)
         # Only the first channels have means.
         near = luma[luma < entropy.linear]
         aligned = entropy.aligned[:, near].float()

@@ -80,7 +80,7 @@ class Refiner:
     def pull(self, run: Run, aim: Tensor) -> Tensor:
         """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out.
 
-        aim [1,256C,h,w] are the coefficients that the symbols were chosen for.
+        aim [1,256P,h,w] are the coefficients that the symbols were chosen for.
         """
         encoder, entropy = self.encoder, self.entropy
         z = encoder.z.float()

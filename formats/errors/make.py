@@ -2,9 +2,8 @@
 
     python formats/errors/make.py
 
-They are made of formats/golden/gray.mvm, flat-areas.mvm or flat-blends.mvm, one fault each;
-errors.json names the
-error of mvm-1.md.
+They are made of formats/golden/gray.mvm, colour.mvm, flat-areas.mvm or flat-blends.mvm, one fault
+each; errors.json names the error of mvm-1.md.
 """
 
 from __future__ import annotations
@@ -16,9 +15,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOUND = (HERE.parent / "golden" / "gray.mvm").read_bytes()
+COLOUR_SOUND = (HERE.parent / "golden" / "colour.mvm").read_bytes()
 FLAT_SOUND = (HERE.parent / "golden" / "flat-areas.mvm").read_bytes()
 BLENDS_SOUND = (HERE.parent / "golden" / "flat-blends.mvm").read_bytes()
 HEAD = SOUND[8 : 8 + 54]
+# Of the models that coded them.
+GRAY_MODEL, COLOUR_MODEL = (sound[16:][34:42] for sound in (SOUND, COLOUR_SOUND))
 DATA = SOUND[62:]
 
 
@@ -28,11 +30,11 @@ def chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack("<I", len(payload)) + kind + payload + struct.pack("<I", crc)
 
 
-def head(at: int, value: bytes) -> bytes:
+def head(at: int, value: bytes, sound: bytes = SOUND) -> bytes:
     """The file with other bytes at an offset of HEAD's payload."""
-    payload = bytearray(HEAD[8:50])
+    payload = bytearray(sound[16:58])
     payload[at : at + len(value)] = value
-    return SOUND[:8] + chunk(b"HEAD", bytes(payload)) + DATA
+    return sound[:8] + chunk(b"HEAD", bytes(payload)) + sound[62:]
 
 
 def data(at: int, value: bytes) -> bytes:
@@ -103,6 +105,8 @@ def files() -> dict[str, tuple[str, bytes]]:
         "two-frames": ("FormatError", head(16, b"\x02\0")),
         "range-upside-down": ("FormatError", head(18, struct.pack("<ii", 9, 8))),
         "unknown-model": ("ModelError", head(34, b"\1\2\3\4\5\6\7\x08")),
+        "gray-of-a-model-for-colour": ("FormatError", head(34, COLOUR_MODEL)),
+        "colour-of-a-model-for-gray": ("FormatError", head(34, GRAY_MODEL, COLOUR_SOUND)),
         "head-twice": ("FormatError", SOUND[:62] + HEAD + DATA),
         "data-twice": ("FormatError", SOUND + DATA),
         "bytes-after": ("FormatError", SOUND + b"\0"),

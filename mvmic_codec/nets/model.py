@@ -44,6 +44,14 @@ class Shape:
     context: int = 128
     rotate: bool = True
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for channels that there cannot be."""
+        if not (0 < self.near_luma <= AREA and 0 <= self.near_chroma <= self.chroma <= 2 * AREA):
+            raise ValueError(
+                f"of {AREA} channels of luma and {self.chroma} of chroma {self.near_luma} and "
+                f"{self.near_chroma} cannot be near; a model for gray images has no chroma at all"
+            )
+
     @property
     def planes(self) -> int:
         """Planes of an image."""
@@ -59,12 +67,12 @@ class Shape:
         """Channels of y that take part in linear prediction."""
         return self.near_luma + self.near_chroma
 
-    def is_chroma(self) -> Tensor:
+    def is_luma(self) -> Tensor:
         """[C] bool."""
-        chroma = torch.zeros(self.latent, dtype=torch.bool)
-        chroma[self.near_luma : self.near] = True
-        chroma[self.latent - (self.chroma - self.near_chroma) :] = True
-        return chroma
+        luma = torch.ones(self.latent, dtype=torch.bool)
+        luma[self.near_luma : self.near] = False
+        luma[self.latent - (self.chroma - self.near_chroma) :] = False
+        return luma
 
 
 # Side of the square of low DCT frequencies that the hyper-latent's linear path sees.

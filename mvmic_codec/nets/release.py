@@ -88,11 +88,11 @@ class Release:
     tables: ans.Tables
     bits: Tensor  # see symbol_bits
     device: torch.device
-    bfloat16: bool  # whether the device multiplies these sooner than single precision
+    bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
 
     def branches(self) -> torch.autocast:
-        """Around analysis or synthesis: their convolutions in bfloat16, as in training, if that is
-        sooner. Their linear paths stay in single precision.
+        """Around analysis or synthesis: what training has in bfloat16 there is so here, too, if
+        that is faster.
         """
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
@@ -152,10 +152,11 @@ def load(print_of_model: bytes, device_name: str) -> Release:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for it, as far as torch can say."""
+    """Whether this processor has instructions for it, and torch says so and uses them."""
     # Older versions of torch do not say.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return has and torch.backends.mkldnn.is_available()
 
 
 def make_entropy(

@@ -178,6 +178,19 @@ class RateTable(nn.Module):
         return torch.lerp(self.knots[low], self.knots[low + 1], part)
 
 
+class SingleConv(nn.Conv2d):
+    """A convolution in single precision whatever autocast does.
+
+    In synthesis all but the residual blocks are: they have the picture itself to carry, of which
+    bfloat16 keeps 8 bits.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X [B,I,h,w] -> [B,O,h,w], float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class ResidualBlock(nn.Module):
     """x + conv(relu(conv(x))), 3x3, the second convolution started small."""
 
@@ -319,15 +332,15 @@ class Synthesis(nn.Module):
         super().__init__()
         self.modes = modes
         self.register_buffer("borders", torch.eye(BLOCK))
-        self.enter = nn.Conv2d(planes * AREA, width16, 1)
-        self.mode = nn.Conv2d(modes, width16, 1, bias=False)
+        self.enter = SingleConv(planes * AREA, width16, 1)
+        self.mode = SingleConv(modes, width16, 1, bias=False)
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
-        self.up = nn.Conv2d(width16, 4 * width8, 1)
-        self.inject = nn.Conv2d(planes * 64, width8, 1)
+        self.up = SingleConv(width16, 4 * width8, 1)
+        self.inject = SingleConv(planes * 64, width8, 1)
         self.rate8 = RateScale(width8)
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
-        self.leave = nn.Conv2d(width8, planes * 64, 1)
+        self.leave = SingleConv(width8, planes * 64, 1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
@@ -342,7 +355,7 @@ class Synthesis(nn.Module):
         x = self.body16(self.rate16(x, rate))
         x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8) / 64.0)
         x = self.body8(self.rate8(x, rate))
-        return straight + shuffle(self.leave(x).float() * 16.0, 8)
+        return straight + shuffle(self.leave(x) * 16.0, 8)
 
 
 def one_hot(modes: Tensor, count: int) -> Tensor:

@@ -24,7 +24,7 @@ from ..nets.transforms import RATES
 from .images import CropSource, Split, load_for_model, mix_of
 from .start import start_from_statistics
 from .validation import make_samples, validate
-from .widen import widen
+from .widen import check_growth, widen
 
 log = logging.getLogger(__name__)
 
@@ -278,6 +278,9 @@ def train(config: Config, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.start:
+        # Before images are loaded, which takes minutes.
+        check_growth(config.shape, model_of(Path(config.start)).shape)
     split = load_for_model(Path(config.data), config.gray, config.threads)
     samples = make_samples(split.validation)
     checkpoint = out / "checkpoint.pt"

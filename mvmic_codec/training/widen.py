@@ -7,10 +7,13 @@ was there listens to it yet.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 
-from ..nets.model import Model
+from ..errors import InputError
+from ..nets.model import Model, Shape
 
 # Of RateScale: scales of all channels, then shifts.
 _SCALES_AND_SHIFTS = ".table.knots"
@@ -18,21 +21,26 @@ _SCALES_AND_SHIFTS = ".table.knots"
 _AFTER_FEATURES = ("entropy.merge.", "entropy.mode_merge.")
 
 
-@torch.no_grad()
-def widen(model: Model, old: Model) -> None:
-    """Set `model`'s parameters so that it does what `old` does.
+# What may be more.
+_GROWN = {"width8", "width16", "context", "blocks8", "blocks16"}
 
-    It may have more channels (width8, width16, context) and more blocks; raises ValueError where
-    anything else differs.
-    """
-    grown = {"width8", "width16", "context", "blocks8", "blocks16"}
-    ours, theirs = model.config(), old.config()
+
+def check_growth(shape: Shape, old: Shape) -> None:
+    """Raise InputError unless a model of shape `old` can become one of `shape`."""
+    ours, theirs = asdict(shape), asdict(old)
     for field in ours:
         same = ours[field] == theirs[field]
-        if not same and not (field in grown and ours[field] > theirs[field]):
-            raise ValueError(
-                f"a model with {field} {theirs[field]} cannot grow into one with {ours[field]}"
+        if not same and not (field in _GROWN and ours[field] > theirs[field]):
+            raise InputError(
+                f"a model with {field} {theirs[field]} cannot grow into one with {ours[field]}: "
+                "give the shape of the model to start from, or more channels or blocks"
             )
+
+
+@torch.no_grad()
+def widen(model: Model, old: Model) -> None:
+    """Set `model`'s parameters so that it does what `old` does. Errors as `check_growth`."""
+    check_growth(model.shape, old.shape)
     for new_buffer, buffer in zip(model.buffers(), old.buffers(), strict=True):
         new_buffer.copy_(buffer)
     known = dict(old.named_parameters())

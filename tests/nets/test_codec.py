@@ -88,7 +88,7 @@ def test_every_channel_of_its_model_is_coded(released, channels):
     assert len(passes) == 1 + BITS + PARTS
     for part, (_, index) in enumerate(passes[-PARTS:]):
         count = shape.latent - shape.near if part % 2 else shape.near
-        assert len(index) == count * 6 * 4
+        assert index.reshape(count, 6 * 4).any(1).mean() > 0.5
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -101,7 +101,7 @@ def test_a_model_for_other_images_is_refused(weights, channels):
     for other, photometric in others:
         wrong = dataclasses.replace(header, channels=other, photometric=photometric)
         for refused in (codec.decode_planes, codec.check_start):
-            with pytest.raises(FormatError, match="its model is for"):
+            with pytest.raises(FormatError, match="the model that it names is for"):
                 refused(payload, wrong, device="cpu")
 
 

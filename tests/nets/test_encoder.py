@@ -37,7 +37,7 @@ def of_y(released, run, which):
 def bits_and_error(encoder, released, run):
     """Of luma but for its first channel: bits of symbols, and error at its price in bits."""
     symbols, index = of_y(released, run, 0), of_y(released, run, 1)
-    some = torch.nonzero(~released.shape.is_chroma())[1:, 0]
+    some = torch.nonzero(released.shape.is_luma())[1:, 0]
     bits = ans.estimate_bits(to_int16(symbols[some]), to_uint8(index[some]), released.tables)
     y = released.blocks(encoder.coefficients, run.modes)[0] / encoder.step[:, None, None]
     error = (y - run.mean / FRACTION - symbols).square() * encoder.price[:, None, None] / 2

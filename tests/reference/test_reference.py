@@ -72,6 +72,13 @@ def multiply(monkeypatch, bfloat16):
 
 @functools.cache
 def coded(mode="L", size=(70, 90), rate=27):
+    """Made as this processor makes it, whatever tests let decoders do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "load", release.load)
+        return encoded(mode, size, rate)
+
+
+def encoded(mode, size, rate):
     return mvmic_codec.encode(picture(mode, size), rate_index=rate, device="cpu")
 
 
@@ -124,11 +131,41 @@ def test_bfloat16_moves_little_and_nothing_deep(monkeypatch, mode, size, rate):
         assert np.array_equal(exact, near)
         return
     difference = np.abs(exact - near)
-    assert difference.max() <= 1 and np.mean(difference > 0) < 0.08
+    assert difference.max() <= 1 and np.mean(difference > 0) < 0.05
     assert min(size) < 64 or difference.any()
     original = picture(mode, size).astype(np.int64)
     errors = [np.square(each - original).mean() for each in pictures]
     assert errors[1] <= 1.01 * errors[0]
+
+
+@pytest.mark.parametrize("rate", [0, 27, 63])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, channels, rate):
+    """As model.md says: black and white at random is as hard as it gets."""
+    noise = np.random.default_rng(0).integers(0, 2, (192, 192, channels)).astype(np.uint8) * 255
+    file = mvmic_codec.encode(noise if channels == 3 else noise[:, :, 0], rate_index=rate)
+    whole = container.read(file)
+    planes = []
+    for bfloat16 in (False, True):
+        multiply(monkeypatch, bfloat16)
+        planes.append(255 * codec.decode_planes(whole.payloads[0], whole.header, device="cpu"))
+    assert 0 < np.abs(planes[0] - planes[1]).max() < 1
+    assert np.mean(np.rint(planes[0]) != np.rint(planes[1])) < 0.08
+
+
+@pytest.mark.parametrize(("mode", "size"), [("L", (130, 190)), ("RGB", (130, 190))])
+@pytest.mark.parametrize("rate", [0, 27, 63])
+def test_encoders_in_bfloat16_are_as_good(monkeypatch, mode, size, rate):
+    sizes, errors = [], []
+    for bfloat16 in (False, True):
+        multiply(monkeypatch, bfloat16)
+        file = encoded(mode, size, rate)
+        sizes.append(len(file))
+        multiply(monkeypatch, bfloat16=False)
+        shown = np.asarray(mvmic_codec.decode(file, device="cpu")).astype(float)
+        errors.append(np.square(shown - picture(mode, size)).mean())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+    assert errors[1] == pytest.approx(errors[0], rel=0.02)
 
 
 @pytest.mark.parametrize(("mode", "size", "rate"), CASES)

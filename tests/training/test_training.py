@@ -250,16 +250,41 @@ def test_a_larger_model_starts_as_the_smaller_one(gray, more):
         if name.endswith("weight") and name in before and "merge" not in name:
             inputs = before[name].shape[1]
             assert parameter.shape[1] == inputs or parameter.grad[:, inputs:].any(), name
+        elif name.endswith("weight") and name in before:
+            # Features come first here, then what joins them.
+            features = slice(old.shape.context, new.shape.context)
+            assert features.start == features.stop or parameter.grad[:, features].any(), name
 
 
 def test_a_model_cannot_shrink():
     shape = SMALL[False]
     small, large = (Model(Shape(**{**shape, "width8": width})) for width in (16, 24))
-    with pytest.raises(ValueError, match="width8 24 cannot grow into one with 16"):
+    with pytest.raises(InputError, match="width8 24 cannot grow into one with 16"):
         widen.widen(small, large)
     other = Model(Shape(**{**shape, "hyper": 9}))
-    with pytest.raises(ValueError, match="hyper"):
+    with pytest.raises(InputError, match="hyper"):
         widen.widen(other, small)
+
+
+def test_a_start_that_does_not_fit_is_told_before_images_are_loaded(config, tmp_path, monkeypatch):
+    loop.train(loop.read_config(config), tmp_path / "run")
+    (exported,) = (tmp_path / "run").glob("*.safetensors")
+    values = json.loads(config.read_text())
+    values["shape"] = {**values["shape"], "width8": 8}
+    config.write_text(json.dumps({**values, "start": str(exported)}))
+    monkeypatch.setattr(loop, "load_for_model", None)
+    with pytest.raises(InputError, match="width8 16 cannot grow into one with 8"):
+        loop.train(loop.read_config(config), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"chroma": 0}, {"chroma": 8}, {"near_luma": 257}, {"near_luma": 0}, {"chroma": 600}]
+)
+def test_a_shape_that_cannot_be_is_refused(config, wrong):
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "shape": wrong}))
+    with pytest.raises(ValueError, match="cannot be near"):
+        loop.read_config(config)
 
 
 def test_crops_have_the_planes_of_the_model(config):
@@ -270,8 +295,20 @@ def test_crops_have_the_planes_of_the_model(config):
     assert np.isfinite(loop.Trainer(read, torch.device("cpu")).loss(crops)[1]["loss"])
 
 
-def test_gray_and_colour_of_equal_channels_have_equal_errors():
-    """Three samples of a pixel count, gray or not: what one model learns the other would."""
+@pytest.mark.parametrize("gray", [True, False])
+def test_the_error_is_that_of_a_pixels_three_samples(gray):
+    """On the scale of 255, where nothing is cut to 0 to 1: lambda means the same, gray or not."""
+    torch.manual_seed(0)
+    model = Model(Shape(**SMALL[gray])).eval()
+    planes = 0.4 + 0.2 * torch.rand(2, model.shape.planes, 64, 64)
+    with torch.no_grad():
+        out = model(planes, torch.tensor([9, 40]))
+    shown = transforms.restore_colour(out.planes).expand(2, 3, 64, 64)
+    error = (255 * (shown - planes)).square().mean((1, 2, 3))
+    assert torch.allclose(out.error, error, rtol=1e-3)
+
+
+def test_gray_is_the_luma_of_equal_channels():
     luma = torch.rand(1, 1, 64, 64)
     one, three = (transforms.rotate_colour(p) for p in (luma, luma.expand(1, 3, 64, 64)))
     assert torch.allclose(one, three[:, :1], atol=1e-3)
