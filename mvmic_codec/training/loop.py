@@ -278,12 +278,12 @@ def train(config: Config, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.start:
+    checkpoint = out / "checkpoint.pt"
+    if config.start and not checkpoint.exists():
         # Before images are loaded, which takes minutes.
         check_growth(config.shape, model_of(Path(config.start)).shape)
     split = load_for_model(Path(config.data), config.gray, config.threads)
     samples = make_samples(split.validation)
-    checkpoint = out / "checkpoint.pt"
     trainer = prepare(config, split, device, checkpoint)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
 

@@ -269,12 +269,19 @@ def test_a_model_cannot_shrink():
 def test_a_start_that_does_not_fit_is_told_before_images_are_loaded(config, tmp_path, monkeypatch):
     loop.train(loop.read_config(config), tmp_path / "run")
     (exported,) = (tmp_path / "run").glob("*.safetensors")
-    values = json.loads(config.read_text())
+    before = config.read_text()
+    values = json.loads(before)
     values["shape"] = {**values["shape"], "width8": 8}
     config.write_text(json.dumps({**values, "start": str(exported)}))
-    monkeypatch.setattr(loop, "load_for_model", None)
-    with pytest.raises(InputError, match="width8 16 cannot grow into one with 8"):
-        loop.train(loop.read_config(config), tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "load_for_model", None)
+        with pytest.raises(InputError, match="width8 16 cannot grow into one with 8"):
+            loop.train(loop.read_config(config), tmp_path / "other")
+    # A run that has a checkpoint needs no start any more.
+    exported.unlink()
+    config.write_text(json.dumps({**json.loads(before), "start": str(exported), "steps": 5}))
+    checkpoint = loop.train(loop.read_config(config), tmp_path / "run")
+    assert torch.load(checkpoint, weights_only=True)["step"] == 5
 
 
 @pytest.mark.parametrize(
