@@ -168,6 +168,16 @@ def test_encoders_in_bfloat16_are_as_good(monkeypatch, mode, size, rate):
     assert errors[1] == pytest.approx(errors[0], rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["gray-of-a-model-for-colour", "colour-of-a-model-for-gray"])
+def test_a_model_for_other_images_is_refused(models, name):
+    """By its kind and not by what its symbols happen to be."""
+    data = (FORMATS / "errors" / f"{name}.mvm").read_bytes()
+    with pytest.raises(reference.FormatError, match="the model is not for such images"):
+        reference.decode(data, models)
+    with pytest.raises(mvmic_codec.FormatError, match="the model that it names is for"):
+        mvmic_codec.decode(data, device="cpu")
+
+
 @pytest.mark.parametrize(("mode", "size", "rate"), CASES)
 def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
     multiply(monkeypatch, bfloat16=False)
