@@ -13,8 +13,8 @@
  * image, mostly in long runs. */
 #define RANS_GROUP 16
 
-/* The equal-probability byte of an escape, in slots: 256 entries share 4096. */
-#define RANS_BYTE_FREQ (RANS_SLOTS / 256)
+/* The equal-probability byte of an escape: 256 entries share 2^24. */
+#define RANS_BYTE_FREQ (1u << (RANS_PRECISION - 8))
 
 #if defined(__GNUC__) || defined(__clang__)
 #define RANS_INLINE static inline __attribute__((always_inline))
@@ -50,23 +50,30 @@ RANS_INLINE uint64_t product_high(uint64_t a, uint64_t b)
 #endif
 }
 
-void rans_tables_build(RansTables *tables, const uint16_t *cdf)
+/* ceil(2^64 / freq), which would need 65 bits for 1: see quotient(). */
+RANS_INLINE uint64_t rans_reciprocal(uint32_t freq)
 {
-    tables->reciprocals[0] = tables->reciprocals[1] = 0; /* never used: see quotient() */
-    for (uint64_t freq = 2; freq < RANS_SLOTS; freq++)
-        tables->reciprocals[freq] = UINT64_MAX / freq + 1;
+    return freq > 1 ? UINT64_MAX / freq + 1 : 0;
+}
 
+void rans_tables_build(RansTables *tables, const uint16_t *half, const uint16_t *cdf, size_t width)
+{
+    uint32_t first = 0;
     for (uint32_t t = 1; t < tables->count; t++) {
-        const uint16_t *row = cdf + (size_t)t * tables->width;
-        RansEntry *entries = tables->entries + (size_t)t * tables->width;
+        const uint16_t *row = cdf + (size_t)t * width;
         uint16_t *slots = tables->slots + (size_t)t * RANS_SLOTS;
-        uint32_t n = 2u * tables->half[t] + 2u;
+        uint32_t n = 2u * half[t] + 2u;
+        tables->tables[t].first = first;
+        tables->tables[t].half = half[t];
         for (uint32_t e = 0; e < n; e++) {
-            entries[e].start = row[e];
-            entries[e].freq = (uint16_t)(row[e + 1] - row[e]);
+            uint32_t freq = (uint32_t)row[e + 1] - row[e];
+            tables->entries[first + e].start = (uint32_t)row[e] << RANS_SLOT_SHIFT;
+            tables->entries[first + e].freq = freq << RANS_SLOT_SHIFT;
+            tables->reciprocals[first + e] = rans_reciprocal(freq);
             for (uint32_t slot = row[e]; slot < row[e + 1]; slot++)
                 slots[slot] = (uint16_t)e;
         }
+        first += n;
     }
 }
 
@@ -76,6 +83,25 @@ RANS_INLINE int rans_group_skipped(const uint8_t *indices)
     uint64_t halves[2];
     memcpy(halves, indices, sizeof halves);
     return (halves[0] | halves[1]) == 0;
+}
+
+/* Whether none of RANS_GROUP places is skipped: no byte of either half is 0. */
+RANS_INLINE int rans_group_coded(const uint8_t *indices)
+{
+    const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
+    uint64_t halves[2];
+    memcpy(halves, indices, sizeof halves);
+    uint64_t zeros = ((halves[0] - ones) & ~halves[0]) | ((halves[1] - ones) & ~halves[1]);
+    return (zeros & tops) == 0;
+}
+
+/* A loop of its own, which compilers turn into one over many at a time. */
+static RansStatus rans_indices_check(const RansTables *tables, const uint8_t *indices, size_t n)
+{
+    uint8_t greatest = 0;
+    for (size_t i = 0; i < n; i++)
+        greatest = indices[i] > greatest ? indices[i] : greatest;
+    return greatest < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
 }
 
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
@@ -91,11 +117,15 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
                 skipped_bits |= symbols[i];
             continue;
         }
+        if (end - start == RANS_GROUP && rans_group_coded(indices + start)) {
+            memcpy(coded_symbols + kept, symbols + start, RANS_GROUP * sizeof *symbols);
+            memcpy(coded_indices + kept, indices + start, RANS_GROUP);
+            kept += RANS_GROUP;
+            continue;
+        }
         for (size_t i = start; i < end; i++) {
             int symbol = symbols[i];
             uint8_t index = indices[i];
-            if (index >= tables->count)
-                return RANS_TABLE_OUT_OF_RANGE;
             int is_coded = index != 0;
             skipped_bits |= symbol & (is_coded - 1);
             coded_symbols[kept] = (int16_t)symbol;
@@ -104,62 +134,67 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
         }
     }
     *coded += kept;
-    return skipped_bits == 0 ? RANS_OK : RANS_SKIP_NOT_ZERO;
+    RansStatus status = rans_indices_check(tables, coded_indices, kept);
+    return status == RANS_OK && skipped_bits != 0 ? RANS_SKIP_NOT_ZERO : status;
 }
 
-/* floor(value / freq) for value < freq * 2^40 <= 2^52.
+/* floor(value / freq) for value < freq * 2^40 <= 2^52, freq in slots.
  * With m = ceil(2^64 / freq) = (2^64 + e) / freq and e < freq <= 2^12, value * m / 2^64 exceeds
- * value / freq by value * e / (freq * 2^64) < 1 / freq, too little to reach the next integer. For
- * freq 1 m would need 65 bits. */
-RANS_INLINE uint64_t quotient(const RansTables *tables, uint64_t value, uint32_t freq)
+ * value / freq by value * e / (freq * 2^64) < 1 / freq, too little to reach the next integer. */
+RANS_INLINE uint64_t quotient(uint64_t value, uint64_t reciprocal)
 {
-    uint64_t whole = product_high(value, tables->reciprocals[freq]);
-    return freq == 1 ? value : whole;
+    uint64_t whole = product_high(value, reciprocal);
+    return reciprocal == 0 ? value : whole;
 }
 
 /* One step of encoding: makes room by moving out a word if the state would pass 64 bits, then
- * state = (state / f) * 2^24 + start * 2^12 + state % f, with f = freq * 2^12; the remainder is
- * state - (state / f) * f. The low 12 bits of the state are below the unit of f and pass through
- * unchanged. The word is stored whether it is moved out or not: a branch here is a coin toss. */
-RANS_INLINE void rans_lane_put(const RansTables *tables, RansEncoderLane *lane, uint32_t start,
-                               uint32_t freq)
+ * state = (state / freq) * 2^24 + start + state % freq; the remainder is state - (state / freq) *
+ * freq. The low 12 bits of the state are below the unit of freq and pass through unchanged. The
+ * word is stored whether it is moved out or not. */
+RANS_INLINE void rans_lane_put(RansEncoderLane *lane, RansEntry entry, uint64_t reciprocal)
 {
     uint64_t state = lane->state;
-    unsigned full = (state >> (64 - RANS_TABLE_BITS)) >= freq;
-    lane->words[lane->count] = (uint32_t)state;
-    lane->count += full;
+    unsigned full = (state >> (64 - RANS_PRECISION)) >= entry.freq;
+    *lane->next = (uint32_t)state;
+    lane->next += full;
     state = full ? state >> 32 : state;
-    uint64_t whole = quotient(tables, state >> RANS_SLOT_SHIFT, freq);
-    lane->state = state + ((uint64_t)start << RANS_SLOT_SHIFT)
-                  + whole * ((uint64_t)(RANS_SLOTS - freq) << RANS_SLOT_SHIFT);
+    uint64_t whole = quotient(state >> RANS_SLOT_SHIFT, reciprocal);
+    lane->state = state + entry.start + whole * (((uint64_t)1 << RANS_PRECISION) - entry.freq);
 }
 
-RANS_INLINE void rans_symbol_put(const RansTables *tables, RansEncoderLane *lane, int symbol,
-                                 uint32_t index)
+static void rans_byte_put(RansEncoderLane *lane, unsigned byte)
 {
-    int half = tables->half[index];
-    const RansEntry *entries = tables->entries + (size_t)index * tables->width;
-    int entry = symbol + half;
-    int lost_on_empty_lane = ((uint64_t)entry | lane->state) == 0;
-    if (((unsigned)entry > 2u * (unsigned)half) | lost_on_empty_lane) {
+    rans_lane_put(lane, (RansEntry){byte * RANS_BYTE_FREQ, RANS_BYTE_FREQ},
+                  rans_reciprocal(RANS_BYTE_FREQ >> RANS_SLOT_SHIFT));
+}
+
+/* `empty` is 0 where the lane is known to hold something. */
+RANS_INLINE void rans_symbol_put(const RansTables *tables, RansEncoderLane *lane, int symbol,
+                                 uint32_t index, int empty)
+{
+    RansTable table = tables->tables[index];
+    uint32_t entry = (uint32_t)(symbol + table.half);
+    int lost = empty && (entry | lane->state) == 0;
+    if (entry > 2 * (uint32_t)table.half || lost) {
         /* Put in the reverse of the order in which they are read. */
         unsigned bits = (uint16_t)symbol;
-        rans_lane_put(tables, lane, (bits & 0xFFu) * RANS_BYTE_FREQ, RANS_BYTE_FREQ);
-        rans_lane_put(tables, lane, (bits >> 8) * RANS_BYTE_FREQ, RANS_BYTE_FREQ);
-        entry = 2 * half + 1;
+        rans_byte_put(lane, bits & 0xFFu);
+        rans_byte_put(lane, bits >> 8);
+        entry = 2 * (uint32_t)table.half + 1;
     }
-    rans_lane_put(tables, lane, entries[entry].start, entries[entry].freq);
+    entry += table.first;
+    rans_lane_put(lane, tables->entries[entry], tables->reciprocals[entry]);
 }
 
 /* A state of 0 takes no words and one under 2^32 takes one: a lane never ends in a zero word. */
 static void rans_lane_flush(RansEncoderLane *lane)
 {
     for (; lane->state != 0; lane->state >>= 32)
-        lane->words[lane->count++] = (uint32_t)lane->state;
+        *lane->next++ = (uint32_t)lane->state;
 }
 
-/* Encodes whole rounds of `lane_count` lanes, the last first. lane_count is a constant at each call
- * below, so the inner loop unrolls. */
+/* Encodes whole rounds of `lane_count` lanes, none of them empty, the last round first. lane_count
+ * is a constant at each call below, so the inner loop unrolls. */
 RANS_INLINE void rans_rounds_encode(const RansTables *tables, RansEncoderLane *lanes,
                                     size_t lane_count, const int16_t *symbols,
                                     const uint8_t *indices, size_t rounds)
@@ -172,7 +207,7 @@ RANS_INLINE void rans_rounds_encode(const RansTables *tables, RansEncoderLane *l
         const uint8_t *index = indices + rounds * lane_count;
         RANS_UNROLL
         for (size_t lane = lane_count; lane-- > 0;)
-            rans_symbol_put(tables, &local[lane], symbol[lane], index[lane]);
+            rans_symbol_put(tables, &local[lane], symbol[lane], index[lane], 0);
     }
     for (size_t lane = 0; lane < lane_count; lane++)
         lanes[lane] = local[lane];
@@ -181,9 +216,11 @@ RANS_INLINE void rans_rounds_encode(const RansTables *tables, RansEncoderLane *l
 void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t lane_count,
                        const int16_t *symbols, const uint8_t *indices, size_t n)
 {
+    /* One by one what does not fill a round, and a round more: then no lane is empty. */
     size_t rounds = n / lane_count;
+    rounds -= rounds > 0;
     while (n-- > rounds * lane_count)
-        rans_symbol_put(tables, &lanes[n % lane_count], symbols[n], indices[n]);
+        rans_symbol_put(tables, &lanes[n % lane_count], symbols[n], indices[n], 1);
     switch (lane_count) {
     case 1: rans_rounds_encode(tables, lanes, 1, symbols, indices, rounds); break;
     case 2: rans_rounds_encode(tables, lanes, 2, symbols, indices, rounds); break;
@@ -197,85 +234,111 @@ void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t 
 RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
                           size_t count)
 {
-    words[0] = 0;
     for (size_t i = 0; i < count; i++, bytes += 4)
-        words[i + 1] = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16
-                       | (uint32_t)bytes[3] << 24;
+        words[i] = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16
+                   | (uint32_t)bytes[3] << 24;
     lane->state = 0;
     lane->words = words;
     lane->left = count;
     if (count == 0)
         return RANS_OK;
-    if (words[count] == 0 || (words[1] & ((1u << RANS_SLOT_SHIFT) - 1)) != 0)
+    if (words[count - 1] == 0 || (words[0] & ((1u << RANS_SLOT_SHIFT) - 1)) != 0)
         return RANS_LANE_NOT_CANONICAL;
     for (int i = 0; i < RANS_STATE_WORDS && lane->left > 0; i++)
-        lane->state = lane->state << 32 | words[lane->left--];
+        lane->state = lane->state << 32 | words[--lane->left];
     return RANS_OK;
 }
 
-/* The second half of a decoding step: the exact opposite of rans_lane_put. The word is loaded
- * whether it is needed or not (words[0] exists for that) and taken by a mask: at several bits a
- * symbol a branch here is a coin toss, and compilers make one of a conditional expression. */
-RANS_INLINE void rans_lane_advance(RansDecoderLane *lane, uint32_t start, uint32_t freq)
+/* The first half of a decoding step: which of a table's 4096 slots the state points into. */
+RANS_INLINE uint32_t rans_slot(uint64_t state)
 {
-    uint64_t low = lane->state & (((uint64_t)1 << RANS_PRECISION) - 1);
-    uint64_t state = (lane->state >> RANS_PRECISION) * ((uint64_t)freq << RANS_SLOT_SHIFT) + low
-                     - ((uint64_t)start << RANS_SLOT_SHIFT);
-    uint64_t refilled = state << 32 | lane->words[lane->left];
-    unsigned refill = (state < RANS_STATE_LOW) & (lane->left != 0);
-    lane->state = state ^ ((state ^ refilled) & (0 - (uint64_t)refill));
-    lane->left -= refill;
+    return (uint32_t)(state >> RANS_SLOT_SHIFT) & (RANS_SLOTS - 1);
 }
 
-/* The first half: which of a table's 4096 slots the state points into. */
-RANS_INLINE uint32_t rans_lane_peek(const RansDecoderLane *lane)
+/* The second half as far as it needs no word. With rans_lane_advance it is the exact opposite of
+ * rans_lane_put. */
+RANS_INLINE uint64_t rans_state_advance(uint64_t state, RansEntry entry)
 {
-    return (uint32_t)(lane->state >> RANS_SLOT_SHIFT) & (RANS_SLOTS - 1);
+    uint64_t low = state & (((uint64_t)1 << RANS_PRECISION) - 1);
+    return (state >> RANS_PRECISION) * entry.freq + low - entry.start;
 }
 
-RANS_INLINE unsigned rans_byte_get(RansDecoderLane *lane)
+static void rans_lane_advance(RansDecoderLane *lane, RansEntry entry)
 {
-    unsigned byte = rans_lane_peek(lane) / RANS_BYTE_FREQ;
-    rans_lane_advance(lane, byte * RANS_BYTE_FREQ, RANS_BYTE_FREQ);
+    lane->state = rans_state_advance(lane->state, entry);
+    if (lane->state < RANS_STATE_LOW && lane->left != 0)
+        lane->state = lane->state << 32 | lane->words[--lane->left];
+}
+
+static unsigned rans_byte_get(RansDecoderLane *lane)
+{
+    unsigned byte = (unsigned)(lane->state >> (RANS_PRECISION - 8)) & 0xFFu;
+    rans_lane_advance(lane, (RansEntry){byte * RANS_BYTE_FREQ, RANS_BYTE_FREQ});
     return byte;
 }
 
-RANS_INLINE int rans_symbol_get(const RansTables *tables, RansDecoderLane *lane, uint32_t index)
+/* The symbol behind an escape. */
+static int rans_escaped_get(RansDecoderLane *lane)
 {
-    uint32_t entry = tables->slots[(size_t)index * RANS_SLOTS + rans_lane_peek(lane)];
-    RansEntry span = tables->entries[(size_t)index * tables->width + entry];
-    int half = tables->half[index];
-    rans_lane_advance(lane, span.start, span.freq);
-    if (entry > 2u * (unsigned)half) {
-        unsigned high = rans_byte_get(lane);
-        unsigned bits = high << 8 | rans_byte_get(lane);
-        return (int)bits - (bits >> 15 ? 65536 : 0);
-    }
-    return (int)entry - half;
+    unsigned high = rans_byte_get(lane);
+    unsigned bits = high << 8 | rans_byte_get(lane);
+    return (int)bits - (bits >> 15 ? 65536 : 0);
 }
 
-/* Decodes the block's coded symbols in whole rounds of `lane_count` lanes. lane_count is a constant
- * at each call below, so the inner loop unrolls and the states live in registers. Returns whether a
- * lane was already at its end; this is only collected here, as state 0 does no harm. */
-RANS_INLINE int rans_rounds_decode(const RansTables *tables, RansDecoderLane *lanes,
-                                    size_t lane_count, const uint8_t *indices,
-                                    const uint16_t *places, int16_t *symbols, size_t rounds)
+static int rans_symbol_get(const RansTables *tables, RansDecoderLane *lane, uint32_t index)
 {
-    RansDecoderLane local[RANS_LANES_MAX];
-    int exhausted = 0;
-    for (size_t lane = 0; lane < lane_count; lane++)
-        local[lane] = lanes[lane];
-    for (; rounds > 0; rounds--, places += lane_count, indices += lane_count) {
+    RansTable table = tables->tables[index];
+    uint32_t entry = tables->slots[(size_t)index * RANS_SLOTS + rans_slot(lane->state)];
+    int symbol = (int)entry - table.half;
+    rans_lane_advance(lane, tables->entries[table.first + entry]);
+    return symbol > table.half ? rans_escaped_get(lane) : symbol;
+}
+
+/* Decodes whole rounds of `lane_count` lanes and returns how many: `rounds`, or fewer if it comes to
+ * a round with an escape, which is the last. Each lane has at least `rounds` words left. A symbol
+ * takes one at most, so none has to look whether there is one, and with words left no state is
+ * below 2^32, let alone 0. lane_count is a constant at each call below, so the inner loop unrolls. */
+RANS_INLINE size_t rans_rounds_decode(const RansTables *tables, RansDecoderLane *lanes,
+                                      size_t lane_count, const uint8_t *indices,
+                                      const uint16_t *places, int16_t *symbols, size_t rounds)
+{
+    const RansTables t = *tables;
+    uint64_t states[RANS_LANES_MAX];
+    const uint32_t *words[RANS_LANES_MAX]; /* behind the next one */
+    int escapes = 0;
+    size_t done = 0;
+    for (size_t lane = 0; lane < lane_count; lane++) {
+        states[lane] = lanes[lane].state;
+        words[lane] = lanes[lane].words + lanes[lane].left;
+    }
+    for (; done < rounds && !escapes; done++) {
+        const uint8_t *index_of = indices + done * lane_count;
+        const uint16_t *place_of = places + done * lane_count;
         RANS_UNROLL
         for (size_t lane = 0; lane < lane_count; lane++) {
-            exhausted |= local[lane].state == 0;
-            symbols[places[lane]] =
-                (int16_t)rans_symbol_get(tables, &local[lane], indices[lane]);
+            uint64_t state = states[lane];
+            uint32_t index = index_of[lane];
+            RansTable table = t.tables[index];
+            uint32_t entry = t.slots[(size_t)index * RANS_SLOTS + rans_slot(state)];
+            int symbol = (int)entry - table.half;
+            escapes |= symbol > table.half;
+            symbols[place_of[lane]] = (int16_t)symbol;
+            state = rans_state_advance(state, t.entries[table.first + entry]);
+            if (state < RANS_STATE_LOW)
+                state = state << 32 | *--words[lane];
+            states[lane] = state;
         }
     }
-    for (size_t lane = 0; lane < lane_count; lane++)
-        lanes[lane] = local[lane];
-    return exhausted;
+    for (size_t lane = 0; lane < lane_count; lane++) {
+        lanes[lane].state = states[lane];
+        lanes[lane].left = (size_t)(words[lane] - lanes[lane].words);
+    }
+    for (size_t i = (done - 1) * lane_count; escapes && i < done * lane_count; i++) {
+        int16_t *symbol = &symbols[places[i]];
+        if (*symbol > t.tables[indices[i]].half)
+            *symbol = (int16_t)rans_escaped_get(&lanes[i % lane_count]);
+    }
+    return done;
 }
 
 /* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK. They are
@@ -284,36 +347,60 @@ static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *ind
                                     uint8_t *kept, uint16_t *places, size_t *coded)
 {
     size_t count = 0;
-    uint8_t greatest = 0;
     for (size_t start = 0; start < n; start += RANS_GROUP) {
         size_t end = n - start < RANS_GROUP ? n : start + RANS_GROUP;
         if (end - start == RANS_GROUP && rans_group_skipped(indices + start))
             continue;
+        if (end - start == RANS_GROUP && rans_group_coded(indices + start)) {
+            memcpy(kept + count, indices + start, RANS_GROUP);
+            for (size_t i = 0; i < RANS_GROUP; i++)
+                places[count + i] = (uint16_t)(start + i);
+            count += RANS_GROUP;
+            continue;
+        }
         for (size_t i = start; i < end; i++) {
             uint8_t index = indices[i];
             kept[count] = index;
-            greatest = index > greatest ? index : greatest;
             places[count] = (uint16_t)i;
             count += index != 0;
         }
     }
     *coded = count;
-    return greatest < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
+    return rans_indices_check(tables, kept, count);
 }
 
-/* Decodes coded symbols one by one from lane *turn on: what does not fill a round. */
-static int rans_remainder_decode(const RansTables *tables, RansDecoderLane *lanes,
-                                 size_t lane_count, size_t *turn, const uint8_t *indices,
-                                 const uint16_t *places, int16_t *symbols, size_t n)
+/* As many rounds as every lane has words for, up to `rounds`. */
+static size_t rans_rounds_sure(const RansDecoderLane *lanes, size_t lane_count, size_t rounds)
 {
-    int exhausted = 0;
-    for (size_t i = 0; i < n; i++) {
-        RansDecoderLane *lane = &lanes[*turn];
-        exhausted |= lane->state == 0;
-        symbols[places[i]] = (int16_t)rans_symbol_get(tables, lane, indices[i]);
-        *turn = (*turn + 1) % lane_count;
+    for (size_t lane = 0; lane < lane_count; lane++)
+        rounds = lanes[lane].left < rounds ? lanes[lane].left : rounds;
+    return rounds;
+}
+
+/* Decodes some of n >= 1 coded symbols from lane *turn on and returns how many: rounds that are sure,
+ * or else one symbol after another up to the next lane 0. */
+static size_t rans_some_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
+                               size_t *turn, const uint8_t *indices, const uint16_t *places,
+                               int16_t *symbols, size_t n, int *exhausted)
+{
+    size_t sure = *turn == 0 ? rans_rounds_sure(lanes, lane_count, n / lane_count) : 0;
+    if (sure > 0) {
+        switch (lane_count) {
+        case 1: return rans_rounds_decode(tables, lanes, 1, indices, places, symbols, sure);
+        case 2: return 2 * rans_rounds_decode(tables, lanes, 2, indices, places, symbols, sure);
+        case 4: return 4 * rans_rounds_decode(tables, lanes, 4, indices, places, symbols, sure);
+        default: return 8 * rans_rounds_decode(tables, lanes, 8, indices, places, symbols, sure);
+        }
     }
-    return exhausted;
+    size_t done = 0;
+    do {
+        RansDecoderLane *lane = &lanes[*turn];
+        *exhausted |= lane->state == 0; /* only collected, as state 0 does no harm */
+        symbols[places[done]] = (int16_t)rans_symbol_get(tables, lane, indices[done]);
+        *turn = (*turn + 1) % lane_count;
+        done++;
+    } while (done < n && *turn != 0);
+    return done;
 }
 
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
@@ -321,35 +408,19 @@ RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, s
 {
     uint8_t kept[RANS_BLOCK];
     uint16_t places[RANS_BLOCK];
-    for (size_t done = 0; done < n; done += RANS_BLOCK) {
-        size_t size = n - done < RANS_BLOCK ? n - done : RANS_BLOCK;
-        size_t coded;
-        int16_t *out = symbols + done;
-        RansStatus status = rans_block_gather(tables, indices + done, size, kept, places, &coded);
+    for (size_t start = 0; start < n; start += RANS_BLOCK) {
+        size_t size = n - start < RANS_BLOCK ? n - start : RANS_BLOCK;
+        size_t coded, done = 0;
+        int exhausted = 0;
+        int16_t *out = symbols + start;
+        RansStatus status = rans_block_gather(tables, indices + start, size, kept, places, &coded);
         if (status != RANS_OK)
             return status;
         for (size_t i = 0; i < size; i++)
             out[i] = 0;
-
-        size_t head = (lane_count - *turn) % lane_count; /* up to the start of a round */
-        if (head > coded)
-            head = coded;
-        int exhausted =
-            rans_remainder_decode(tables, lanes, lane_count, turn, kept, places, out, head);
-        size_t rounds = (coded - head) / lane_count;
-        const uint8_t *index = kept + head;
-        const uint16_t *place = places + head;
-        int dry;
-        switch (lane_count) {
-        case 1: dry = rans_rounds_decode(tables, lanes, 1, index, place, out, rounds); break;
-        case 2: dry = rans_rounds_decode(tables, lanes, 2, index, place, out, rounds); break;
-        case 4: dry = rans_rounds_decode(tables, lanes, 4, index, place, out, rounds); break;
-        default: dry = rans_rounds_decode(tables, lanes, 8, index, place, out, rounds); break;
-        }
-        exhausted |= dry;
-        size_t rest = head + rounds * lane_count;
-        exhausted |= rans_remainder_decode(tables, lanes, lane_count, turn, kept + rest,
-                                           places + rest, out, coded - rest);
+        while (done < coded)
+            done += rans_some_decode(tables, lanes, lane_count, turn, kept + done, places + done,
+                                     out, coded - done, &exhausted);
         if (exhausted)
             return RANS_LANE_EXHAUSTED;
     }

@@ -63,44 +63,50 @@ typedef enum {
     RANS_LANE_EXHAUSTED      /* a symbol was asked of a lane that is at its end */
 } RansStatus;
 
-/* One entry of one table, in slots. 1 <= freq < 4096: with two entries or more, none has all. */
+/* One entry of one table, at 24 bits: both are multiples of 2^12, and freq is under 2^24, as there
+ * are two entries or more. */
 typedef struct {
-    uint16_t start;
-    uint16_t freq;
+    uint32_t start;
+    uint32_t freq;
 } RansEntry;
 
-/* `count` tables of at most `width` entries; table 0 is never looked at. The arrays are the
- * caller's and must outlive the struct. */
+/* One table: its entries are -half..half, then the escape. */
 typedef struct {
-    const uint16_t *half;   /* [count]: entries are -half..half, then the escape */
-    RansEntry *entries;     /* [count * width] */
-    uint16_t *slots;        /* [count * RANS_SLOTS]: slot -> entry */
-    uint64_t *reciprocals;  /* [RANS_SLOTS]: freq -> ceil(2^64 / freq) for freq >= 2 */
+    uint32_t first; /* where its entries begin among those of all tables */
+    int32_t half;
+} RansTable;
+
+/* `count` tables; table 0 is never looked at and has no entries. The entries of the others lie one
+ * table behind the other. The arrays are the caller's and must outlive the struct. Reciprocals lie
+ * beside the entries, not in them: decoders do without, and have twice as many in the cache. */
+typedef struct {
+    RansTable *tables;     /* [count] */
+    RansEntry *entries;    /* [sum of 2 * half + 2] */
+    uint64_t *reciprocals; /* entry -> ceil(2^64 / (freq / 2^12)), or 0 for freq 2^12 */
+    uint16_t *slots;       /* [count * RANS_SLOTS]: slot -> entry of its table */
     uint32_t count;
-    uint32_t width;
 } RansTables;
 
-/* A lane while it is written: words[0] is the first word of the lane. The caller gives room for
- * one word per symbol and RANS_STATE_WORDS: even an escape of frequency 1 takes only 12 + 16 bits,
- * the rounding of its three steps adds less than a tenth of a bit, and only the first step of a
- * lane, from state 0, can come to 24. The word behind the last is scratch. */
+/* A lane while it is written. The caller gives room for one word per symbol and RANS_STATE_WORDS:
+ * even an escape of frequency 1 takes only 12 + 16 bits, the rounding of its three steps adds less
+ * than a tenth of a bit, and only the first step of a lane, from state 0, can come to 24. The word
+ * behind the last is scratch. */
 typedef struct {
     uint64_t state;
-    uint32_t *words;
-    size_t count;
+    uint32_t *next; /* where the next word goes, the lane's first at the start */
 } RansEncoderLane;
 
-/* A lane while it is read. words[0] is padding that may be loaded but is never used; the lane's own
- * words are words[1..left], and words[left] is the next one to use. */
+/* A lane while it is read: of its words[0..left), the last is the next one to use. */
 typedef struct {
     uint64_t state;
     const uint32_t *words;
     size_t left;
 } RansDecoderLane;
 
-/* Fills entries, slots and reciprocals from cdf[count][width], in slots: cdf[t][0] = 0, increasing,
+/* Fills the arrays from half[count] and cdf[count][width], in slots: cdf[t][0] = 0, increasing,
  * cdf[t][2 * half[t] + 2] = 4096. The caller has checked that this holds for every t >= 1. */
-void rans_tables_build(RansTables *tables, const uint16_t *cdf);
+void rans_tables_build(RansTables *tables, const uint16_t *half, const uint16_t *cdf,
+                       size_t width);
 
 /* Copies the symbols that are coded (table index not 0) and their table indices to coded_symbols
  * and coded_indices, which have room for n each, and adds their number to *coded. The encoder runs
@@ -112,12 +118,11 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
                                uint8_t *coded_indices, size_t *coded);
 
 /* Encodes n gathered symbols, number i on lane i % lane_count, and ends each lane with its state.
- * All lanes start as {0, words, 0}. */
+ * All lanes start at state 0. */
 void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t lane_count,
                        const int16_t *symbols, const uint8_t *indices, size_t n);
 
-/* Takes a lane's count little-endian words from bytes into words (room for count + 1) and sets up
- * the lane. RANS_LANE_NOT_CANONICAL if no encoder can have written it. */
+/* Takes a lane's count little-endian words from bytes into words and sets up the lane. RANS_LANE_NOT_CANONICAL if no encoder can have written it. */
 RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
                           size_t count);
 

@@ -7,7 +7,7 @@ Signatures and their contracts are in ans.pyi, the format in formats/ans.md.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport log2
 from libc.stddef cimport size_t
-from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 import threading
 
@@ -17,7 +17,7 @@ from mvmic_codec.errors import FormatError, InputError, TruncatedError
 
 cdef extern from "rans.h" nogil:
     enum:
-        RANS_TABLE_BITS
+        RANS_PRECISION
         RANS_SLOTS
         RANS_HALF_MAX
         RANS_LANES_MAX
@@ -31,28 +31,31 @@ cdef extern from "rans.h" nogil:
         RANS_LANE_EXHAUSTED
 
     ctypedef struct RansEntry:
-        uint16_t start
-        uint16_t freq
+        uint32_t start
+        uint32_t freq
+
+    ctypedef struct RansTable:
+        uint32_t first
+        int32_t half
 
     ctypedef struct RansTables:
-        const uint16_t *half
+        RansTable *tables
         RansEntry *entries
-        uint16_t *slots
         uint64_t *reciprocals
+        uint16_t *slots
         uint32_t count
-        uint32_t width
 
     ctypedef struct RansEncoderLane:
         uint64_t state
-        uint32_t *words
-        size_t count
+        uint32_t *next
 
     ctypedef struct RansDecoderLane:
         uint64_t state
         const uint32_t *words
         size_t left
 
-    void rans_tables_build(RansTables *tables, const uint16_t *cdf)
+    void rans_tables_build(
+        RansTables *tables, const uint16_t *half, const uint16_t *cdf, size_t width)
     RansStatus rans_symbols_gather(
         const RansTables *tables, const int16_t *symbols, const uint8_t *indices, size_t n,
         int16_t *coded_symbols, uint8_t *coded_indices, size_t *coded)
@@ -118,11 +121,8 @@ cdef _raise_status(RansStatus status):
 
 cdef class Tables:
     cdef RansTables _c
-    # The memory behind _c, private copies: a caller's later writes must not reach the coder.
-    cdef uint16_t[::1] _half
-    cdef uint32_t[::1] _entries
-    cdef uint16_t[::1] _slots
-    cdef uint64_t[::1] _reciprocals
+    # The memory behind _c.
+    cdef object _arrays
 
     def __init__(self, half, cdf):
         if self._c.slots is not NULL:
@@ -130,21 +130,23 @@ cdef class Tables:
         half = np.array(half)
         cdf = np.array(cdf, order="C")
         _check_tables(half, cdf)
-        half[0] = 0
         count, width = cdf.shape
-        self._half = half
-        self._entries = np.zeros(max(count * width, 1), np.uint32)
-        self._slots = np.zeros(count * RANS_SLOTS, np.uint16)
-        self._reciprocals = np.zeros(RANS_SLOTS, np.uint64)
-        self._c.half = &self._half[0]
-        self._c.entries = <RansEntry *> &self._entries[0]
-        self._c.slots = &self._slots[0]
-        self._c.reciprocals = &self._reciprocals[0]
+        entries = int((2 * half[1:].astype(np.int64) + 2).sum())
+        # One more than there may be: an empty array has no first item to point at.
+        cdef uint64_t[::1] tables_memory = np.zeros(count, np.uint64)
+        cdef uint64_t[::1] entries_memory = np.zeros(entries + 1, np.uint64)
+        cdef uint64_t[::1] reciprocals_memory = np.zeros(entries + 1, np.uint64)
+        cdef uint16_t[::1] slots_memory = np.zeros(count * RANS_SLOTS, np.uint16)
+        self._c.tables = <RansTable *> &tables_memory[0]
+        self._c.entries = <RansEntry *> &entries_memory[0]
+        self._c.reciprocals = &reciprocals_memory[0]
+        self._c.slots = &slots_memory[0]
         self._c.count = count
-        self._c.width = width
+        self._arrays = (tables_memory, entries_memory, reciprocals_memory, slots_memory)
+        cdef const uint16_t[::1] halves = half
         cdef const uint16_t[::1] flat = cdf.reshape(-1)
         if count > 1:
-            rans_tables_build(&self._c, &flat[0])
+            rans_tables_build(&self._c, &halves[0], &flat[0], width)
 
     @property
     def count(self):
@@ -187,15 +189,15 @@ def encode(passes, Tables tables not None, int lanes):
     cdef int lane
     for lane in range(lanes):
         state[lane].state = 0
-        state[lane].words = &words[lane * room]
-        state[lane].count = 0
+        state[lane].next = &words[lane * room]
     with nogil:
         rans_lanes_encode(&tables._c, state, lanes, &coded_symbols[0], &coded_indices[0], coded)
 
     cdef list written = []
     for lane in range(lanes):
-        data = PyBytes_FromStringAndSize(NULL, 4 * state[lane].count)
-        rans_words_store(<uint8_t *> PyBytes_AS_STRING(data), state[lane].words, state[lane].count)
+        n = state[lane].next - &words[lane * room]
+        data = PyBytes_FromStringAndSize(NULL, 4 * n)
+        rans_words_store(<uint8_t *> PyBytes_AS_STRING(data), &words[lane * room], n)
         written.append(data)
     return written
 
@@ -224,7 +226,8 @@ cdef class Decoder:
         self._tables = tables
         self._lane_count = len(lanes)
         self._turn = 0
-        self._words = np.empty(sum(len(lane) // 4 + 1 for lane in lanes), np.uint32)
+        # One more than there may be: an empty array has no first item to point at.
+        self._words = np.empty(sum(len(lane) // 4 for lane in lanes) + 1, np.uint32)
         cdef size_t start = 0, count
         cdef const uint8_t *data
         for number, lane in enumerate(lanes):
@@ -235,7 +238,7 @@ cdef class Decoder:
                 raise FormatError(
                     f"ANS lane {number} is damaged: no encoder writes its first or last word"
                 )
-            start += count + 1
+            start += count
         self._lock = threading.Lock()
 
     def decode(self, indices):
@@ -282,17 +285,18 @@ def estimate_bits(symbols, indices, Tables tables not None):
     cdef const int16_t[::1] symbol_view = symbols
     cdef const uint8_t[::1] index_view = indices
     cdef double bits = 0
-    cdef int entry, escape, table
+    cdef int entry, table, half
+    cdef const RansTables *all = &tables._c
     cdef Py_ssize_t i
     with nogil:
         for i in range(index_view.shape[0]):
             table = index_view[i]
-            if table == 0 or <uint32_t> table >= tables._c.count:
+            if table == 0 or <uint32_t> table >= all.count:
                 continue
-            escape = 2 * tables._c.half[table] + 1
-            entry = symbol_view[i] + tables._c.half[table]
-            if entry < 0 or entry >= escape:
-                entry = escape
+            half = all.tables[table].half
+            entry = symbol_view[i] + half
+            if entry < 0 or entry > 2 * half:
+                entry = 2 * half + 1
                 bits += ESCAPE_BITS
-            bits += RANS_TABLE_BITS - log2(tables._c.entries[table * tables._c.width + entry].freq)
+            bits += RANS_PRECISION - log2(all.entries[all.tables[table].first + entry].freq)
     return bits

@@ -31,7 +31,9 @@ typedef struct {
 /* What both halves are about. */
 typedef struct {
     RansTables tables;
+    uint16_t *half;
     uint16_t *cdf; /* [count * width] */
+    uint32_t width;
     size_t lane_count;
     size_t calls; /* the decoder is called this many times for its n symbols */
     uint8_t *indices;
@@ -84,28 +86,31 @@ static void make_tables(Task *task, Input *input)
     unsigned shape = take(input);
     uint32_t count = 1 + shape % TABLES_MAX;
     uint16_t *half = allocate(count, sizeof *half);
+    size_t entries = 0;
     unsigned peaks[TABLES_MAX] = {0};
     half[0] = 0;
     uint32_t width = 0;
     for (uint32_t t = 1; t < count; t++) {
         half[t] = (uint16_t)(take_two(input) % (RANS_HALF_MAX + 1));
         peaks[t] = take_two(input);
+        entries += 2u * half[t] + 2;
         if (2u * half[t] + 3 > width)
             width = 2u * half[t] + 3;
     }
     width += shape >> 6; /* rows may be wider than any table */
-    task->tables.half = half;
+    task->half = half;
+    task->width = width;
     task->tables.count = count;
-    task->tables.width = width;
-    task->tables.entries = allocate((size_t)count * width, sizeof(RansEntry));
+    task->tables.tables = allocate(count, sizeof(RansTable));
+    task->tables.entries = allocate(entries, sizeof(RansEntry));
+    task->tables.reciprocals = allocate(entries, sizeof(uint64_t));
     task->tables.slots = allocate((size_t)count * RANS_SLOTS, sizeof(uint16_t));
-    task->tables.reciprocals = allocate(RANS_SLOTS, sizeof(uint64_t));
     task->cdf = allocate((size_t)count * width, sizeof(uint16_t));
     memset(task->cdf, 0xFF, (size_t)count * width * sizeof(uint16_t));
     for (uint32_t t = 1; t < count; t++)
         fill_cdf(task->cdf + (size_t)t * width, half[t], peaks[t]);
     if (count > 1)
-        rans_tables_build(&task->tables, task->cdf);
+        rans_tables_build(&task->tables, half, task->cdf, width);
 }
 
 /* n table indices that repeat a pattern, so that a short input can still be several blocks long. */
@@ -129,15 +134,15 @@ static void slow_step(RansDecoderLane *lane, uint64_t start, uint64_t freq)
     uint64_t x = lane->state;
     x = (x >> 24) * (freq << 12) + (x & 0xFFFFFF) - (start << 12);
     if (x < (uint64_t)1 << 32 && lane->left > 0)
-        x = x << 32 | lane->words[lane->left--];
+        x = x << 32 | lane->words[--lane->left];
     lane->state = x;
 }
 
 /* *surplus is set where a symbol is escaped that has an entry. */
 static int slow_symbol(const Task *task, RansDecoderLane *lane, unsigned index, int *surplus)
 {
-    int half = task->tables.half[index];
-    const uint16_t *row = task->cdf + (size_t)index * task->tables.width;
+    int half = task->half[index];
+    const uint16_t *row = task->cdf + (size_t)index * task->width;
     uint64_t slot = lane->state >> 12 & 4095;
     int low = 0, high = 2 * half + 2; /* row[low] <= slot < row[high] */
     while (high - low > 1) {
@@ -168,11 +173,11 @@ static uint32_t last_word(const uint8_t *bytes, size_t count)
     return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
-/* Where the words of a lane lie in memory, behind the padding that rans_lane_open wants. */
+/* `words` is where the lane's words will lie in memory. */
 static RansStatus open_lane(RansDecoderLane *lane, uint32_t **words, const uint8_t *bytes,
                             size_t count)
 {
-    *words = allocate(count + 1, sizeof(uint32_t));
+    *words = allocate(count, sizeof(uint32_t));
     return rans_lane_open(lane, *words, bytes, count);
 }
 
@@ -234,9 +239,12 @@ static void round_trip(const Task *task, const int16_t *symbols, const uint8_t *
     REQUIRE(status == RANS_OK && coded <= n);
 
     RansEncoderLane encoders[RANS_LANES_MAX];
+    uint32_t *written[RANS_LANES_MAX];
     size_t room = (coded + task->lane_count - 1) / task->lane_count + RANS_STATE_WORDS;
-    for (size_t lane = 0; lane < task->lane_count; lane++)
-        encoders[lane] = (RansEncoderLane){0, allocate(room, sizeof(uint32_t)), 0};
+    for (size_t lane = 0; lane < task->lane_count; lane++) {
+        written[lane] = allocate(room, sizeof(uint32_t));
+        encoders[lane] = (RansEncoderLane){0, written[lane]};
+    }
     rans_lanes_encode(&task->tables, encoders, task->lane_count, coded_symbols, coded_indices,
                       coded);
     free(coded_symbols);
@@ -245,9 +253,9 @@ static void round_trip(const Task *task, const int16_t *symbols, const uint8_t *
     RansDecoderLane decoders[RANS_LANES_MAX];
     uint32_t *words[RANS_LANES_MAX];
     for (size_t lane = 0; lane < task->lane_count; lane++) {
-        size_t count = encoders[lane].count;
+        size_t count = (size_t)(encoders[lane].next - written[lane]);
         uint8_t *bytes = allocate(count, 4);
-        rans_words_store(bytes, encoders[lane].words, count);
+        rans_words_store(bytes, written[lane], count);
         REQUIRE(open_lane(&decoders[lane], &words[lane], bytes, count) == RANS_OK);
         if (expected != NULL) {
             REQUIRE(count == counts[lane]);
@@ -255,7 +263,7 @@ static void round_trip(const Task *task, const int16_t *symbols, const uint8_t *
             expected += 4 * count;
         }
         free(bytes);
-        free(encoders[lane].words);
+        free(written[lane]);
     }
     int16_t *decoded = allocate(n, sizeof *decoded);
     REQUIRE(decode(task, decoders, decoded) == RANS_OK);
@@ -367,7 +375,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     free(task.indices);
     free(task.cdf);
-    free((void *)task.tables.half);
+    free(task.half);
+    free(task.tables.tables);
     free(task.tables.entries);
     free(task.tables.slots);
     free(task.tables.reciprocals);

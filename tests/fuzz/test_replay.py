@@ -26,15 +26,25 @@ ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
 # What is broken, by the name of the C file: the text, and what stands there instead.
 BROKEN_RANS = {
-    "words are taken from before the lane": (" & (lane->left != 0)", ""),
-    "a decoder's index may be no table": ("greatest < tables->count ?", "1 ?"),
-    "an encoder's index may be no table": ("if (index >= tables->count)", "if (0)"),
+    "words are taken from before the lane": (" && lane->left != 0)", ")"),
+    "more rounds are sure than there are words": ("lanes[lane].left < rounds ?", "0 ?"),
+    "one round too many is sure": ("return rounds;\n", "return rounds + (rounds > 0);\n"),
+    "an escape waits for other rounds": ("done < rounds && !escapes;", "done < rounds;"),
+    "escapes are read from another lane": ("&lanes[i % lane_count]", "&lanes[0]"),
+    "an index may be no table": ("greatest < tables->count ?", "1 ?"),
+    "an encoder's index may be no table": (
+        "rans_indices_check(tables, coded_indices, kept)",
+        "RANS_OK",
+    ),
+    "a skipped place in a group is coded": ("return (zeros & tops) == 0;", "return 1;"),
+    "half of a group is coded unseen": ("| ((halves[1] - ones) & ~halves[1])", ""),
+    "the last but one round meets empty lanes": ("rounds -= rounds > 0;", ""),
     "a block is one place too short": ("places[RANS_BLOCK];", "places[RANS_BLOCK - 1];"),
-    "the first entry is put on an empty lane": ("((uint64_t)entry | lane->state) == 0", "0"),
-    "nobody notices that a lane ran out": ("local[lane].state == 0;", "0;"),
+    "the first entry is put on an empty lane": ("(entry | lane->state) == 0", "0"),
+    "nobody notices that a lane ran out": ("lane->state == 0; /*", "0; /*"),
     "half of a group is skipped unseen": ("(halves[0] | halves[1]) == 0", "halves[0] == 0"),
-    "a last word of 0 is taken": ("words[count] == 0 || ", ""),
-    "a word is moved out too late": (">= freq;", "> freq;"),
+    "a last word of 0 is taken": ("words[count - 1] == 0 || ", ""),
+    "a word is moved out too late": (">= entry.freq;", "> entry.freq;"),
 }
 BROKEN_FLATMAP = {
     "words are taken from before the lane": (" && lane->left != 0)", ")"),
