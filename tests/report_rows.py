@@ -30,6 +30,8 @@ def rows(codec, name, image, factor=1.0, ms_ssim=True, seconds=True):
                 "ms_ssim": 1 - 10 ** (-psnr / 20) if ms_ssim else None,
                 "enc_s": 0.002 * factor if seconds else None,
                 "dec_s": 0.004 * factor if seconds else None,
+                "enc_mib": factor if seconds else None,
+                "dec_mib": factor / 2 if seconds else None,
             }
         )
         for setting, (bpp, psnr) in enumerate(_CURVE)
@@ -37,7 +39,7 @@ def rows(codec, name, image, factor=1.0, ms_ssim=True, seconds=True):
 
 
 def table():
-    """Two sets; peer vvc has one of three images of the first, and no MS-SSIM and no seconds."""
+    """Two sets; peer vvc has one of three images of the first, without MS-SSIM and costs."""
     found = []
     for image, factor, theirs in (("a.png", 1, 2), ("b.png", 2, 3), ("c.png", 3, 9)):
         found += rows("mvm", "chest", image, factor)

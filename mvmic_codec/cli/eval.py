@@ -90,6 +90,9 @@ def _names(
     "no seconds.",
 )
 @click.option(
+    "--memory", is_flag=True, help="Code everything once more to see what memory it takes (Linux)."
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the rows as JSON, in place of any table."
 )
 @click.option("--quiet", is_flag=True, help="No progress bar and no tables.")
@@ -105,14 +108,16 @@ def command(
     force: bool,
     device: str | None,
     processes: int,
+    memory: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Measure codecs on the images that lie directly in FOLDERS.
 
     Each folder is one set and gives it its name. There is one row for each image, codec and
-    setting: size of the whole file, PSNR, PSNR of luma, MS-SSIM, largest error, seconds. Gray
-    images of more than 8 bits are compared in a rendering to 8 bits (set NAME_8bit).
+    setting: size of the whole file, PSNR, PSNR of luma, MS-SSIM, largest error, seconds, and peak
+    memory if asked for. Gray images of more than 8 bits are compared in a rendering to 8 bits (set
+    NAME_8bit).
 
     heic and jxl need the packages of the extra "peers", bpg and vvc need programs on the PATH.
     """
@@ -147,7 +152,7 @@ def command(
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 
-    with _measure(jobs, codecs, processes, indices, device) as rows_of:
+    with _measure(jobs, codecs, processes, indices, device, memory) as rows_of:
 
         def work(job: Job) -> None:
             measured.extend(rows_of(job))
@@ -187,14 +192,15 @@ def _measure(
     processes: int,
     indices: Sequence[int],
     device: str | None,
+    memory: bool,
 ) -> Iterator[Callable[[Job], list[Row]]]:
     """A function that gives the rows of a job: measured here, or by one of several processes."""
     from mvmic_codec.evaluation import evaluate, workers
 
     if processes == 1:
-        yield lambda job: evaluate.evaluate(job[0], codecs[job[1]])
+        yield lambda job: evaluate.evaluate(job[0], codecs[job[1]], memory)
     else:
-        with workers.started(processes, jobs, indices, device) as futures:
+        with workers.started(processes, jobs, indices, device, memory) as futures:
             yield lambda job: futures[job].result()
 
 

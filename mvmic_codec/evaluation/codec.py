@@ -32,9 +32,11 @@ class Codec:
     curves  for gray (True) or colour (False), one list of settings for each variant of the codec
             that is worth a try; of these the better one is kept for each image
     decode  file -> image
+    apart   works in a process of its own, whose memory is not this one's
     """
 
     name: str
     deep: bool
     curves: Callable[[bool], list[list[Setting]]]
     decode: Callable[[bytes], Image.Image]
+    apart: bool = False

@@ -14,12 +14,15 @@ from mvmic_codec.errors import MvmError
 from mvmic_codec.evaluation.codec import Codec, Setting
 from mvmic_codec.evaluation.curves import Curve, bd_rate
 from mvmic_codec.evaluation.images import load, to_8_bits
+from mvmic_codec.evaluation.memory import Peak
 from mvmic_codec.evaluation.metrics import Pixels, luma_psnr, max_error, ms_ssim, psnr
 from mvmic_codec.evaluation.rows import Row
 
 
-def evaluate(path: Path, codec: Codec) -> list[Row]:
+def evaluate(path: Path, codec: Codec, memory: bool = False) -> list[Row]:
     """Rows of one image file with one codec; the set is named after the file's folder.
+
+    With `memory` each setting is coded once more, to see what memory it takes.
 
     A gray image of more than 8 bits is measured in its rendering to 8 bits as set NAME_8bit, and
     by a codec that takes it as it is in set NAME too.
@@ -28,7 +31,7 @@ def evaluate(path: Path, codec: Codec) -> list[Row]:
     for name, pixels in _forms(path, codec):
         kept: list[tuple[Row, Pixels]] = []
         for settings in codec.curves(pixels.ndim == 2):
-            curve = [_measure(path, name, pixels, codec, setting) for setting in settings]
+            curve = [_measure(path, name, pixels, codec, setting, memory) for setting in settings]
             if not kept or _is_better(curve, kept):
                 kept = curve
         # MS-SSIM takes longer than most of the codecs: only for what is kept.
@@ -59,7 +62,7 @@ def _forms(path: Path, codec: Codec) -> Iterator[tuple[str, Pixels]]:
 
 
 def _measure(
-    path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setting
+    path: Path, name: str, pixels: Pixels, codec: Codec, setting: Setting, memory: bool
 ) -> tuple[Row, Pixels]:
     image = Image.fromarray(pixels)
     start = time.perf_counter()
@@ -75,6 +78,13 @@ def _measure(
             f"{codec.name} gave back a {decoded.width}x{decoded.height} {decoded.mode} image for "
             f"a {image.width}x{image.height} {image.mode} one"
         )
+    # Apart from the timed run: memory that was given back takes time to be had again.
+    encoding, decoding = Peak(), Peak()
+    if memory and not codec.apart:
+        with encoding:
+            setting.encode(image)
+        with decoding:
+            codec.decode(data)
     row = Row(
         set=name,
         image=path.name,
@@ -91,6 +101,8 @@ def _measure(
         max_error=max_error(pixels, result),
         enc_s=encoded - start,
         dec_s=end - encoded,
+        enc_mib=encoding.mib,
+        dec_mib=decoding.mib,
     )
     return row, result
 

@@ -48,7 +48,7 @@ def bpg() -> Codec:
         return Setting(str(qp), encode)
 
     settings = [setting(qp) for qp in _BPG_QPS]
-    return Codec("bpg", deep=False, curves=lambda gray: [settings], decode=_decode_bpg)
+    return Codec("bpg", deep=False, curves=lambda gray: [settings], decode=_decode_bpg, apart=True)
 
 
 def vvc() -> Codec:
@@ -78,7 +78,7 @@ def vvc() -> Codec:
         return Setting(str(qp), encode)
 
     settings = [setting(qp) for qp in _VVC_QPS]
-    return Codec("vvc", deep=False, curves=lambda gray: [settings], decode=_decode_vvc)
+    return Codec("vvc", deep=False, curves=lambda gray: [settings], decode=_decode_vvc, apart=True)
 
 
 def _decode_bpg(data: bytes) -> Image.Image:

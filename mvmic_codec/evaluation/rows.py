@@ -27,6 +27,8 @@ class Row:
     ms_ssim    0 to 1, or None where the source of the row has none
     max_error  largest absolute difference of a sample, or None
     enc_s, dec_s  seconds of wall clock, or None where other work ran beside it
+    enc_mib, dec_mib  MiB of memory at the peak above what the process held before, or None where
+               it was not measured
     """
 
     set: str
@@ -44,17 +46,19 @@ class Row:
     max_error: int | None
     enc_s: float | None
     dec_s: float | None
+    enc_mib: float | None = None
+    dec_mib: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
-_OPTIONAL = ("psnr_y", "ms_ssim", "max_error")
+_OPTIONAL = ("psnr_y", "ms_ssim", "max_error", "enc_mib", "dec_mib")
 
 
 def read_rows(path: Path) -> list[Row]:
     """Rows of a CSV file. Raises InputError naming the line.
 
-    psnr_y, ms_ssim and max_error may be absent, and empty; enc_s and dec_s may be empty. Other
-    columns are ignored.
+    psnr_y, ms_ssim, max_error, enc_mib and dec_mib may be absent, and empty; enc_s and dec_s may be
+    empty. Other columns are ignored.
     """
     with open(path, newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
@@ -98,6 +102,8 @@ def format_rows(rows: Iterable[Row]) -> str:
                 _format(row.max_error, 0),
                 _format(row.enc_s, 3),
                 _format(row.dec_s, 3),
+                _format(row.enc_mib, 1),
+                _format(row.dec_mib, 1),
             )
         )
     return text.getvalue()
@@ -132,4 +138,6 @@ def _parse(line: dict[str, str]) -> Row:
         max_error=int(max_error) if max_error else None,
         enc_s=number("enc_s"),
         dec_s=number("dec_s"),
+        enc_mib=number("enc_mib"),
+        dec_mib=number("dec_mib"),
     )

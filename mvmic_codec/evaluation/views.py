@@ -1,4 +1,4 @@
-"""What a report shows of a table of rows: mean curves on common images, seconds per megapixel.
+"""What a report shows of a table of rows: mean curves on common images, time and memory.
 
 A curve is the mean over images, so two curves can be compared only where both are means over the
 same images. A set of which some codec has only a part is therefore shown in several views: each is
@@ -52,13 +52,19 @@ class View:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Median seconds per megapixel of a codec on a set, None where no row has seconds."""
+class Cost:
+    """What a megapixel takes with a codec on a set: medians, None where no row has a figure.
+
+    encode_s, decode_s      seconds
+    encode_mib, decode_mib  MiB of memory at the peak
+    """
 
     set: str
     codec: str
-    encode: float | None
-    decode: float | None
+    encode_s: float | None
+    decode_s: float | None
+    encode_mib: float | None
+    decode_mib: float | None
 
 
 # What is drawn against the rate, in dB.
@@ -145,17 +151,19 @@ def views(rows: Sequence[Row], test: str) -> list[View]:
     return found
 
 
-def speeds(rows: Sequence[Row], test: str) -> list[Speed]:
+def costs(rows: Sequence[Row], test: str) -> list[Cost]:
     """One entry for each set and codec, sets in order of appearance."""
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.set, row.codec].append(row)
     return [
-        Speed(
+        Cost(
             name,
             codec,
             _per_megapixel((row.enc_s, row) for row in groups[name, codec]),
             _per_megapixel((row.dec_s, row) for row in groups[name, codec]),
+            _per_megapixel((row.enc_mib, row) for row in groups[name, codec]),
+            _per_megapixel((row.dec_mib, row) for row in groups[name, codec]),
         )
         for name in sets_of(rows)
         for codec in codecs_of(rows, test)
@@ -200,8 +208,6 @@ def _decibels(ms_ssim: float | None) -> float | None:
     return None if ms_ssim is None or ms_ssim >= 1 else in_db(ms_ssim)
 
 
-def _per_megapixel(timed: Iterable[tuple[float | None, Row]]) -> float | None:
-    known = [
-        1e6 * seconds / (row.width * row.height) for seconds, row in timed if seconds is not None
-    ]
+def _per_megapixel(measured: Iterable[tuple[float | None, Row]]) -> float | None:
+    known = [1e6 * value / (row.width * row.height) for value, row in measured if value is not None]
     return median(known) if known else None

@@ -21,7 +21,11 @@ Job = tuple[Path, str]  # an image, the name of a codec
 
 @contextmanager
 def started(
-    processes: int, jobs: Iterable[Job], rate_indices: Sequence[int], device: str | None
+    processes: int,
+    jobs: Iterable[Job],
+    rate_indices: Sequence[int],
+    device: str | None,
+    memory: bool,
 ) -> Iterator[dict[Job, Future[list[Row]]]]:
     """What `evaluate` will give for each job, without seconds.
 
@@ -33,13 +37,17 @@ def started(
         processes, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
     )
     try:
-        yield {job: pool.submit(_measure, *job, tuple(rate_indices), device) for job in jobs}
+        yield {
+            job: pool.submit(_measure, *job, tuple(rate_indices), device, memory) for job in jobs
+        }
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _measure(path: Path, name: str, rate_indices: tuple[int, ...], device: str | None) -> list[Row]:
-    rows = evaluate(path, _codec(name, rate_indices, device))
+def _measure(
+    path: Path, name: str, rate_indices: tuple[int, ...], device: str | None, memory: bool
+) -> list[Row]:
+    rows = evaluate(path, _codec(name, rate_indices, device), memory)
     # Seconds taken beside other work would say more about the machine than about the codec.
     return [replace(row, enc_s=None, dec_s=None) for row in rows]
 

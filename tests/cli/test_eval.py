@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mvmic_codec.cli import batch
+from mvmic_codec.evaluation.memory import Peak
 from mvmic_codec.evaluation.rows import read_rows
 
 
@@ -51,6 +52,21 @@ def test_rows_of_two_codecs(mvmic, scans, tmp_path):
         assert row.psnr_y == row.psnr
         assert row.enc_s is not None and row.dec_s is not None
     assert "scans_8bit" in result.stdout
+
+
+def test_memory_is_measured_where_it_is_asked_for(mvmic, scans, tmp_path):
+    with Peak() as peak:
+        pass
+    is_told = peak.mib is not None  # Linux alone tells
+    table = tmp_path / "rows.csv"
+    arguments = ("eval", scans, "--codec", "jpeg", "--limit", 1, "--csv", table, "--force")
+    assert mvmic(*arguments).exit_code == 0
+    assert all(row.enc_mib is row.dec_mib is None for row in read_rows(table))
+    for jobs in (1, 2):
+        assert mvmic(*arguments, "--memory", "--jobs", jobs).exit_code == 0
+        rows = read_rows(table)
+        known = [row.enc_mib is not None and row.dec_mib is not None for row in rows]
+        assert known == [is_told] * len(rows)
 
 
 def test_resume_does_only_what_is_missing(mvmic, scans, tmp_path):

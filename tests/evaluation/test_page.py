@@ -66,12 +66,13 @@ def read(found=None, pictures=()):
 def test_every_set_and_codec_is_there():
     seen = read()
     assert "mvmic_codec 1.2.3, model m" in seen.texts
-    bd, long, *values, encoding, decoding = seen.tables
+    bd, long, *values, encoding, decoding, to_encode, to_decode = seen.tables
     assert bd[0] == ["set", "jpeg", "avif", "vvc"]
     assert [row[0] for row in bd[1:]] == ["chest", "bowel"]
     codecs = ["mvm", "jpeg", "avif", "vvc"]
     assert [row[0] for row in encoding[1:]] == [row[0] for row in decoding[1:]] == codecs
-    assert encoding[0] == ["codec", "chest", "bowel"]
+    assert [row[0] for row in to_encode[1:]] == [row[0] for row in to_decode[1:]] == codecs
+    assert encoding[0] == to_encode[0] == ["codec", "chest", "bowel"]
     assert len(values) == 3 and len(seen.with_class("chart")) == 6
     legend = seen.all("button")
     assert [button["data-codec"] for button in legend] == ["c0", "c1", "c2", "c3"]
@@ -84,7 +85,7 @@ def test_bd_rates_are_those_of_compare():
     bd, long, *_ = read().tables
     found = {(c.set, c.anchor): c for c in compare(table(), "mvm")}
     assert len(found) == len(long) - 1 == 3
-    for name, anchor, mean, of_means, images, apart, unmatched, common in long[1:]:
+    for name, anchor, mean, of_means, images, apart, unmatched, common, gain, similar in long[1:]:
         wanted = found[name, anchor]
         figures = [
             f"{value:+.1f}%".replace("-", "−")
@@ -94,6 +95,11 @@ def test_bd_rates_are_those_of_compare():
         counts = (len(wanted.bd_rates), len(wanted.apart), len(wanted.unmatched))
         assert (int(images), int(apart), int(unmatched)) == counts
         assert common == "{:.1f} to {:.1f}".format(*wanted.common)
+        assert gain == f"{fmean(wanted.bd_psnrs.values()):+.2f}".replace("-", "−")
+        assert (similar == "–") == (anchor == "vvc")
+        if anchor != "vvc":
+            value = fmean(wanted.ms_ssim_rates.values())
+            assert similar == f"{value:+.1f}%".replace("-", "−")
         (short,) = (row[bd[0].index(anchor)] for row in bd if row[0] == name)
         assert short == figures[0] + (" 1 image" if anchor == "vvc" else "")
     assert bd[2][1] == bd[2][3] == "–"
@@ -112,11 +118,21 @@ def test_points_of_charts_are_those_of_the_tables_of_values():
 
 
 def test_seconds_per_megapixel_and_their_absence():
-    *_, encoding, decoding = read().tables
+    *_, encoding, decoding, _, _ = read().tables
     assert encoding[1] == ["mvm", "2.000", "1.000"] and decoding[1] == ["mvm", "4.000", "2.000"]
     assert encoding[4] == ["vvc", "–", "–"]
     timeless = [replace(row, enc_s=None, dec_s=None) for row in table()]
-    assert not read(timeless).all("section", id="speed")
+    assert not {"Encoding", "Decoding"} & {*read(timeless).texts}
+    bare = [replace(row, enc_mib=None, dec_mib=None) for row in timeless]
+    assert not read(bare).all("section", id="speed")
+
+
+def test_memory_per_megapixel_and_its_absence():
+    *_, encode, decode = read().tables
+    assert encode[1] == ["mvm", "1000", "500"] and decode[1] == ["mvm", "500", "250"]
+    assert encode[4] == ["vvc", "–", "–"]
+    untold = [replace(row, enc_mib=None, dec_mib=None) for row in table()]
+    assert "Memory to encode" in read().texts and "Memory to encode" not in read(untold).texts
 
 
 def test_nothing_is_loaded_from_anywhere():

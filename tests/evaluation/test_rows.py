@@ -7,7 +7,8 @@ from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation.rows import Row, format_rows, read_rows
 
 ROW = Row(
-    "set", "a, b.png", "jpeg", "75/4:2:0", 9, 7, 3, 63, 8.0, math.inf, 31.5, 1.0, 0, 0.001, 0.002
+    *("set", "a, b.png", "jpeg", "75/4:2:0", 9, 7, 3, 63, 8.0, math.inf, 31.5, 1.0, 0),
+    *(0.001, 0.002, 41.5, 0.0),
 )
 
 
@@ -20,6 +21,7 @@ def test_round_trip(tmp_path):
 def test_what_is_not_known_stays_so(tmp_path):
     path = tmp_path / "rows.csv"
     bare = replace(ROW, psnr_y=None, ms_ssim=None, max_error=None, enc_s=None, dec_s=None)
+    bare = replace(bare, enc_mib=None, dec_mib=None)
     path.write_text(format_rows([bare, ROW]))
     assert read_rows(path) == [bare, ROW]
 
@@ -40,6 +42,7 @@ def test_tables_without_ms_ssim_are_read(tmp_path):
     assert (
         row.ms_ssim is None and row.max_error is None and row.psnr_y is None and row.psnr == 31.24
     )
+    assert row.enc_mib is row.dec_mib is None
 
 
 @pytest.mark.parametrize("text", ["", "set,image\na,b\n", format_rows([ROW]).replace("63", "x")])
@@ -53,7 +56,7 @@ def test_other_files_are_refused(tmp_path, text):
 def test_a_short_line_is_refused(tmp_path):
     path = tmp_path / "rows.csv"
     # The last two columns may be empty, but not missing.
-    for length in (30, 7):
+    for length in (40, 6):
         path.write_text(format_rows([ROW])[:-length])
         with pytest.raises(InputError, match="line 2"):
             read_rows(path)

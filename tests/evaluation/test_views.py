@@ -6,7 +6,7 @@ from report_rows import rows, table
 
 from mvmic_codec.evaluation.curves import bd_rate, compare
 from mvmic_codec.evaluation.palette import styles
-from mvmic_codec.evaluation.views import FIGURES, codecs_of, frame, speeds, views
+from mvmic_codec.evaluation.views import FIGURES, codecs_of, costs, frame, views
 
 
 def lines_of(view):
@@ -78,13 +78,16 @@ def test_a_frame_is_the_reach_of_the_codec_under_test():
     assert frame(view, "other", FIGURES["PSNR"])[0] == pytest.approx((0.1, 8))
 
 
-def test_speeds_are_medians_per_megapixel():
+def test_costs_are_medians_per_megapixel():
     slow = rows("mvm", "chest", "slow.png", 100)
-    found = {(speed.set, speed.codec): speed for speed in speeds([*table(), *slow], "mvm")}
-    # The 2000 pixels of an image take 2, 4, 6 and 200 ms to encode.
-    assert found["chest", "mvm"].encode == pytest.approx(2.5)
-    assert found["chest", "mvm"].decode == pytest.approx(5.0)
-    assert found["chest", "vvc"].encode is None and found["chest", "vvc"].decode is None
+    found = {(cost.set, cost.codec): cost for cost in costs([*table(), *slow], "mvm")}
+    # The 2000 pixels of an image take 2, 4, 6 and 200 ms to encode, and 1, 2, 3 and 100 MiB.
+    assert found["chest", "mvm"].encode_s == pytest.approx(2.5)
+    assert found["chest", "mvm"].decode_s == pytest.approx(5.0)
+    assert found["chest", "mvm"].encode_mib == pytest.approx(1250)
+    assert found["chest", "mvm"].decode_mib == pytest.approx(625)
+    vvc = found["chest", "vvc"]
+    assert vvc.encode_s is vvc.decode_s is vvc.encode_mib is vvc.decode_mib is None
 
 
 def test_codecs_in_order_with_a_look_each():

@@ -12,17 +12,25 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from statistics import fmean
 
 from PIL import Image, features
 
 from mvmic_codec.evaluation import chart
-from mvmic_codec.evaluation.curves import LEAST_OVERLAP_DB, Comparison, compare
+from mvmic_codec.evaluation.curves import LEAST_OVERLAP_DB, Comparison, compare, mean
 from mvmic_codec.evaluation.metrics import Pixels
 from mvmic_codec.evaluation.palette import Style, styles
 from mvmic_codec.evaluation.pictures import QUALITIES, Coded, Picture
 from mvmic_codec.evaluation.rows import Row
-from mvmic_codec.evaluation.views import FIGURES, View, codecs_of, frame, sets_of, speeds, views
+from mvmic_codec.evaluation.views import (
+    FIGURES,
+    Cost,
+    View,
+    codecs_of,
+    costs,
+    frame,
+    sets_of,
+    views,
+)
 
 # The rate that a viewer opens with, by place in QUALITIES.
 _OPENING = 1
@@ -43,7 +51,7 @@ def page(rows: Sequence[Row], test: str, maker: str, pictures: Sequence[Picture]
         ("rates", "Bits at equal quality", _rates(rows, test, codecs)),
         ("curves", "Rate and distortion", _curves(rows, test, looks)),
         ("pictures", "Side by side", _pictures(pictures)),
-        ("speed", "Speed", _speed(rows, test)),
+        ("speed", "Speed and memory", _speed(rows, test)),
     ]
     sections = [section for section in sections if section[2]]
     others = [codec for codec in codecs if codec != test]
@@ -122,10 +130,12 @@ def _rates(rows: Sequence[Row], test: str, codecs: Sequence[str]) -> str:
             "an image; points that a cheaper one equals or beats are left out. The first figure is "
             "the mean over images, the second is taken on the curves of mean bpp and mean PSNR. An "
             f"image where the two share less than {LEAST_OVERLAP_DB:g} dB counts in neither the "
-            "mean nor the images. Unmatched images have rows of one of the two codecs only.</p>",
+            "mean nor the images. Unmatched images have rows of one of the two codecs only. "
+            "BD\u2011PSNR is the gain at equal bits, the last figure counts bits at equal MS-SSIM "
+            "in dB; both are means over images.</p>",
             _table(
                 ["set", "against", "mean over images", "on curve of means", "images", "apart"]
-                + ["unmatched", "common range, dB"],
+                + ["unmatched", "common range, dB", "BD-PSNR, dB", "on MS-SSIM"],
                 [
                     _comparison(comparisons[name, anchor])
                     for name in sets
@@ -146,32 +156,35 @@ def _rate(comparison: Comparison | None) -> str:
     note = ""
     if comparison.unmatched or comparison.apart:
         note = f" <small>{_count(len(comparison.bd_rates))}</small>"
-    return _percent(_mean(comparison), note)
+    return _percent(mean(comparison.bd_rates), note)
 
 
 def _comparison(found: Comparison) -> list[str]:
     common = "–" if found.common is None else f"{found.common[0]:.1f} to {found.common[1]:.1f}"
+    gain = mean(found.bd_psnrs)
     return [
         _text(found.set),
         _text(found.anchor),
-        _percent(_mean(found)),
+        _percent(mean(found.bd_rates)),
         _percent(found.of_means),
         _cell(str(len(found.bd_rates))),
         _cell(str(len(found.apart))),
         _cell(str(len(found.unmatched))),
         _cell(common),
+        _cell("–" if gain is None else _signed(gain, 2)),
+        _percent(mean(found.ms_ssim_rates)),
     ]
-
-
-def _mean(comparison: Comparison) -> float | None:
-    return fmean(comparison.bd_rates.values()) if comparison.bd_rates else None
 
 
 def _percent(value: float | None, note: str = "") -> str:
     if value is None:
         return "<td>–</td>"
-    text = f"{value:+.1f}%".replace("-", "−")
-    return f'<td class="{"fewer" if value < 0 else "more"}">{text}{note}</td>'
+    text = _signed(value, 1)
+    return f'<td class="{"fewer" if value < 0 else "more"}">{text}%{note}</td>'
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 # Rate and distortion
@@ -386,40 +399,46 @@ def _data_uri(pixels: Pixels) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-# Speed
+# Speed and memory
 
 
 def _speed(rows: Sequence[Row], test: str) -> str:
-    found = {(speed.set, speed.codec): speed for speed in speeds(rows, test)}
-    if all(speed.encode is None and speed.decode is None for speed in found.values()):
-        return ""
+    found = {(cost.set, cost.codec): cost for cost in costs(rows, test)}
     codecs, sets = codecs_of(rows, test), sets_of(rows)
 
-    def table(seconds: Callable[[str, str], float | None]) -> str:
-        return _table(
-            ["codec", *sets],
+    def table(head: str, figure: Callable[[Cost], float | None], digits: int) -> list[str]:
+        if all(figure(cost) is None for cost in found.values()):
+            return []
+        cells = [
             [
-                [_text(codec), *(_cell(_number(seconds(name, codec), 3)) for name in sets)]
-                for codec in codecs
-            ],
-            "speed",
-        )
+                _text(codec),
+                *(
+                    _cell(_number(None if cost is None else figure(cost), digits))
+                    for cost in (found.get((name, codec)) for name in sets)
+                ),
+            ]
+            for codec in codecs
+        ]
+        return [f"<h3>{head}</h3>", _table(["codec", *sets], cells, "speed")]
 
-    def encode(name: str, codec: str) -> float | None:
-        return found[name, codec].encode if (name, codec) in found else None
-
-    def decode(name: str, codec: str) -> float | None:
-        return found[name, codec].decode if (name, codec) in found else None
-
-    return "\n".join(
-        [
+    seconds = table("Encoding", lambda cost: cost.encode_s, 3)
+    seconds += table("Decoding", lambda cost: cost.decode_s, 3)
+    memory = table("Memory to encode", lambda cost: cost.encode_mib, 0)
+    memory += table("Memory to decode", lambda cost: cost.decode_mib, 0)
+    if seconds:
+        seconds.insert(
+            0,
             "<p>Wall clock seconds per megapixel, median over all images and settings of a set, as "
             "the tables have them. They compare no better than the machines that they were taken "
             "on.</p>",
-            f"<h3>Encoding</h3>\n{table(encode)}",
-            f"<h3>Decoding</h3>\n{table(decode)}",
-        ]
-    )
+        )
+    if memory:
+        memory.insert(
+            0,
+            "<p>MiB per megapixel at the peak, above what the process held before; median over all "
+            "images and settings of a set.</p>",
+        )
+    return "\n".join(seconds + memory)
 
 
 # Small parts
