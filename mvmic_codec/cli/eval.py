@@ -16,7 +16,7 @@ import click
 
 from mvmic_codec.cli import batch, files
 from mvmic_codec.errors import InputError, MvmError
-from mvmic_codec.evaluation.codec import MVM, PEERS
+from mvmic_codec.evaluation.codec import LEARNED, MVM, PEERS
 
 if TYPE_CHECKING:
     from mvmic_codec.evaluation.codec import Codec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Quality 1, 2, ... 8.
 _DEFAULT_INDICES = tuple(range(0, 64, 9))
 
+_OTHERS = (*PEERS, *LEARNED)
 
 Job = tuple[Path, str]  # an image, the name of a codec
 
@@ -34,8 +35,8 @@ def _names(
 ) -> tuple[str, ...] | None:
     names = None if text is None else tuple(name.strip() for name in text.split(","))
     for name in names or ():
-        if name not in PEERS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(PEERS)}.")
+        if name not in _OTHERS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(_OTHERS)}.")
     return names
 
 
@@ -45,7 +46,7 @@ def _names(
     "--codec",
     "names",
     multiple=True,
-    type=click.Choice(("mvm", *PEERS)),
+    type=click.Choice(("mvm", *_OTHERS)),
     help="Codec to measure; may be given several times.  [default: mvm]",
 )
 @click.option(
@@ -76,6 +77,12 @@ def _names(
     metavar="[FOLDER=]N",
     help="Only the first N images by name, of every folder or of the one named.",
 )
+@click.option(
+    "--learned",
+    "weights",
+    type=click.Path(path_type=Path),
+    help=f"Folder with weights of {' and '.join(LEARNED)}.",
+)
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the rows here.")
 @click.option("--resume", is_flag=True, help="Go on with the rows that the CSV file has.")
 @click.option("--force", is_flag=True, help="Overwrite the CSV file.")
@@ -103,6 +110,7 @@ def command(
     indices: tuple[int, ...],
     effort: int,
     limits: tuple[str, ...],
+    weights: Path | None,
     table: Path | None,
     resume: bool,
     force: bool,
@@ -119,7 +127,8 @@ def command(
     memory if asked for. Gray images of more than 8 bits are compared in a rendering to 8 bits (set
     NAME_8bit).
 
-    heic and jxl need the packages of the extra "peers", bpg and vvc need programs on the PATH.
+    heic and jxl need the packages of the extra "peers", bpg and vvc need programs on the PATH,
+    mbt2018-mean and cheng2020-anchor those of the extra "learned" and weights.
     """
     from mvmic_codec.evaluation import evaluate, images, peers, require, rows
     from mvmic_codec.evaluation.report import comparison_table
@@ -135,7 +144,7 @@ def command(
     try:
         require("torchmetrics", "bjontegaard")
         measured = _earlier_rows(table, resume, force)
-        codecs = {name: peers.codec(name, indices, device) for name in names}
+        codecs = {name: peers.codec(name, indices, device, weights) for name in names}
         done = {(row.set, row.image, row.codec) for row in measured}
         jobs = [
             (path, codec)
@@ -152,7 +161,7 @@ def command(
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 
-    with _measure(jobs, codecs, processes, indices, device, memory) as rows_of:
+    with _measure(jobs, codecs, processes, indices, device, weights, memory) as rows_of:
 
         def work(job: Job) -> None:
             measured.extend(rows_of(job))
@@ -192,6 +201,7 @@ def _measure(
     processes: int,
     indices: Sequence[int],
     device: str | None,
+    weights: Path | None,
     memory: bool,
 ) -> Iterator[Callable[[Job], list[Row]]]:
     """A function that gives the rows of a job: measured here, or by one of several processes."""
@@ -200,7 +210,7 @@ def _measure(
     if processes == 1:
         yield lambda job: evaluate.evaluate(job[0], codecs[job[1]], memory)
     else:
-        with workers.started(processes, jobs, indices, device, memory) as futures:
+        with workers.started(processes, jobs, indices, device, weights, memory) as futures:
             yield lambda job: futures[job].result()
 
 

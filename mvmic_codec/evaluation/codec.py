@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 # This codec's names by the effort of its encoder: rows of two efforts are rows of two codecs.
 MVM = {1: "mvm", 2: "mvm-effort2", 3: "mvm-effort3"}
-# All but mvm itself. `peers.peer` says what each needs.
+# All but mvm itself and the learned ones. `peers.peer` says what each needs.
 PEERS = ("jpeg", "jpeg2000", "webp", "avif", "heic", "jxl", "bpg", "vvc")
+# With weights that are given, see `learned`.
+LEARNED = ("mbt2018-mean", "cheng2020-anchor")
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, features
 
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation import programs, require
-from mvmic_codec.evaluation.codec import MVM, PEERS, Codec, Setting
+from mvmic_codec.evaluation.codec import LEARNED, MVM, PEERS, Codec, Setting
 
 # Qualities and sizes of the classic codecs that span about 28 to 46 dB on scans and photographs.
 _JPEG_QUALITIES = (3, 8, 20, 45, 75, 90, 96)
@@ -30,8 +31,15 @@ _JXL_QUALITIES = (0, 10, 20, 45, 75, 90, 96)
 FEATURES = {"jpeg": "jpg", "jpeg2000": "jpg_2000", "webp": "webp", "avif": "avif"}
 
 
-def codec(name: str, rate_indices: Sequence[int], device: str | None) -> Codec:
-    """One of MVM at the given rate indices, or one of PEERS."""
+def codec(
+    name: str, rate_indices: Sequence[int], device: str | None, weights: Path | None
+) -> Codec:
+    """One of MVM at the given rate indices, one of PEERS, or one of LEARNED with weights."""
+    if name in LEARNED:
+        # Imports torch and, where it is there, CompressAI.
+        from mvmic_codec.evaluation.learned import learned
+
+        return learned(name, weights)
     for effort, ours in MVM.items():
         if name == ours:
             return mvm(rate_indices, device, effort)

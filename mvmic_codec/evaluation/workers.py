@@ -25,6 +25,7 @@ def started(
     jobs: Iterable[Job],
     rate_indices: Sequence[int],
     device: str | None,
+    weights: Path | None,
     memory: bool,
 ) -> Iterator[dict[Job, Future[list[Row]]]]:
     """What `evaluate` will give for each job, without seconds.
@@ -38,24 +39,32 @@ def started(
     )
     try:
         yield {
-            job: pool.submit(_measure, *job, tuple(rate_indices), device, memory) for job in jobs
+            job: pool.submit(_measure, *job, tuple(rate_indices), device, weights, memory)
+            for job in jobs
         }
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _measure(
-    path: Path, name: str, rate_indices: tuple[int, ...], device: str | None, memory: bool
+    path: Path,
+    name: str,
+    rate_indices: tuple[int, ...],
+    device: str | None,
+    weights: Path | None,
+    memory: bool,
 ) -> list[Row]:
-    rows = evaluate(path, _codec(name, rate_indices, device), memory)
+    rows = evaluate(path, _codec(name, rate_indices, device, weights), memory)
     # Seconds taken beside other work would say more about the machine than about the codec.
     return [replace(row, enc_s=None, dec_s=None) for row in rows]
 
 
 @cache
-def _codec(name: str, rate_indices: tuple[int, ...], device: str | None) -> Codec:
+def _codec(
+    name: str, rate_indices: tuple[int, ...], device: str | None, weights: Path | None
+) -> Codec:
     import torch
 
     # The processes share the cores as it is.
     torch.set_num_threads(1)
-    return peers.codec(name, rate_indices, device)
+    return peers.codec(name, rate_indices, device, weights)

@@ -1,0 +1,137 @@
+"""Train a learned peer, a model of CompressAI, on our colour images for `mvmic eval --learned`.
+
+    python benchmarks/training/learned_peer.py mbt2018-mean OUT --price 0.013 --minutes 60
+    python benchmarks/training/learned_peer.py mbt2018-mean OUT --price 0.05 --minutes 30 \\
+        --start OUT/mbt2018-mean-0.0130.pt
+
+Same images, shares of their kinds and crops as our model for colour; loss, optimisers and their
+settings as CompressAI's own example has them (bits per pixel and the price times the mean squared
+error at 255; Adam at 1e-4, and at 1e-3 for the quantiles; gradients cut to norm 1), in fp32.
+OUT/NAME-PRICE.pt is a checkpoint from which the same command goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mvmic_codec.evaluation.codec import LEARNED
+from mvmic_codec.evaluation.learned import make, weights_path
+from mvmic_codec.training.images import CropSource, load_for_model, mix_of
+
+RATE, QUANTILE_RATE = 1e-4, 1e-3
+GRADIENT_NORM = 1.0
+SAVE_SECONDS = 240
+
+
+class Trainer:
+    """Model, optimisers and counters: all that a checkpoint holds."""
+
+    def __init__(self, name: str, price: float) -> None:
+        self.price = price
+        self.model = make(name).train()
+        parameters = dict(self.model.named_parameters())
+        quantiles = [p for n, p in parameters.items() if n.endswith(".quantiles")]
+        rest = [p for n, p in parameters.items() if not n.endswith(".quantiles")]
+        self.optimiser = torch.optim.Adam(rest, lr=RATE)
+        self.quantile_optimiser = torch.optim.Adam(quantiles, lr=QUANTILE_RATE)
+        self.step, self.seconds, self.loss = 0, 0.0, math.nan
+
+    def train_step(self, planes: torch.Tensor) -> None:
+        out = self.model(planes)
+        pixels = planes.shape[0] * planes.shape[2] * planes.shape[3]
+        nats = sum(-likelihoods.log().sum() for likelihoods in out["likelihoods"].values())
+        error = nn.functional.mse_loss(out["x_hat"], planes)
+        loss = nats / (math.log(2) * pixels) + self.price * 255**2 * error
+        self.optimiser.zero_grad()
+        self.quantile_optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        self.optimiser.step()
+        self.model.aux_loss().backward()
+        self.quantile_optimiser.step()
+        value = float(loss.detach())
+        self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
+        self.step += 1
+
+    def save(self, path: Path) -> None:
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "quantile_optimiser": self.quantile_optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self.loss,
+        }
+        torch.save(state, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.quantile_optimiser.load_state_dict(state["quantile_optimiser"])
+        self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+
+
+@click.command()
+@click.argument("name", type=click.Choice(LEARNED))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--data", default="../shared/data/train", type=click.Path(path_type=Path))
+@click.option("--price", default=0.013, help="Of an error: lambda.")
+@click.option("--minutes", default=120.0, help="Of training, without loading and saving.")
+@click.option("--start", type=click.Path(path_type=Path), help="Another checkpoint to start from.")
+@click.option("--batch", default=4)
+@click.option("--crop", default=256)
+@click.option("--threads", default=1)
+@click.option("--seed", default=0)
+def main(
+    name: str,
+    out: Path,
+    data: Path,
+    price: float,
+    minutes: float,
+    start: Path | None,
+    batch: int,
+    crop: int,
+    threads: int,
+    seed: int,
+) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    out.mkdir(parents=True, exist_ok=True)
+    path = weights_path(out, name, price)
+    trainer = Trainer(name, price)
+    if path.exists():
+        trainer.load(path)
+    elif start is not None:
+        trainer.model.load_state_dict(torch.load(start, weights_only=True)["model"])
+    images = load_for_model(data, gray=False, threads=threads).train
+    source = CropSource(images, mix_of(gray=False), 3, batch, crop, seed + trainer.step)
+    saved = trainer.seconds
+    with tqdm(initial=trainer.step, unit="step", disable=None) as bar:
+        for planes in source:
+            if trainer.seconds >= 60 * minutes:
+                break
+            began = time.monotonic()
+            trainer.train_step(planes)
+            trainer.seconds += time.monotonic() - began
+            bar.update()
+            bar.set_postfix(loss=f"{trainer.loss:.4f}")
+            if trainer.seconds - saved > SAVE_SECONDS:
+                trainer.save(path)
+                saved = trainer.seconds
+    trainer.save(path)
+    click.echo(f"{path}: {trainer.step} steps in {trainer.seconds / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()
