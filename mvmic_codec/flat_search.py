@@ -12,6 +12,7 @@ HOLE_ERROR_MAX bound the mean squared error.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from mvmic_codec import flatmap
 
 Planes = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Kind = TypeVar("Kind", np.bool_, np.float32)
 
 # All on the scale of 0 to 255.
 # Pixels belong to a seed's area up to this distance. The widest that holds ERROR_MAX is taken: a
@@ -80,14 +82,16 @@ def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]
 
 def _seeds(scaled: Planes) -> list[npt.NDArray[np.float64]]:
     """Colours [C] of which there is much that hardly varies, the commonest first."""
-    span = [ndimage.maximum_filter(x, 3) - ndimage.minimum_filter(x, 3) for x in scaled]
-    still = np.max(span, 0) <= SEED_RANGE
-    bins = np.rint(scaled[:, still] / BIN).astype(np.int64)
+    still = np.ones(scaled.shape[1:], np.bool_)
+    for plane in scaled:
+        still &= _neighbours(plane, np.maximum) - _neighbours(plane, np.minimum) <= SEED_RANGE
+    pixels = scaled[:, still]
+    bins = np.rint(pixels / BIN).astype(np.int64)
     key = np.ravel_multi_index(tuple(bins), (256 // BIN + 1,) * len(scaled))
     counts = np.bincount(key)
     least = SHARE_MIN * scaled[0].size
     return [
-        scaled[:, still][:, key == best].mean(1, dtype=np.float64)
+        pixels[:, key == best].mean(1, dtype=np.float64)
         for best in np.argsort(-counts, kind="stable")[:SEEDS_MAX]
         if counts[best] >= least
     ]
@@ -183,14 +187,14 @@ def _squared_errors(
     return np.array([np.square(pixels - colour[:, None]).sum(0) for colour in exact])
 
 
-def _neighbours(mask: Mask, join: np.ufunc) -> Mask:
-    """All (logical_and) or any (logical_or) of each pixel's 3x3; outside is not looked at.
+def _neighbours(pixels: npt.NDArray[Kind], join: np.ufunc) -> npt.NDArray[Kind]:
+    """All (logical_and), any (logical_or), most or least of each pixel's 3x3 within the image.
 
-    scipy's erosion and dilation take many times as long for a square.
+    scipy's erosion, dilation and filters take many times as long for a square.
     """
-    rows = mask.copy()
-    join(rows[1:], mask[:-1], out=rows[1:])
-    join(rows[:-1], mask[1:], out=rows[:-1])
+    rows = pixels.copy()
+    join(rows[1:], pixels[:-1], out=rows[1:])
+    join(rows[:-1], pixels[1:], out=rows[:-1])
     columns = rows.copy()
     join(columns[:, 1:], rows[:, :-1], out=columns[:, 1:])
     join(columns[:, :-1], rows[:, 1:], out=columns[:, :-1])

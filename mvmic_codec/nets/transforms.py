@@ -61,7 +61,7 @@ def restore_colour(rotated: Tensor) -> Tensor:
     with torch.autocast(rotated.device.type, enabled=False):
         if rotated.shape[1] == 1:
             return rotated / (math.sqrt(3.0) * 255.0) + 0.5
-        return mix(rotated, COLOUR.to(rotated).t()) / 255.0 + 0.5
+        return mix(rotated, COLOUR.to(rotated).t() / 255.0) + 0.5
 
 
 def mix(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -77,12 +77,13 @@ def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
 
     planes [B,C,H,W], H and W multiples of 16; matrix maps 16 samples, 8 on either side.
     """
-    for _ in range(2):
-        half = BLOCK // 2
-        first, inner, last = planes.split((half, planes.shape[3] - BLOCK, half), 3)
-        inner = F.linear(inner.unflatten(3, (-1, BLOCK)), matrix).flatten(3)
-        planes = torch.cat((first, inner, last), 3).transpose(2, 3)
-    return planes
+    half = BLOCK // 2
+    first, inner, last = planes.split((half, planes.shape[3] - BLOCK, half), 3)
+    inner = F.linear(inner.unflatten(3, (-1, BLOCK)), matrix).flatten(3)
+    planes = torch.cat((first, inner, last), 3)
+    first, inner, last = planes.split((half, planes.shape[2] - BLOCK, half), 2)
+    inner = torch.matmul(matrix, inner.unflatten(2, (-1, BLOCK))).flatten(2, 3)
+    return torch.cat((first, inner, last), 2)
 
 
 def dct_matrix(size: int) -> Tensor:
@@ -96,19 +97,21 @@ def dct_matrix(size: int) -> Tensor:
 
 def block_dct(planes: Tensor) -> Tensor:
     """[B,C,H,W] -> [B,256C,H/16,W/16]: coefficients of each plane, vertical frequency first."""
-    one = dct_matrix(BLOCK)
-    weight = torch.kron(one, one).to(planes)
-    out = mix(unshuffle(planes.flatten(0, 1)[:, None], BLOCK), weight)
-    return out.reshape(planes.shape[0], -1, *out.shape[2:])
+    one = dct_matrix(BLOCK).to(planes)
+    batch, channels, height, width = planes.shape
+    rows, columns = height // BLOCK, width // BLOCK
+    x = torch.matmul(one, planes.reshape(-1, rows, BLOCK, width))
+    x = F.linear(x.reshape(-1, rows, BLOCK, columns, BLOCK), one)
+    return x.permute(0, 2, 4, 1, 3).reshape(batch, AREA * channels, rows, columns)
 
 
 def inverse_block_dct(coefficients: Tensor) -> Tensor:
     """The inverse of block_dct."""
-    one = dct_matrix(BLOCK)
-    weight = torch.kron(one, one).t().contiguous().to(coefficients)
-    batch, _, height, width = coefficients.shape
-    planes = shuffle(mix(coefficients.reshape(-1, AREA, height, width), weight), BLOCK)
-    return planes.reshape(batch, -1, *planes.shape[2:])
+    one = dct_matrix(BLOCK).to(coefficients)
+    batch, _, rows, columns = coefficients.shape
+    x = coefficients.reshape(-1, BLOCK, BLOCK, rows, columns).permute(0, 3, 1, 4, 2)
+    x = torch.matmul(x, one).reshape(-1, rows, BLOCK, BLOCK * columns)
+    return torch.matmul(one.t(), x).reshape(batch, -1, BLOCK * rows, BLOCK * columns)
 
 
 def unshuffle(x: Tensor, size: int) -> Tensor:
@@ -136,12 +139,12 @@ def rows_of(x: Tensor) -> Tensor:
 
 def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
     """Multiply each row of [N,I] by its mode's matrix: modes [N], matrices [K,O,I] -> [N,O]."""
-    groups = [torch.nonzero(modes == k)[:, 0] for k in range(len(matrices))]
-    parts = [F.linear(rows[group], matrix) for group, matrix in zip(groups, matrices, strict=True)]
-    order = torch.cat(groups)
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return torch.cat(parts)[back]
+    rows = rows.contiguous()
+    out = rows.new_empty(len(rows), matrices.shape[1])
+    for k, matrix in enumerate(matrices):
+        group = torch.nonzero(modes == k)[:, 0]
+        out.index_copy_(0, group, F.linear(rows[group], matrix))
+    return out
 
 
 @torch.no_grad()
@@ -185,10 +188,15 @@ class SingleConv(nn.Conv2d):
     bfloat16 keeps 8 bits.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """X [B,I,h,w] -> [B,O,h,w], float32."""
+    def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+        """X [B,I,h,w], each channel times its scale [I] -> [B,O,h,w], float32."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            # Filters are smaller than what they go over.
+            scales = torch.as_tensor(scale, device=x.device).expand(self.in_channels)
+            out: Tensor = self._conv_forward(
+                x.float(), self.weight * scales[:, None, None], self.bias
+            )
+            return out
 
 
 class ResidualBlock(nn.Module):
@@ -350,12 +358,12 @@ class Synthesis(nn.Module):
         """Rate [B] holds indices; the planes are float32 whatever autocast does."""
         with torch.autocast(coefficients.device.type, enabled=False):
             straight = filter_borders(inverse_block_dct(coefficients), self.borders)
-        x = self.enter(coefficients / self.spread[:, None, None])
+        x = self.enter(coefficients, 1.0 / self.spread)
         x = x + self.mode(one_hot(modes, self.modes).to(x.dtype))
         x = self.body16(self.rate16(x, rate))
-        x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8) / 64.0)
+        x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8), 1.0 / 64.0)
         x = self.body8(self.rate8(x, rate))
-        return straight + shuffle(self.leave(x) * 16.0, 8)
+        return torch.add(straight, shuffle(self.leave(x), 8), alpha=16.0)
 
 
 def one_hot(modes: Tensor, count: int) -> Tensor:

@@ -119,7 +119,7 @@ def test_costs_of_the_modes_that_were_not_coded(blind, channels, start):
 
         told = encoder.costs_after(all_in(start)).double().sum((0, 2, 3))
         taken = [sum(bits_and_error(encoder, blind, all_in(mode))) for mode in range(MODES)]
-    assert len(set(np.round(taken, -1))) == MODES
+    assert len(set(np.round(taken))) == MODES
     taken = [bits + 64 * NEIGHBOUR_BITS * (mode > 0) for mode, bits in enumerate(taken)]
     assert told.tolist() == pytest.approx(taken, rel=1e-3)
 

@@ -203,7 +203,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
 
 @pytest.mark.parametrize("effort", [2, 3])
 def test_the_same_bytes_whatever_the_caller_does(weights, effort):
-    planes = planes_of(3, (70, 70))
+    planes = planes_of(3, (140, 100))
 
     def encode():
         return codec.encode_planes(planes, 31, effort=effort, device="cpu")
