@@ -121,7 +121,7 @@ def test_our_codec_is_measured_through_the_api(fake_codec):
 
 
 def test_each_effort_has_its_name(fake_codec):
-    codecs = [peers.codec(name, [9], None) for name in ("mvm", "mvm-effort2", "mvm-effort3")]
+    codecs = [peers.codec(name, [9], None, None) for name in ("mvm", "mvm-effort2", "mvm-effort3")]
     files = [codec.curves(True)[0][0].encode(picture(False)) for codec in codecs]
     assert [codec.name for codec in codecs] == ["mvm", "mvm-effort2", "mvm-effort3"]
     assert files == [api.encode(picture(False), rate_index=9, effort=n) for n in (1, 2, 3)]
