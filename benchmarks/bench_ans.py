@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 
 from mvmic_codec import ans, codec
 from mvmic_codec.codec import code_symbols
+from mvmic_codec.encoder import Encoder
 from mvmic_codec.nets.identity import find_identity, model_identity
 from mvmic_codec.nets.release import load
 
@@ -51,7 +52,7 @@ def of_an_image():
     picture = skimage.data.retina()[:side, :side].transpose(2, 0, 1) / 255.0
     release = load(model_identity(gray=False)[1], "cpu")
     with codec.full_precision(release), torch.no_grad():
-        passes = code_symbols(release, picture.astype(np.float32), RATE_INDEX)
+        passes = code_symbols(Encoder(release, picture.astype(np.float32), RATE_INDEX))
     symbols = np.concatenate([each for each, _ in passes])
     indices = np.concatenate([each for _, each in passes])
     half = np.where(indices == 0, 0, HALF[indices]).astype(np.int16)

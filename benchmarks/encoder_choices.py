@@ -52,15 +52,14 @@ def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
 
 def chosen(encoder: Encoder) -> list[Run]:
     """The first run, one with modes chosen again, and one with other roundings tried as well."""
-    first = encoder.run(encoder.rough_costs(), encoder.level)
+    first = encoder.run(encoder.rough_costs, encoder.level)
     costs = encoder.costs_after(first)
     return [first, *(encoder.run(costs, r) for r in (encoder.level, encoder.best_level))]
 
 
 def refined(encoder: Encoder) -> list[Run]:
     """The run of each effort."""
-    height, width = encoder.rotated.shape[2:]
-    refiner, run = Refiner(encoder, np.ones((height, width), np.bool_)), encoder.second_run()
+    refiner, run = Refiner(encoder), encoder.second_run()
     return [refine(refiner, run, rounds) for rounds in ROUNDS.values()]
 
 

@@ -70,16 +70,12 @@ def encode(
     import numpy as np
 
     from mvmic_codec import samples as sampling
-    from mvmic_codec.codec import encode_planes
+    from mvmic_codec.codec import Attempt
     from mvmic_codec.flat_choice import candidates_of
     from mvmic_codec.nets.identity import model_identity
 
     index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
-    options: dict[str, Any] = {
-        "effort": _checked_effort(effort),
-        "on_round": on_round,
-        "device": device,
-    }
+    effort = _checked_effort(effort)
     given = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
     chunks = metadata.to_chunks(given, image if isinstance(image, Image.Image) else None)
     samples = sampling.from_input(image)
@@ -92,19 +88,19 @@ def encode(
         # However well the rest were coded.
         candidates = None
 
-    def plain_at(index: int) -> bytes:
+    def file_of(index: int, attempt: Attempt, areas: bytes | None = None) -> bytes:
         header = _header(samples, photometric, index, model, fingerprint)
-        payload = encode_planes(planes, index, **options)
-        return container.write(header, [payload], chunks)
+        payload = attempt.encode(effort=effort, on_round=on_round)
+        return container.write(header, [payload], chunks, areas)
+
+    def plain_at(index: int) -> bytes:
+        return file_of(index, Attempt(planes, index, device=device))
 
     def file_at(index: int) -> bytes:
-        choice = None if candidates is None else candidates.at(index, device)
-        if choice is None:
+        if candidates is None:
             return plain_at(index)
-        header = _header(samples, photometric, index, model, fingerprint)
-        payload = encode_planes(choice.rest, index, hidden=choice.hidden, **options)
-        file = container.write(header, [payload], chunks, choice.payload)
-        return file if choice.sure else min(file, plain_at(index), key=cost_of)
+        files = [file_of(index, way.rest, way.areas) for way in candidates.at(index, device)]
+        return min(files, key=cost_of) if len(files) > 1 else files[0]
 
     def cost_of(file: bytes) -> float:
         # In bits, by what decoders will make of it.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import ans
 from .container import RGB, Header
-from .encoder import Encoder, Pass, rough_cost_of
+from .encoder import Encoder, Pass
 from .errors import FormatError, InputError
 from .grid import UNIT, hyper_indices, sites_coded, to_uint8
 from .nets.identity import model_identity
@@ -42,10 +42,38 @@ def encode_planes(
     `decode_planes` must be told the same. effort is one of `refine.ROUNDS`; on_round is called
     after each of its rounds.
     """
-    release = encoding_release(planes, device)
-    with full_precision(release):
-        passes = code_symbols(release, planes, rate_index, hidden, effort, on_round)
-        return pack(passes, release.tables)
+    attempt = Attempt(planes, rate_index, hidden=hidden, device=device)
+    return attempt.encode(effort=effort, on_round=on_round)
+
+
+class Attempt:
+    """Planes as for `encode_planes` at a rate index: what they might cost, and their code."""
+
+    def __init__(
+        self,
+        planes: Planes,
+        rate_index: int,
+        *,
+        hidden: Hidden | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.release = encoding_release(planes, device)
+        with full_precision(self.release):
+            self.encoder = Encoder(self.release, planes, rate_index, hidden)
+
+    def rough_cost(self) -> float:
+        """Bits by the rule of thumb, and squared error on the scale of 255 at its price in bits.
+
+        The rule is the one that block transforms are compared by, with a little for each block:
+        good enough to compare two versions of an image, and much faster than coding them.
+        """
+        with full_precision(self.release):
+            return self.encoder.rough_cost()
+
+    def encode(self, *, effort: int = 1, on_round: Callable[[], object] | None = None) -> bytes:
+        """The code, as `encode_planes`."""
+        with full_precision(self.release):
+            return pack(code_symbols(self.encoder, effort, on_round), self.release.tables)
 
 
 def encoding_release(planes: Planes, device: str | None) -> Release:
@@ -55,33 +83,13 @@ def encoding_release(planes: Planes, device: str | None) -> Release:
 
 
 def code_symbols(
-    release: Release,
-    planes: Planes,
-    rate: int,
-    hidden: Hidden | None = None,
-    effort: int = 1,
-    on_round: Callable[[], object] | None = None,
+    encoder: Encoder, effort: int = 1, on_round: Callable[[], object] | None = None
 ) -> list[Pass]:
     """The passes (symbols, table indices) of `encode_planes`, in decoding order, z first."""
-    encoder = Encoder(release, planes, rate, hidden)
     run = encoder.second_run()
     if ROUNDS[effort]:
-        seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
-        run = refine(Refiner(encoder, seen), run, ROUNDS[effort], on_round)
+        run = refine(Refiner(encoder), run, ROUNDS[effort], on_round)
     return run.passes
-
-
-def rough_cost(
-    planes: Planes, rate_index: int, *, hidden: Hidden | None = None, device: str | None = None
-) -> float:
-    """What planes as for `encode_planes` cost, in bits and in squared error at its price in bits.
-
-    By the rule of thumb that block transforms are compared by, and a little for each block: good
-    enough to compare two versions of an image, and much faster than coding them.
-    """
-    release = encoding_release(planes, device)
-    with full_precision(release):
-        return rough_cost_of(release, planes, rate_index, hidden)
 
 
 def estimate_bits(
@@ -90,7 +98,7 @@ def estimate_bits(
     """Ideal size in bits of what `encode_planes` codes, by the model's tables."""
     release = encoding_release(planes, device)
     with full_precision(release):
-        passes = code_symbols(release, planes, rate_index, effort=effort)
+        passes = code_symbols(Encoder(release, planes, rate_index), effort)
     return sum(ans.estimate_bits(*each, release.tables) for each in passes)
 
 

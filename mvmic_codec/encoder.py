@@ -45,21 +45,11 @@ BITS_SHARE = 0.9
 SITE_BITS = 2.0
 # What a block in any mode but 0 costs its neighbours, which can then predict less from it.
 NEIGHBOUR_BITS = 8.0
+# A mode that the rule of thumb says to cost more than the best by this share gets no second look.
+SECOND_LOOK = 0.25
 
 # (magnitudes in steps, tables, prices) -> symbols' magnitudes, all of coded places, flat
 Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def rough_cost_of(
-    release: Release,
-    planes: npt.NDArray[np.float32],
-    rate: int,
-    hidden: npt.NDArray[np.bool_] | None = None,
-) -> float:
-    """Bits of planes [C,H,W] by the rule of thumb, and their squared error at its price in bits."""
-    encoder = Encoder(release, planes, rate, hidden)
-    least = encoder.rough_costs().amin(1) + SITE_BITS
-    return float(least[:, encoder.inside].sum())
 
 
 @dataclass
@@ -90,6 +80,7 @@ class Encoder:
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
         rates = torch.tensor([rate], device=release.device)
+        self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
         self.inside = sites_coded(release, planes.shape[1:], hidden)
         self.rotated = rotate_colour(padded[None])
         with release.branches():
@@ -109,22 +100,29 @@ class Encoder:
         step = release.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
         return torch.round(z.double() / step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
+    @cached_property
     def rough_costs(self) -> Tensor:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
         weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.release.device)
         steps = self.step.float()[None, :, None, None]
         return self.release.blocks.costs(self.coefficients, steps, weight)
 
+    def rough_cost(self) -> float:
+        """The sum of the least of these, and a little for each block."""
+        least = self.rough_costs.amin(1) + SITE_BITS
+        return float(least[:, self.inside].sum())
+
     def second_run(self) -> Run:
         """What the encoder does unless more effort is asked for."""
-        first = self.run(self.rough_costs(), self.level)
+        first = self.run(self.rough_costs, self.level)
         return self.run(self.costs_after(first), self.best_level)
 
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
         """The same by the bits of their symbols, were the networks' sums as they were in `run`.
 
-        aim [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis
-        if None.
+        Infinite for modes that are far too dear by the rule of thumb, except those of `run`. aim
+        [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis if
+        None.
 
         The first channel is left out: all modes share its coefficient, and nearly its bits. What
         the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
@@ -144,14 +142,18 @@ class Encoder:
         score[~self.inside.flatten()] = -TABLES
         mean, predicted = (rows_of(x[None, near].float()) for x in (run.mean, run.predicted))
         mean = mean - predicted * aligned[modes]
-        costs = []
+        rough = self.rough_costs
+        worth = rough <= (1 + SECOND_LOOK) * rough.amin(1, keepdim=True)
+        worth.scatter_(1, run.modes[:, None], True)
+        costs = torch.full((MODES, len(rows)), math.inf, device=rows.device)
         for k in range(MODES):
-            position = F.linear(rows, blocks.luma[k] / step[:, None])
-            position[:, : len(near)] -= (mean + predicted * aligned[k]) / FRACTION
+            looked = torch.nonzero(worth[0, k].flatten())[:, 0]
+            position = F.linear(rows[looked], blocks.luma[k] / step[:, None])
+            position[:, : len(near)] -= (mean[looked] + predicted[looked] * aligned[k]) / FRACTION
             position[:, 0] = 0.0
             # As if nothing were coded, which is so for nearly all; then what coding changes.
             cost = position.square() @ (price / 2)
-            table = score + base[k]
+            table = score[looked] + base[k]
             table[:, 0] = 0.0
             coded = torch.nonzero(table.flatten() >= 0.5)[:, 0]
             size, dear = position.flatten()[coded].abs_(), price[coded % AREA]
@@ -159,8 +161,8 @@ class Encoder:
             level = self.level(size, of_table, dear)
             bits = self.release.symbol_bits(of_table, level.long())
             saved = size.square() - (size - level).square()
-            costs.append(cost.index_add_(0, coded // AREA, bits - dear / 2 * saved))
-        out = torch.stack(costs).reshape(1, MODES, *run.modes.shape[1:])
+            costs[k, looked] = cost.index_add_(0, coded // AREA, bits - dear / 2 * saved)
+        out = costs.reshape(1, MODES, *run.modes.shape[1:])
         out[:, 1:] += NEIGHBOUR_BITS
         return out
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec import container, flat, flat_fill, flat_search
-from mvmic_codec.codec import rough_cost
+from mvmic_codec.codec import Attempt
 from mvmic_codec.rate import RATES, lambda_of
 from mvmic_codec.samples import Samples
 
@@ -38,19 +38,11 @@ BLENDS_FROM = 14
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Flat areas to code an image with.
+class Way:
+    """A way to code an image: flat areas, if any, as the payload of a FLAT chunk, and the rest."""
 
-    payload  of the FLAT chunk
-    rest     planes [C, H, W] to be coded in place of the image's
-    hidden   [H, W], which of their pixels are painted over
-    sure     whether it costs less than the image as it is; else true files have to say
-    """
-
-    payload: bytes
-    rest: Planes
-    hidden: Mask
-    sure: bool
+    areas: bytes | None
+    rest: Attempt
 
 
 class Candidates:
@@ -72,10 +64,11 @@ class Candidates:
         self.values = values.astype(np.int32)
         self.colours = ((values - samples.lo) / span).astype(np.float32)
 
-    def at(self, index: int, device: str | None) -> Choice | None:
-        """What costs least at a rate index; None if that is surely the image as it is."""
-        plain = rough_cost(self.planes, index, device=device)
-        best, least = None, HOPELESS * plain
+    def at(self, index: int, device: str | None) -> list[Way]:
+        """What may cost least at a rate index: one way, or two that only true files can compare."""
+        plain = Attempt(self.planes, index, device=device)
+        whole = plain.rough_cost()
+        best, least = None, HOPELESS * whole
         for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
             map = self.grown(index, steps)
             hidden = map > 0
@@ -86,12 +79,14 @@ class Candidates:
             blends, rest = self.blended(map) if blended else (np.zeros_like(map), self.planes)
             areas = flat.Flat(self.values, map, blends)
             payload = flat.to_payload(areas, self.samples.bits, self.samples.signed)
-            rest = flat_fill.fill(rest, hidden)
+            attempt = Attempt(flat_fill.fill(rest, hidden), index, hidden=hidden, device=device)
             cost += 8 * (len(payload) + container.CHUNK_OVERHEAD)
-            cost += rough_cost(rest, index, hidden=hidden, device=device)
+            cost += attempt.rough_cost()
             if cost < least:
-                best, least = Choice(payload, rest, hidden, cost < SURE * plain), cost
-        return best
+                best, least = Way(payload, attempt), cost
+        if best is None:
+            return [Way(None, plain)]
+        return [best] if least < SURE * whole else [best, Way(None, plain)]
 
     def psnr(self) -> float:
         """What the best quality would be in dB if all that is not flat were exact."""

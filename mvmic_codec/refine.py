@@ -14,8 +14,6 @@ import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,18 +45,15 @@ def trainable(fingerprint: str, device: torch.device) -> EntropyModel:
 
 
 class Refiner:
-    """Says what a run costs, and which way its symbols should move.
+    """Says what a run costs, and which way its symbols should move."""
 
-    seen [H,W] says which pixels of the encoder's image will be seen.
-    """
-
-    def __init__(self, encoder: Encoder, seen: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.release = encoder, encoder.release
         device = self.release.device
         self.planes = restore_colour(encoder.rotated)
-        height, width = seen.shape
+        height, width = encoder.seen.shape
         self.seen = torch.zeros(self.planes.shape[2:], device=device)
-        self.seen[:height, :width] = torch.from_numpy(seen).to(self.seen)
+        self.seen[:height, :width] = torch.from_numpy(encoder.seen).to(self.seen)
         # Bits for a unit of squared error.
         self.weight = lambda_of(encoder.rate) / 3.0
         self.rates = torch.tensor([encoder.rate], device=device)

@@ -152,8 +152,9 @@ def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, weight: Tensor) -> 
     """What each block would cost in each mode, in bits and in error at its price in bits.
 
     luma [N,256] DCT coefficients, matrices [K,256,256], step [N,256] of each channel and
-    weight [N] bits for a unit of squared error. Returns [N,K]. The first channel is left out:
-    all modes share it. Rates are a rule of thumb: the modes are needed before any symbol is known.
+    weight [N] bits for a unit of squared error, or [1,256] and [1] for all. Returns [N,K]. The
+    first channel is left out: all modes share it. Rates are a rule of thumb: the modes are needed
+    before any symbol is known.
     """
     costs = []
     scale = weight[:, None] * step.square()
@@ -303,13 +304,13 @@ class BlockTransform(nn.Module):
 
         For steps of y [B,C,1,1] and bits for a unit of squared error [B]; see mode_costs.
         """
-        batch, _, height, width = coefficients.shape
-        count = height * width
-        step = self.part(steps)[0].flatten(1).repeat_interleave(count, 0)
-        costs = mode_costs(
-            rows_of(coefficients[:, :AREA]), self.luma, step, weight.repeat_interleave(count)
-        )
-        return costs.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        step = self.part(steps)[0].flatten(1)
+        costs = [
+            mode_costs(rows_of(image[None, :AREA]), self.luma, step[b : b + 1], weight[b : b + 1])
+            for b, image in enumerate(coefficients)
+        ]
+        out: Tensor = torch.stack(costs).unflatten(1, coefficients.shape[2:])
+        return out.permute(0, 3, 1, 2)
 
     def forward(self, coefficients: Tensor, modes: Tensor) -> Tensor:
         """To y [B,C,h,w]; float32."""

@@ -11,9 +11,10 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import container, flat
 from mvmic_codec.cli import main
+from mvmic_codec.codec import Attempt
 from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
-from mvmic_codec.flat_choice import Candidates, Choice, candidates_of
+from mvmic_codec.flat_choice import Candidates, Way, candidates_of
 from mvmic_codec.samples import from_array
 
 RNG = np.random.default_rng(4)
@@ -94,7 +95,7 @@ def ragged():
 
 @pytest.mark.parametrize(("image", "pays"), [(GRAY, True), (ragged(), False)])
 def test_true_files_decide_where_the_rule_of_thumb_does_not_know(monkeypatch, image, pays):
-    monkeypatch.setattr("mvmic_codec.flat_choice.rough_cost", lambda *_, **__: 1e6)
+    monkeypatch.setattr(Attempt, "rough_cost", lambda self: 1e6)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
     assert (flat_of(data) is not None) == pays
 
@@ -110,17 +111,17 @@ def test_left_out_where_it_does_not_pay(monkeypatch):
     real = Candidates.at
     monkeypatch.setattr(Candidates, "at", at)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
-    assert chosen == [None]
+    assert [way.areas for ways in chosen for way in ways] == [None]
     assert flat_of(data) is None
 
 
 def always(monkeypatch):
     """Flat areas always seem to pay."""
 
-    def cost(planes, index, *, hidden=None, device=None):
-        return float("inf") if hidden is None else 0.0
+    def cost(attempt):
+        return float("inf") if attempt.encoder.seen.all() else 0.0
 
-    monkeypatch.setattr("mvmic_codec.flat_choice.rough_cost", cost)
+    monkeypatch.setattr(Attempt, "rough_cost", cost)
 
 
 def test_asking_for_a_psnr_counts_the_flat_pixels():
@@ -161,10 +162,12 @@ def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
 
 def test_a_psnr_that_only_a_plain_file_has(monkeypatch):
     """Whatever the reason is for which one with flat areas does not reach it."""
-    gone = Choice(
-        flat_of(mvmic_codec.encode(GRAY)), np.zeros((1, *GRAY.shape), np.float32), ~DISC, True
-    )
-    monkeypatch.setattr(Candidates, "at", lambda *_: gone)
+    areas, black = flat_of(mvmic_codec.encode(GRAY)), np.zeros((1, *GRAY.shape), np.float32)
+
+    def gone(self, index, device):
+        return [Way(areas, Attempt(black, index, hidden=~DISC, device=device))]
+
+    monkeypatch.setattr(Candidates, "at", gone)
     data = mvmic_codec.encode(GRAY, psnr=40, device="cpu")
     assert flat_of(data) is None
     assert psnr(GRAY, np.asarray(mvmic_codec.decode(data, device="cpu"))) >= 40

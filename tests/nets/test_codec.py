@@ -84,7 +84,7 @@ def test_estimate_is_what_is_written(weights, size, channels, rate):
 def test_every_channel_of_its_model_is_coded(released, channels):
     planes = picture(130, 70, channels)
     shape = SMALL[channels]
-    passes = codec.code_symbols(released, planes, 40)
+    passes = codec.code_symbols(Encoder(released, planes, 40))
     assert len(passes) == 1 + BITS + PARTS
     for part, (_, index) in enumerate(passes[-PARTS:]):
         count = shape.latent - shape.near if part % 2 else shape.near
@@ -228,7 +228,7 @@ def forward(model: Model, planes, rate):
 
 
 def released_bits(released: Release, planes, rate):
-    passes = codec.code_symbols(released, planes, rate)
+    passes = codec.code_symbols(Encoder(released, planes, rate))
     return sum(ans.estimate_bits(*each, released.tables) for each in passes)
 
 
@@ -257,7 +257,7 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
     with codec.full_precision(released):
         encoder = Encoder(released, planes, rate)
         # Training knows the first run only.
-        passes = encoder.run(encoder.rough_costs(), encoder.level).passes
+        passes = encoder.run(encoder.rough_costs, encoder.level).passes
     coded_bits = [ans.estimate_bits(*each, released.tables) for each in passes]
     ends = (0, 1, 1 + BITS, None)
     coded_bits = [sum(coded_bits[a:b]) for a, b in itertools.pairwise(ends)]

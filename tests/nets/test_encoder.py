@@ -50,7 +50,7 @@ def test_costs_of_the_modes_that_were_coded(released, channels, rate):
     """For a run's own modes the costs are exactly what coding them took."""
     with codec.full_precision(released):
         encoder = encoder_of(released, channels, rate)
-        run = encoder.run(encoder.rough_costs(), encoder.level)
+        run = encoder.run(encoder.rough_costs, encoder.level)
         costs = encoder.costs_after(run)
         expected = sum(bits_and_error(encoder, released, run))
         expected += NEIGHBOUR_BITS * int((run.modes > 0).sum())
@@ -75,7 +75,7 @@ def test_scores_make_the_tables(released, weights_path, way):
     )
     with codec.full_precision(released):
         encoder = encoder_of(replace(released, entropy=entropy), 3, 31)
-        run = encoder.run(encoder.rough_costs(), encoder.level)
+        run = encoder.run(encoder.rough_costs, encoder.level)
     added = torch.nn.functional.embedding(run.modes[0], entropy.base_mode.double()).permute(2, 0, 1)
     table = torch.floor((run.score + added) / FRACTION + 0.5).clamp(0, TABLES - 1)
     index = of_y(released, run, 1)
@@ -105,8 +105,9 @@ def blind(tmp_path, monkeypatch, channels):
 
 @pytest.mark.parametrize("start", [0, 5])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_costs_of_the_modes_that_were_not_coded(blind, channels, start):
+def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, start):
     """All blocks in another mode cost what they were said to."""
+    monkeypatch.setattr("mvmic_codec.encoder.SECOND_LOOK", float("inf"))
     with codec.full_precision(blind):
         encoder = encoder_of(blind, channels, 40, (128, 128))
 
@@ -129,7 +130,7 @@ def test_costs_of_the_modes_that_were_not_coded(blind, channels, start):
 def test_the_second_choice_of_modes_pays(blind, channels, rate):
     with codec.full_precision(blind):
         encoder = encoder_of(blind, channels, rate)
-        first = encoder.run(encoder.rough_costs(), encoder.level)
+        first = encoder.run(encoder.rough_costs, encoder.level)
         second = encoder.run(encoder.costs_after(first), encoder.level)
         before, after = (
             sum(ans.estimate_bits(*each, blind.tables) for each in run.passes[1:-PARTS])
@@ -145,7 +146,7 @@ def test_the_second_choice_of_modes_pays(blind, channels, rate):
 def test_trying_out_roundings_pays(blind, channels, rate):
     with codec.full_precision(blind):
         encoder = encoder_of(blind, channels, rate)
-        costs = encoder.rough_costs()
+        costs = encoder.rough_costs
         before, after = (
             sum(bits_and_error(encoder, blind, encoder.run(costs, rounding)))
             for rounding in (encoder.level, encoder.best_level)
@@ -171,9 +172,9 @@ def test_code_symbols_is_the_second_run(released):
     planes = picture(130, 200, 3, seed=5, edge=0.4)
     with codec.full_precision(released):
         encoder = Encoder(released, planes, 31)
-        first = encoder.run(encoder.rough_costs(), encoder.level)
+        first = encoder.run(encoder.rough_costs, encoder.level)
         second = encoder.run(encoder.costs_after(first), encoder.best_level)
-        coded = codec.code_symbols(released, planes, 31)
+        coded = codec.code_symbols(Encoder(released, planes, 31))
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
 
@@ -194,3 +195,17 @@ def test_bits_of_magnitudes_are_those_of_the_tables(released, weights_path):
                 assert bits[table, min(size, bits.shape[1] - 1)] == pytest.approx(told, rel=1e-6)
     asked = released.symbol_bits(torch.tensor([63, 63]), torch.tensor([0, 30_000]))
     assert asked.tolist() == [bits[63, 0], bits[63, -1]]
+
+
+def test_modes_that_are_far_too_dear_get_no_second_look(released, monkeypatch):
+    with codec.full_precision(released):
+        encoder = encoder_of(released, 3, 31)
+        run = encoder.run(encoder.rough_costs, encoder.level)
+        costs = encoder.costs_after(run)
+        monkeypatch.setattr("mvmic_codec.encoder.SECOND_LOOK", float("inf"))
+        everywhere = encoder.costs_after(run)
+    dear = encoder.rough_costs > 1.25 * encoder.rough_costs.amin(1, keepdim=True)
+    assert 0.1 < dear.float().mean() < 0.9
+    dear.scatter_(1, run.modes[:, None], False)
+    assert torch.equal(costs.isinf(), dear) and everywhere.isfinite().all()
+    torch.testing.assert_close(costs[~dear], everywhere[~dear])

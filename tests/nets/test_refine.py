@@ -21,13 +21,12 @@ def planes_of(channels, size=(130, 200)):
 
 
 def refiner_of(released, planes, rate, hidden=None):
-    seen = np.ones(planes.shape[1:], bool) if hidden is None else ~hidden
-    return Refiner(Encoder(released, planes, rate, hidden), seen)
+    return Refiner(Encoder(released, planes, rate, hidden))
 
 
 def cost_of_file(released, planes, rate, effort, hidden=None):
     """Bits of what is written, and error of what is decoded and seen at its price in bits."""
-    passes = codec.code_symbols(released, planes, rate, hidden, effort)
+    passes = codec.code_symbols(Encoder(released, planes, rate, hidden), effort)
     payload, size = pack(passes, released.tables), planes.shape[1:]
     latent, modes = codec.decode_symbols(released, payload, rate, size, hidden)
     decoded = codec.reconstruct(released, latent, modes, rate, size, exact=True)

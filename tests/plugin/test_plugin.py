@@ -342,17 +342,17 @@ def test_pickle_and_convert():
 
 def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
-    encode, decode = fake_codec.encode_planes, fake_codec.decode_planes
+    attempt, decode = fake_codec.Attempt, fake_codec.decode_planes
 
-    def encode_planes(planes, index, *, effort, on_round, device):
+    def attempt_on(planes, index, *, device):
         seen.append(device)
-        return encode(planes, index)
+        return attempt(planes, index)
 
     def decode_planes(payload, header, *, device):
         seen.append(device)
         return decode(payload, header)
 
-    monkeypatch.setattr(fake_codec, "encode_planes", encode_planes)
+    monkeypatch.setattr(fake_codec, "Attempt", attempt_on)
     monkeypatch.setattr(fake_codec, "decode_planes", decode_planes)
     try:
         mvmic_codec.register_mvm_opener(device="cuda:1")
