@@ -118,7 +118,7 @@ class Encoder:
         return self.run(self.costs_after(first), self.best_level)
 
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
-        """The same by the bits of their symbols, were the networks' sums as they were in `run`.
+        """As `rough_costs`, by the bits of symbols were the networks' sums as they were in `run`.
 
         Infinite for modes that are far too dear by the rule of thumb, except those of `run`. aim
         [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis if
