@@ -51,30 +51,60 @@ int intnet_path_usable(IntnetPath path)
     }
 }
 
-/* Where the inputs of one tile lie: at[0] of the first tap of the first position. */
+/* Where the inputs of one tile lie: at[0] of the first tap of the first position. They are taken
+ * four channels at a time, and only those fours that are not zero all over the tile: of what a part
+ * decoded, most is. */
 typedef struct {
     const uint8_t *at;
     size_t row;    /* bytes from one row of the map to the next */
     size_t stride; /* bytes from one position to the next */
     uint32_t size;
+    uint32_t count;                 /* of fours to take */
+    uint16_t four[INTNET_FOURS];    /* their numbers, in rising order */
 } Window;
+
+/* Finds out which fours are to be taken for a tile of `positions`. */
+static void find_fours(Window *in, size_t positions)
+{
+    uint32_t any[INTNET_FOURS];
+    uint32_t fours = (uint32_t)(in->stride / 4);
+    memset(any, 0, fours * sizeof *any);
+    for (uint32_t y = 0; y < in->size; y++)
+        for (size_t x = 0; x < positions + in->size - 1; x++) {
+            const uint8_t *bytes = in->at + y * in->row + x * in->stride;
+            for (uint32_t k = 0; k < fours; k++) {
+                uint32_t bits;
+                memcpy(&bits, bytes + 4 * (size_t)k, 4);
+                any[k] |= bits;
+            }
+        }
+    in->count = 0;
+    for (uint32_t k = 0; k < fours; k++) {
+        in->four[in->count] = (uint16_t)k;
+        in->count += any[k] != 0;
+    }
+}
 
 /* The raw sums of `positions` times `groups` groups of outputs, weights of the groups
  * `group_pitch` bytes apart: sums[position][group][INTNET_LANES]. */
-INTNET_INLINE void tile_portable(Window in, const int8_t *weight, size_t group_pitch,
+INTNET_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t group_pitch,
                                  int positions, int groups, int32_t *sums)
 {
     for (int p = 0; p < positions; p++)
         for (int g = 0; g < groups; g++) {
             int32_t total[INTNET_LANES] = {0};
-            const int8_t *w = weight + (size_t)g * group_pitch;
-            for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
-                const uint8_t *x = in.at + (tap / in.size) * in.row
-                                   + (tap % in.size + (size_t)p) * in.stride;
-                for (size_t c = 0; c < in.stride; c += 4, w += 4 * INTNET_LANES)
+            const int8_t *of_tap = weight + (size_t)g * group_pitch;
+            for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
+                const uint8_t *x = in->at + (tap / in->size) * in->row
+                                   + (tap % in->size + (size_t)p) * in->stride;
+                for (uint32_t k = 0; k < in->count; k++) {
+                    const int8_t *w = of_tap + (size_t)in->four[k] * 4 * INTNET_LANES;
+                    const uint8_t *v = x + (size_t)in->four[k] * 4;
                     for (int o = 0; o < INTNET_LANES; o++)
-                        total[o] += x[c] * w[4 * o] + x[c + 1] * w[4 * o + 1]
-                                    + x[c + 2] * w[4 * o + 2] + x[c + 3] * w[4 * o + 3];
+                        total[o] += v[0] * w[4 * o] + v[1] * w[4 * o + 1] + v[2] * w[4 * o + 2]
+                                    + v[3] * w[4 * o + 3];
+                }
+                of_tap += in->stride * INTNET_LANES;
             }
             memcpy(sums + (p * groups + g) * INTNET_LANES, total, sizeof total);
         }
@@ -85,22 +115,24 @@ INTNET_INLINE void tile_portable(Window in, const int8_t *weight, size_t group_p
 /* Four bytes of input meet four weights of each of eight outputs, as 16-bit integers: products
  * fit, and pairs of them are added in 32 bits. */
 __attribute__((target("avx2"))) INTNET_INLINE void
-tile_avx2(Window in, const int8_t *weight, size_t group_pitch, int positions, int groups,
+tile_avx2(const Window *in, const int8_t *weight, size_t group_pitch, int positions, int groups,
           int32_t *sums)
 {
     for (int g = 0; g < groups; g++)
         for (int first = 0; first < positions; first += 3) {
             __m256i total[3][4];
-            const int8_t *w = weight + (size_t)g * group_pitch;
+            const int8_t *of_tap = weight + (size_t)g * group_pitch;
             int n = positions < 3 ? positions : 3;
             INTNET_UNROLL
             for (int p = 0; p < n; p++)
                 for (int k = 0; k < 4; k++)
                     total[p][k] = _mm256_setzero_si256();
-            for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
-                const uint8_t *x = in.at + (tap / in.size) * in.row
-                                   + (tap % in.size + (size_t)first) * in.stride;
-                for (size_t c = 0; c < in.stride; c += 4, w += 4 * INTNET_LANES) {
+            for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
+                const uint8_t *x = in->at + (tap / in->size) * in->row
+                                   + (tap % in->size + (size_t)first) * in->stride;
+                for (uint32_t i = 0; i < in->count; i++) {
+                    size_t c = (size_t)in->four[i] * 4;
+                    const int8_t *w = of_tap + c * INTNET_LANES;
                     __m256i v[4];
                     INTNET_UNROLL
                     for (int k = 0; k < 4; k++)
@@ -109,7 +141,7 @@ tile_avx2(Window in, const int8_t *weight, size_t group_pitch, int positions, in
                     INTNET_UNROLL
                     for (int p = 0; p < n; p++) {
                         int32_t four;
-                        memcpy(&four, x + (size_t)p * in.stride + c, 4);
+                        memcpy(&four, x + (size_t)p * in->stride + c, 4);
                         __m256i u =
                             _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
                         INTNET_UNROLL
@@ -118,6 +150,7 @@ tile_avx2(Window in, const int8_t *weight, size_t group_pitch, int positions, in
                                 _mm256_add_epi32(total[p][k], _mm256_madd_epi16(u, v[k]));
                     }
                 }
+                of_tap += in->stride * INTNET_LANES;
             }
             INTNET_UNROLL
             for (int p = 0; p < n; p++) {
@@ -135,7 +168,7 @@ tile_avx2(Window in, const int8_t *weight, size_t group_pitch, int positions, in
 /* One instruction for what tile_avx2 does in many: unsigned times signed bytes, four products
  * added to a 32-bit sum, without saturation. */
 __attribute__((target("avx512f,avx512vnni"))) INTNET_INLINE void
-tile_vnni(Window in, const int8_t *weight, size_t group_pitch, int positions, int groups,
+tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positions, int groups,
           int32_t *sums)
 {
     __m512i total[TILE_POSITIONS][TILE_GROUPS];
@@ -144,23 +177,26 @@ tile_vnni(Window in, const int8_t *weight, size_t group_pitch, int positions, in
         INTNET_UNROLL
         for (int g = 0; g < groups; g++)
             total[p][g] = _mm512_setzero_si512();
-    for (uint32_t tap = 0; tap < in.size * in.size; tap++) {
-        const uint8_t *x = in.at + (tap / in.size) * in.row + (tap % in.size) * in.stride;
-        for (size_t c = 0; c < in.stride; c += 4, weight += 4 * INTNET_LANES) {
+    for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
+        const uint8_t *x = in->at + (tap / in->size) * in->row + (tap % in->size) * in->stride;
+        for (uint32_t i = 0; i < in->count; i++) {
+            size_t c = (size_t)in->four[i] * 4;
+            const int8_t *w = weight + c * INTNET_LANES;
             __m512i v[TILE_GROUPS];
             INTNET_UNROLL
             for (int g = 0; g < groups; g++)
-                v[g] = _mm512_loadu_si512(weight + (size_t)g * group_pitch);
+                v[g] = _mm512_loadu_si512(w + (size_t)g * group_pitch);
             INTNET_UNROLL
             for (int p = 0; p < positions; p++) {
                 int32_t four;
-                memcpy(&four, x + (size_t)p * in.stride + c, 4);
+                memcpy(&four, x + (size_t)p * in->stride + c, 4);
                 __m512i u = _mm512_set1_epi32(four);
                 INTNET_UNROLL
                 for (int g = 0; g < groups; g++)
                     total[p][g] = _mm512_dpbusd_epi32(total[p][g], u, v[g]);
             }
         }
+        weight += in->stride * INTNET_LANES;
     }
     INTNET_UNROLL
     for (int p = 0; p < positions; p++)
@@ -180,23 +216,23 @@ tile_vnni(Window in, const int8_t *weight, size_t group_pitch, int positions, in
     default: one ? kernel(in, w, pitch, 1, 4, sums) : kernel(in, w, pitch, 6, 4, sums); break;    \
     }
 
-typedef void Tile(Window in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums);
+typedef void Tile(const Window *in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums);
 
-static void cases_portable(Window in, const int8_t *w, size_t pitch, int one, int groups,
+static void cases_portable(const Window *in, const int8_t *w, size_t pitch, int one, int groups,
                            int32_t *sums)
 {
     TILE_CASES(tile_portable)
 }
 
 #ifdef INTNET_X86
-__attribute__((target("avx2"))) static void cases_avx2(Window in, const int8_t *w, size_t pitch,
+__attribute__((target("avx2"))) static void cases_avx2(const Window *in, const int8_t *w, size_t pitch,
                                                        int one, int groups, int32_t *sums)
 {
     TILE_CASES(tile_avx2)
 }
 
 __attribute__((target("avx512f,avx512vnni"))) static void
-cases_vnni(Window in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums)
+cases_vnni(const Window *in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums)
 {
     TILE_CASES(tile_vnni)
 }
@@ -237,7 +273,7 @@ INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const ui
     Tile *tile = tile_of(path);
     int32_t sums[TILE_POSITIONS * TILE_GROUPS * INTNET_LANES];
     size_t pitch = (size_t)layer->size * layer->size * layer->stride * INTNET_LANES;
-    Window in = {NULL, (w + 2) * layer->stride, layer->stride, layer->size};
+    Window in = {.row = (w + 2) * layer->stride, .stride = layer->stride, .size = layer->size};
     size_t skip = layer->size == 1 ? in.row + in.stride : 0; /* 1x1 looks at the middle */
     int count = w < TILE_POSITIONS ? 1 : TILE_POSITIONS;
     for (uint32_t group = 0; group < layer->groups; group += TILE_GROUPS) {
@@ -248,7 +284,8 @@ INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const ui
             for (size_t x = 0; x < w; x += (size_t)count) {
                 size_t x0 = x + (size_t)count > w ? w - (size_t)count : x;
                 in.at = map + skip + y * in.row + x0 * in.stride;
-                tile(in, weight, pitch, count == 1, groups, sums);
+                find_fours(&in, (size_t)count);
+                tile(&in, weight, pitch, count == 1, groups, sums);
                 finish(layer, sums, y, x0, count, group, groups, w, out, out_stride);
             }
     }

@@ -31,6 +31,9 @@
 /* Outputs are computed this many at a time; a layer's weights are filled up with zeros. */
 #define INTNET_LANES 16
 
+/* A layer's inputs, in fours, are at most so many. */
+#define INTNET_FOURS 1024
+
 /* What is added to inputs that have a sign. */
 #define INTNET_ZERO 128
 
@@ -43,7 +46,7 @@ int intnet_path_usable(IntnetPath path);
 /* A convolution over `size` x `size` positions (1 or 3), a bias, a shift to the right. */
 typedef struct {
     uint32_t size;
-    uint32_t stride;      /* of the maps it takes */
+    uint32_t stride;      /* of the maps it takes, at most 4 * INTNET_FOURS */
     uint32_t outputs;
     uint32_t groups;      /* outputs / INTNET_LANES, rounded up */
     const int8_t *weight; /* [groups][size * size][stride / 4][INTNET_LANES][4] */

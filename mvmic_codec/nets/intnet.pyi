@@ -29,7 +29,7 @@ class Layer:
     """A convolution with bias and shift: weight int8 [O,I,k,k], bias int32 [O], shift uint8 [O].
 
     `with_sign` picks the inputs that are stored with ZERO added. Raises OverflowError if a sum
-    could leave 32 bits, ValueError for anything else that is no layer.
+    could leave 32 bits or for more than 4096 inputs, ValueError for anything else that is no layer.
     """
 
     inputs: int

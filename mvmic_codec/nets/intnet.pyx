@@ -12,6 +12,7 @@ import numpy as np
 cdef extern from "intnet.h" nogil:
     enum:
         INTNET_LANES
+        INTNET_FOURS
         INTNET_ZERO
 
     ctypedef enum IntnetPath:
@@ -111,6 +112,8 @@ cdef class Layer:
         if int((sums + np.abs(bias.astype(np.int64))).max()) >= 2**30:
             raise OverflowError("a layer's weights are too large for 32-bit sums")
         stride, groups = stride_of(inputs), -(-outputs // INTNET_LANES)
+        if stride > 4 * INTNET_FOURS:
+            raise OverflowError(f"a layer has {inputs} inputs, more than {4 * INTNET_FOURS}")
         room = groups * INTNET_LANES
         full = np.zeros((room, stride, size * size), np.int8)
         full[:outputs, :inputs] = weight.reshape(outputs, inputs, size * size)

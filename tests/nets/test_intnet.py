@@ -50,9 +50,12 @@ def rounded(x, bits):
 
 
 def draw_layer(rng, outputs, extreme):
-    """Weights, bias, shift and inputs, of which some have a sign; at the limit if `extreme`."""
+    """Weights, bias, shift and inputs, of which some have a sign; at the limit if `extreme`.
+
+    As after decoding, many inputs are 0: everywhere, or at some positions.
+    """
     inputs, size = int(rng.integers(1, 40)), int(rng.choice([1, 3]))
-    height, width = int(rng.integers(1, 4)), int(rng.integers(1, 16))
+    height, width = int(rng.integers(1, 4)), int(rng.integers(1, 30))
     shape = (outputs, inputs, size, size)
     signs = slice(*sorted(int(each) for each in rng.integers(0, inputs + 1, 2)))
     weight = (rng.choice([-127, 127], shape) if extreme else rng.integers(-127, 128, shape)).astype(
@@ -63,6 +66,8 @@ def draw_layer(rng, outputs, extreme):
     x = rng.integers(0, 256, (inputs, height, width))
     if extreme:
         x = rng.choice([0, 255], x.shape)
+    x[rng.random(inputs) < rng.random()] = 0
+    x[:, rng.random((height, width)) < rng.random()] = 0
     x[signs] = np.clip(x[signs] - ZERO, -127, 127)
     shift = rng.choice([0, 1, 7, 14], outputs).astype(np.uint8)
     return weight, bias.astype(np.int32), shift, signs, x
@@ -191,6 +196,13 @@ def test_what_is_no_layer(other):
     layer_of()
     with pytest.raises(ValueError):
         layer_of(**other)
+
+
+def test_more_inputs_than_a_tile_can_look_at():
+    none = np.zeros(1, np.int32), np.zeros(1, np.uint8), slice(0)
+    Layer(np.ones((1, 4096, 1, 1), np.int8), *none, "portable")
+    with pytest.raises(OverflowError, match="4097 inputs"):
+        Layer(np.ones((1, 4097, 1, 1), np.int8), *none, "portable")
 
 
 def test_maps_that_do_not_fit():
