@@ -29,10 +29,10 @@ GRAY_MIX = {
 # and in those of the model for colour. That one has gray images too, with three equal channels, for
 # scans whose chroma is nearly nothing.
 COLOUR_MIX = {
-    "polyp": 0.62,
-    "natural": 0.14,
+    "polyp": 0.58,
+    "natural": 0.16,
     "street": 0.03,
-    "fundus": 0.06,
+    "fundus": 0.08,
     "derm": 0.02,
     "histo": 0.03,
     "ultrasound": 0.02,

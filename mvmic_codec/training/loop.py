@@ -258,10 +258,10 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
     if checkpoint.exists():
         trainer.load(checkpoint)
         return trainer
+    crops = crop_source(config, split, START_CROPS, START_SIZE, config.seed).make()
     if config.start:
-        widen(trainer.model, model_of(Path(config.start)))
+        widen(trainer.model, model_of(Path(config.start)), crops)
     else:
-        crops = crop_source(config, split, START_CROPS, START_SIZE, config.seed).make()
         fresh = Model(config.shape)
         start_from_statistics(fresh, crops)
         trainer.model.load_state_dict(fresh.state_dict())

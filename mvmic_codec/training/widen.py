@@ -2,7 +2,8 @@
 
 After Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer" (2016),
 by zeros in place of copies: what is new computes something from the first step on, and nothing that
-was there listens to it yet.
+was there listens to it yet. Only channels of chroma are more from the start: they code what those
+that were there leave, where a rate is high enough.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..nets.entropy import TABLES
 from ..nets.model import Model, Shape
+from ..nets.transforms import AREA, block_dct, filter_borders, rotate_colour, rows_of
+from .start import leading, table_index
 
 # Of RateScale: scales of all channels, then shifts.
 _SCALES_AND_SHIFTS = ".table.knots"
@@ -22,7 +26,9 @@ _AFTER_FEATURES = ("entropy.merge.", "entropy.mode_merge.")
 
 
 # What may be more.
-_GROWN = {"width8", "width16", "context", "blocks8", "blocks16"}
+_GROWN = {"width8", "width16", "context", "blocks8", "blocks16", "chroma"}
+# Of the mean magnitude of a coefficient, its logistic scale.
+_SCALE_SHARE = 0.72
 
 
 def check_growth(shape: Shape, old: Shape) -> None:
@@ -30,7 +36,8 @@ def check_growth(shape: Shape, old: Shape) -> None:
     ours, theirs = asdict(shape), asdict(old)
     for field in ours:
         same = ours[field] == theirs[field]
-        if not same and not (field in _GROWN and ours[field] > theirs[field]):
+        # A model for gray images has no chroma that could become more.
+        if not same and not (field in _GROWN and ours[field] > theirs[field] > 0):
             raise InputError(
                 f"a model with {field} {theirs[field]} cannot grow into one with {ours[field]}: "
                 "give the shape of the model to start from, or more channels or blocks"
@@ -38,11 +45,16 @@ def check_growth(shape: Shape, old: Shape) -> None:
 
 
 @torch.no_grad()
-def widen(model: Model, old: Model) -> None:
-    """Set `model`'s parameters so that it does what `old` does. Errors as `check_growth`."""
+def widen(model: Model, old: Model, crops: Tensor) -> None:
+    """Set `model`'s parameters so that it does what `old` does. Errors as `check_growth`.
+
+    crops [N,P,S,S] in 0..1 (S a multiple of 16) show what more channels of chroma have to code.
+    """
     check_growth(model.shape, old.shape)
-    for new_buffer, buffer in zip(model.buffers(), old.buffers(), strict=True):
-        new_buffer.copy_(buffer)
+    buffers = dict(old.named_buffers())
+    for name, buffer in model.named_buffers():
+        if buffer.shape == buffers[name].shape:
+            buffer.copy_(buffers[name])
     known = dict(old.named_parameters())
     for name, parameter in model.named_parameters():
         if name not in known:
@@ -57,6 +69,31 @@ def widen(model: Model, old: Model) -> None:
                 _grow(new_half, half)
         else:
             _grow(parameter, known[name])
+    if model.shape.chroma > old.shape.chroma:
+        _add_chroma(model, old, crops)
+
+
+def _add_chroma(model: Model, old: Model, crops: Tensor) -> None:
+    """New channels of chroma: the leading components of what the old ones leave of crops."""
+    lapped = filter_borders(rotate_colour(crops), model.analysis.borders)
+    chroma = rows_of(block_dct(lapped)[:, AREA:]).double()
+    # A released model's basis is rounded: orthonormal again, it leaves nothing of itself.
+    known, _ = torch.linalg.qr(old.blocks.chroma.double().t())
+    left = chroma - chroma @ known @ known.t()
+    added = leading(left.t() @ left, model.shape.chroma - old.shape.chroma)
+    model.blocks.chroma.copy_(torch.cat((old.blocks.chroma, added.float())))
+    # Synthesis has never seen what they bring, and must not listen to it yet.
+    seen = model.synthesis.enter.weight[:, AREA:, 0, 0]
+    spread = model.synthesis.spread[AREA:]
+    seen.copy_(seen / spread @ (known @ known.t()).float() * spread)
+    entropy = model.entropy
+    latent = old.shape.latent
+    far = slice(latent - (old.shape.chroma - old.shape.near_chroma), latent)
+    log_step = entropy.log_step.knots[:, far].mean(1, keepdim=True)
+    entropy.log_step.knots[:, latent:] = log_step
+    scale = (left @ added.t()).abs().mean(0).float() * _SCALE_SHARE
+    index = table_index(scale / log_step.exp())
+    entropy.base.knots[:, latent:] = index.clamp(-4, TABLES - 2)
 
 
 def _grow(parameter: Tensor, old: Tensor) -> None:
@@ -72,6 +109,7 @@ def _grow_filter(name: str, parameter: Tensor, old: Tensor, more_features: int) 
     if name.startswith(_AFTER_FEATURES):
         features = parameter.shape[0] - more_features
         parameter[:outputs, :features] = old[:, :features]
-        parameter[:outputs, features + more_features :] = old[:, features:]
+        after = slice(features + more_features, inputs + more_features)
+        parameter[:outputs, after] = old[:, features:]
     else:
         parameter[:outputs, :inputs] = old

@@ -215,6 +215,13 @@ def test_a_run_starts_from_a_release(config, tmp_path):
             assert torch.equal(values, expected[name]), name
 
 
+def drawn_crops(channels):
+    """Three [N,C,128,128] in 0..1."""
+    rng = np.random.default_rng(0)
+    crops = np.stack([np.asarray(draw(rng, 128, 128, 3)).transpose(2, 0, 1) for _ in range(3)])
+    return torch.from_numpy(crops[:, :channels].astype(np.float32) / 255)
+
+
 @pytest.mark.parametrize("gray", [True, False])
 @pytest.mark.parametrize(
     "more",
@@ -232,10 +239,8 @@ def test_a_larger_model_starts_as_the_smaller_one(gray, more):
     with torch.no_grad():
         for parameter in old.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    widen.widen(new, old)
-    rng = np.random.default_rng(0)
-    crops = np.stack([np.asarray(draw(rng, 128, 128, 3)).transpose(2, 0, 1) for _ in range(3)])
-    planes = torch.from_numpy(crops[:, : 1 if gray else 3].astype(np.float32) / 255)
+    planes = drawn_crops(1 if gray else 3)
+    widen.widen(new, old, planes)
     rates = torch.tensor([5, 31, 60])
     with torch.no_grad():
         expected, out = old(planes, rates), new(planes, rates)
@@ -256,14 +261,46 @@ def test_a_larger_model_starts_as_the_smaller_one(gray, more):
             assert features.start == features.stop or parameter.grad[:, features].any(), name
 
 
+def test_more_chroma_codes_what_was_left():
+    # Of what is drawn, no more chroma than fine noise is left; this has edges of one colour.
+    planes = drawn_crops(3)
+    planes[:, 0, 20:90:7, :100] += 0.2
+    planes[:, 2, :, 30::11] -= 0.2
+    planes = planes.clamp(0, 1)
+    old, new = (Model(Shape(**{**SMALL[False], **more})).eval() for more in ({}, {"chroma": 40}))
+    start.start_from_statistics(old, planes)
+    with torch.no_grad():
+        torch.nn.init.normal_(old.synthesis.leave.weight, std=0.01)
+    widen.widen(new, old, planes)
+    basis = new.blocks.chroma
+    assert torch.equal(basis[:8], old.blocks.chroma)
+    assert torch.allclose(basis @ basis.t(), torch.eye(40), atol=1e-5)
+    rates = torch.tensor([0, 63, 63])
+    with torch.no_grad():
+        expected, out = old(planes, rates), new(planes, rates)
+        # What there was to be seen looks the same.
+        modes = torch.zeros(3, 8, 8, dtype=torch.int64)
+        seen = old.blocks.inverse(expected.coded.latent, modes)
+        shown = new.synthesis(seen, modes, rates)
+        assert torch.allclose(shown, old.synthesis(seen, modes, rates), atol=0.01)
+    assert torch.equal(out.coded.symbols[:, :264], expected.coded.symbols)
+    # At the lowest rate nothing is worth its bits.
+    assert not out.coded.symbols[0, 264:].any()
+    assert out.coded.symbols[1:, 264:].any((0, 2, 3)).sum() > 16
+    assert (out.error[1:] < 0.7 * expected.error[1:]).all()
+
+
 def test_a_model_cannot_shrink():
     shape = SMALL[False]
     small, large = (Model(Shape(**{**shape, "width8": width})) for width in (16, 24))
     with pytest.raises(InputError, match="width8 24 cannot grow into one with 16"):
-        widen.widen(small, large)
+        widen.widen(small, large, drawn_crops(3))
     other = Model(Shape(**{**shape, "hyper": 9}))
     with pytest.raises(InputError, match="hyper"):
-        widen.widen(other, small)
+        widen.widen(other, small, drawn_crops(3))
+    gray = Model(Shape(**SMALL[True]))
+    with pytest.raises(InputError, match="chroma 0 cannot grow into one with 8"):
+        widen.widen(small, gray, drawn_crops(3))
 
 
 def test_a_start_that_does_not_fit_is_told_before_images_are_loaded(config, tmp_path, monkeypatch):
