@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -21,7 +23,7 @@ from .. import ans
 from ..errors import InputError, ModelError
 from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
-from .identity import Identity, find_identity
+from .identity import Identity, find_identity, read_card
 from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, check_arrays, integerise
 from .intnet import fast_paths
 from .model import HyperAnalysis, Model, Shape, make_transforms
@@ -63,14 +65,31 @@ def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
         notes=notes,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    # Each appears whole, and the card last.
-    weights, card = folder / f"{name}.safetensors", folder / f"{name}.json"
-    part = folder / f".{name}.part"
+    write(arrays, identity, folder)
+    return identity
+
+
+def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
+    """Write FOLDER/NAME.safetensors and NAME.json. Each appears whole, and the card last."""
+    weights, card = (folder / f"{identity.name}.{kind}" for kind in ("safetensors", "json"))
+    part = folder / f".{identity.name}.part"
     save_file(arrays, part, {"identity": identity.to_json()})
     part.chmod(0o644)
     os.replace(part, weights)
     part.write_text(identity.to_json() + "\n", encoding="utf-8")
     os.replace(part, card)
+
+
+def replace_tables(
+    weights: Path, half: npt.NDArray[np.uint16], cdf: npt.NDArray[np.uint16]
+) -> Identity:
+    """Give the release in NAME.safetensors other frequency tables; returns its new identity."""
+    arrays = load_file(weights)
+    arrays[ENTROPY + "table_half"] = torch.from_numpy(half)
+    arrays[ENTROPY + "table_cdf"] = torch.from_numpy(cdf)
+    old = read_card(weights.with_suffix(".json"))
+    identity = replace(old, fingerprint=fingerprint(arrays, old.shape).hex())
+    write(arrays, identity, weights.parent)
     return identity
 
 
@@ -105,18 +124,21 @@ class Release:
         return out
 
 
-# Whatever mode the first caller is in, it must not stick to the weights.
 @lru_cache(maxsize=4)
-@torch.inference_mode(False)
 def load(print_of_model: bytes, device_name: str) -> Release:
     """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
-    identity, path = find_identity(print_of_model)
-    device = torch.device(device_name)
+    return read(*find_identity(print_of_model), torch.device(device_name))
+
+
+# Whatever mode the first caller is in, it must not stick to the weights.
+@torch.inference_mode(False)
+def read(identity: Identity, path: Path, device: torch.device) -> Release:
+    """The release with this card in NAME.safetensors. Raises ModelError if it is damaged."""
     try:
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the weights in {path.name} cannot be read: {error}") from error
-    if fingerprint(arrays, identity.shape) != print_of_model:
+    if fingerprint(arrays, identity.shape).hex() != identity.fingerprint:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
     shape = Shape(**identity.shape)  # type: ignore[arg-type]
     # Fresh networks draw random weights; the caller's random numbers are none of our business.

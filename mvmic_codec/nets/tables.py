@@ -1,6 +1,7 @@
 """Frequency tables of symbols in units of 1/4096, made once at export.
 
-Two kinds: discretised logistics for latents, and tables of one bit for modes.
+Two kinds: for latents discretised logistics, or what fits symbols that were counted better, and
+tables of one bit for modes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 TOTAL = 4096
 HALF_MAX = 255
+ESCAPED_BITS = 16  # of a symbol behind an escape
 
 
 def logistic_cdf(x: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
@@ -17,14 +19,15 @@ def logistic_cdf(x: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.flo
     return 1.0 / (1.0 + np.exp(-np.clip(x / scale, -700, 700)))
 
 
-def logistic_table(scale: float) -> npt.NDArray[np.int64]:
-    """Frequencies of -half..half and the escape, each at least 1, sum 4096.
-
-    A symbol gets an entry of its own when its probability is at least half a unit.
-    """
+def logistic_tail(scale: float) -> npt.NDArray[np.float64]:
+    """P(0), P(1), ... P(HALF_MAX) of a discretised logistic."""
     edges = np.arange(0, HALF_MAX + 2, dtype=np.float64) - 0.5
-    tail = np.diff(logistic_cdf(edges, scale))  # P(0), P(1), ...
-    half = int(np.count_nonzero(tail[1:] * TOTAL >= 0.5))
+    tail: npt.NDArray[np.float64] = np.diff(logistic_cdf(edges, scale))
+    return tail
+
+
+def frequencies(tail: npt.NDArray[np.float64], half: int) -> npt.NDArray[np.int64]:
+    """Frequencies of -half..half and the escape, each at least 1, sum 4096, for P(0), P(1), ..."""
     probability = np.concatenate([tail[half:0:-1], tail[: half + 1]])
     escape = max(1.0 - probability.sum(), 0.0)
     exact = np.append(probability, escape) * TOTAL
@@ -33,6 +36,31 @@ def logistic_table(scale: float) -> npt.NDArray[np.int64]:
     frequency[half] += TOTAL - frequency.sum()
     # Symmetric by construction: both signs of a symbol round alike.
     return frequency
+
+
+def logistic_table(scale: float) -> npt.NDArray[np.int64]:
+    """Frequencies of a discretised logistic.
+
+    A symbol gets an entry of its own when its probability is at least half a unit.
+    """
+    tail = logistic_tail(scale)
+    return frequencies(tail, int(np.count_nonzero(tail[1:] * TOTAL >= 0.5)))
+
+
+def fitted_table(tail: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Frequencies for P(0), P(1), ... P(HALF_MAX), with as many entries as take fewest bits."""
+    both = tail * np.where(np.arange(len(tail)), 2, 1)
+    best, least = np.zeros(0, np.int64), np.inf
+    for half in range(1, HALF_MAX + 1):
+        frequency = frequencies(tail, half)
+        if frequency[half] < 1:
+            break
+        bits = np.log2(TOTAL / frequency)
+        cost = float(both[: half + 1] @ bits[half : 2 * half + 1])
+        cost += float(both[half + 1 :].sum() * (bits[-1] + ESCAPED_BITS))
+        if cost < least:
+            best, least = frequency, cost
+    return best
 
 
 def flag_table(log_odds: float) -> npt.NDArray[np.int64]:
@@ -50,7 +78,13 @@ def make_tables(
     half [N] and cdf [N, W] as `ans.Tables` takes them, N tables in all with table 0.
     """
     rows = [logistic_table(float(scale)) for scale in scales]
-    rows += [flag_table(float(odds)) for odds in log_odds]
+    return as_arrays(rows + [flag_table(float(odds)) for odds in log_odds])
+
+
+def as_arrays(
+    rows: list[npt.NDArray[np.int64]],
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Frequencies of tables 1, 2, ... -> (half, cdf) as `make_tables`."""
     width = max(len(row) for row in rows) + 1
     half = np.zeros(len(rows) + 1, np.uint16)
     cdf = np.zeros((len(rows) + 1, width), np.uint16)
@@ -72,6 +106,6 @@ def magnitude_bits(
     for t in range(1, len(half)):
         own = int(half[t])
         frequency = np.diff(cdf[t, : 2 * own + 3].astype(np.float64))
-        bits[t] = np.log2(TOTAL / frequency[-1]) + 16
+        bits[t] = np.log2(TOTAL / frequency[-1]) + ESCAPED_BITS
         bits[t, : own + 1] = np.log2(TOTAL / frequency[own : 2 * own + 1])
     return bits

@@ -21,6 +21,7 @@ from ..nets.identity import COLOUR_MODEL, GRAY_MODEL
 from ..nets.model import Model, Shape
 from ..nets.release import export, model_of
 from ..nets.transforms import RATES
+from .fit import fit_release
 from .images import CropSource, Split, load_for_model, mix_of
 from .start import start_from_statistics
 from .validation import make_samples, validate
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 START_CROPS = 96
 START_SIZE = 512
+FIT_CROPS = 48  # of START_SIZE
 RATE_BUCKETS = 8
 LOG_EVERY = 100
 
@@ -273,7 +275,8 @@ def train(config: Config, out: Path) -> Path:
     """Run or resume a training; returns the checkpoint.
 
     OUT receives checkpoint.pt, train.csv, validation.csv, config.json and, whenever validation
-    improves, the release files NAME.safetensors and NAME.json. SIGTERM and SIGINT save and stop.
+    improves, the release files NAME.safetensors and NAME.json, whose tables are fitted to what an
+    encoder writes when the run is over. SIGTERM and SIGINT save and stop.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
@@ -296,6 +299,8 @@ def train(config: Config, out: Path) -> Path:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
     journal = Log(out)
+    name = GRAY_MODEL if config.gray else COLOUR_MODEL
+    weights = out / f"{name}.safetensors"
     seed = config.seed + 7919 * trainer.step
     source = crop_source(config, split, config.batch, config.crop, seed)
     saved = time.monotonic()
@@ -313,12 +318,15 @@ def train(config: Config, out: Path) -> Path:
                 journal.write("validation.csv", trainer, result)
                 if result["log_loss"] < trainer.best:
                     trainer.best = result["log_loss"]
-                    name = GRAY_MODEL if config.gray else COLOUR_MODEL
                     export(trainer.ema, out, name, card(config, trainer))
             if time.monotonic() - saved > config.save_minutes * 60:
                 trainer.save(checkpoint)
                 saved = time.monotonic()
     trainer.save(checkpoint)
+    if trainer.progress() >= 1 and weights.exists():
+        fit_release(
+            weights, crop_source(config, split, FIT_CROPS, START_SIZE, config.seed + 1).make()
+        )
     return checkpoint
 
 

@@ -7,7 +7,15 @@ import torch
 from mvmic_codec import ans
 from mvmic_codec.nets.entropy import FLAG_TABLES, TABLES, flag_logit
 from mvmic_codec.nets.integer import scale_ladder
-from mvmic_codec.nets.tables import TOTAL, flag_table, logistic_table, make_tables
+from mvmic_codec.nets.tables import (
+    HALF_MAX,
+    TOTAL,
+    fitted_table,
+    flag_table,
+    logistic_table,
+    logistic_tail,
+    make_tables,
+)
 
 SCALES = scale_ladder().numpy()
 ODDS = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64)).numpy()
@@ -51,6 +59,38 @@ def test_bits_are_close_to_the_entropy(scale):
     bits = np.full(len(exact), escape)
     bits[middle - half : middle + half + 1] = -np.log2(frequency[:-1] / TOTAL)
     assert (exact * bits).sum() - entropy < max(0.01 * entropy, 0.002)
+
+
+def bits_of(frequency, tail):
+    """Mean bits of a symbol."""
+    half = (len(frequency) - 2) // 2
+    bits = np.full(len(tail), np.log2(TOTAL / frequency[-1]) + ESCAPE_BITS)
+    bits[: half + 1] = np.log2(TOTAL / frequency[half : 2 * half + 1])
+    return float(tail @ (bits * np.where(np.arange(len(tail)), 2, 1)))
+
+
+@pytest.mark.parametrize("scale", SCALES[::4])
+@pytest.mark.parametrize("outliers", [0.0, 0.02])
+def test_a_fitted_table_is_valid_and_has_the_entries_that_pay(scale, outliers):
+    tail = (1 - outliers) * logistic_tail(scale) + outliers * logistic_tail(4 * scale)
+    frequency = fitted_table(tail)
+    half = (len(frequency) - 2) // 2
+    assert frequency.min() >= 1 and frequency.sum() == TOTAL and 1 <= half <= HALF_MAX
+    assert np.array_equal(frequency[:-1], frequency[:-1][::-1])
+    # Where hundreds of small shares are rounded, by 0.2% more or less.
+    assert bits_of(frequency, tail) <= 1.002 * bits_of(logistic_table(scale), tail)
+
+
+def test_outliers_get_entries():
+    tail = 0.98 * logistic_tail(0.3) + 0.02 * logistic_tail(2.0)
+    frequency = fitted_table(tail)
+    assert len(frequency) > len(logistic_table(0.3)) + 4
+    assert bits_of(frequency, tail) < 0.95 * bits_of(logistic_table(0.3), tail)
+
+
+def test_a_table_of_which_only_zeros_are_known():
+    frequency = fitted_table(np.eye(1, HALF_MAX + 1)[0])
+    assert frequency.tolist() == [1, TOTAL - 3, 1, 1]
 
 
 def test_flag_tables():

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.nets import release, transforms
+from mvmic_codec.nets.entropy import FLAG_TABLES
+from mvmic_codec.nets.identity import read_card
+from mvmic_codec.nets.integer import scale_ladder
 from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.nets.tables import make_tables
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training import images, loop, start, widen
 
@@ -60,6 +65,7 @@ def folder(tmp_path_factory):
 def config(folder, tmp_path, monkeypatch, request):
     """A configuration of each model."""
     monkeypatch.setattr(loop, "START_CROPS", 4)
+    monkeypatch.setattr(loop, "FIT_CROPS", 1)
     monkeypatch.setattr(loop, "START_SIZE", 128)
     path = tmp_path / "small.json"
     values = {
@@ -191,7 +197,13 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
     assert seen == {"cxr" if started.gray else "polyp"}
     exported = out / ("mvmic-1g.safetensors" if started.gray else "mvmic-1c.safetensors")
     assert list(out.glob("*.safetensors")) == [exported]
-    # What it exported can be trained on, and the run itself goes on where it stopped.
+    # What it exported has tables that are fitted, and a card that knows,
+    arrays = load_file(exported)
+    card = read_card(exported.with_suffix(".json"))
+    assert release.fingerprint(arrays, card.shape).hex() == card.fingerprint
+    half, _ = make_tables(scale_ladder().numpy(), np.zeros(FLAG_TABLES))
+    assert not np.array_equal(arrays["entropy.table_half"].numpy(), half)
+    # can be trained on, and the run itself goes on where it stopped.
     assert release.model_of(exported).shape == started.shape
     config.write_text(json.dumps({**values, "steps": 6}))
     second = torch.load(loop.train(loop.read_config(config), out), weights_only=True)

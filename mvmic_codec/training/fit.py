@@ -1,0 +1,74 @@
+"""Frequency tables fitted to the symbols that an encoder writes.
+
+A model is trained as if a table were a discretised logistic. What encoders write is a mixture: of
+one scale or of several, rounded with an eye on bits, so that zeros are more and outliers far more
+than a logistic has them. Once a training is over nothing but the tables has to change for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..codec import code_symbols, full_precision
+from ..encoder import Encoder
+from ..nets.entropy import FLAG_TABLES, TABLES, flag_logit
+from ..nets.identity import Identity, read_card
+from ..nets.integer import scale_ladder
+from ..nets.release import Release, read, replace_tables
+from ..nets.tables import HALF_MAX, as_arrays, fitted_table, flag_table, logistic_tail
+
+# Rate indices at which crops are coded.
+FIT_RATES = (6, 18, 32, 48, 60)
+# Symbols of a table, all together, that the logistic stands for.
+PRIOR = 3000.0
+
+Counts = npt.NDArray[np.float64]  # [TABLES, HALF_MAX + 2], the last column all that is larger
+
+
+def fit_release(weights: Path, crops: Tensor) -> Identity:
+    """Fit the tables of the release in NAME.safetensors to crops [N,P,S,S] in 0..1."""
+    release = read(read_card(weights.with_suffix(".json")), weights, torch.device("cpu"))
+    cells = [(crop.numpy(), rate) for crop in crops for rate in FIT_RATES]
+    counts = [count_symbols(release, *cell) for cell in tqdm(cells, desc="tables", disable=None)]
+    return replace_tables(weights, *fit_tables(release, counts))
+
+
+def count_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Counts:
+    """How many symbols of each magnitude an encoder writes by each table for planes [P,H,W]."""
+    with full_precision(release):
+        passes = code_symbols(Encoder(release, planes, rate))
+    counts = np.zeros((TABLES, HALF_MAX + 2))
+    for symbols, tables in passes:
+        coded = (tables > 0) & (tables < TABLES)
+        size = np.minimum(np.abs(symbols[coded].astype(np.int64)), HALF_MAX + 1)
+        np.add.at(counts, (tables[coded], size), 1)
+    return counts
+
+
+def fit_tables(
+    release: Release, counts: Iterable[Counts]
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Tables (half, cdf) for symbols that were counted; each of the counts weighs alike in bits."""
+    bits = release.bits.cpu().double().numpy()[:TABLES]
+    reach = np.minimum(np.arange(HALF_MAX + 2), bits.shape[1] - 1)
+    number = np.zeros((TABLES, HALF_MAX + 2))
+    weighed = np.zeros_like(number)
+    for each in counts:
+        number += each
+        weighed += each / max(1.0, float((each * bits[:, reach]).sum()))
+    rows = []
+    for table, scale in enumerate(scale_ladder().tolist(), start=1):
+        total = number[table].sum()
+        share = weighed[table] / max(weighed[table].sum(), 1e-300)
+        one_sign = share[: HALF_MAX + 1] / np.where(np.arange(HALF_MAX + 1), 2, 1)
+        tail = (one_sign * total + logistic_tail(scale) * PRIOR) / (total + PRIOR)
+        rows.append(fitted_table(tail))
+    odds = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64))
+    return as_arrays(rows + [flag_table(each) for each in odds.tolist()])
