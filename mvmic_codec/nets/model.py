@@ -33,7 +33,7 @@ class Shape:
     one for gray images.
     """
 
-    chroma: int = 48
+    chroma: int = 160
     near_luma: int = 48
     near_chroma: int = 16
     hyper: int = 32
