@@ -3,9 +3,9 @@
     python benchmarks/chroma_channels.py ../shared/data/train
 
 Chroma of the validation images in colour, lapped as the shipped model has it, projected on the
-first channels of its basis, 16, 48 and so on up to all that it has. Prints the mean squared error of
-what is left, over the three samples of a pixel on the scale of 255, and how many dB an image would
-have with nothing but that error, mean over images.
+first channels of its basis, 16, 48 and so on up to all that it has. Prints the mean squared error
+of what is left, over the three samples of a pixel on the scale of 255, and how many dB an image
+would have with nothing but that error, mean over images.
 """
 
 from __future__ import annotations
