@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     print("|---|---:|---:|---:|")
     for kind, images in load_split(folder, KINDS).validation.items():
         pictures = [as_planes(centre(image), 3) for image in images if not is_gray(image)]
-        for count in range(FIRST, len(basis) + 1, STEP):
+        for count in (*range(FIRST, len(basis), STEP), len(basis)):
             errors = [left_of(planes, basis[:count], borders) for planes in pictures]
             quality = np.mean([psnr(error) for error in errors])
             print(f"| {kind} ({len(errors)}) | {count} | {np.mean(errors):.3f} | {quality:.1f} |")
