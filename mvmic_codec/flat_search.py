@@ -7,6 +7,10 @@ where a picture, however small, has shades.
 
 Originals may differ from a flat colour by the tolerance, but hardly do so: ERROR_MAX and
 HOLE_ERROR_MAX bound the mean squared error.
+
+Letters burned into a gray picture itself, white and mostly with a dark rim, are flat as well. Their
+colours are steps from rim to white, so that errors are larger: whether that pays is for the rate to
+say. Not so in colour, where highlights would be taken for letters.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from mvmic_codec import flatmap
+from mvmic_codec import flat_fill, flatmap
 
 Planes = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -50,6 +54,17 @@ HOLE_MAX = 3000
 HOLE_ERROR_MAX = 9.0
 SEPARATION = 24.0
 
+# Letters: pixels of a part that is this near to the brightest value, and what they come to;
+WHITE = 3.0
+STROKE_MIN, STROKE_MAX = 12, 600
+STROKES_MIN = 60
+# how far a rim reaches, how far it lies from what goes on smoothly behind it, and the least share
+# of white in all of that: of bones it is less.
+RIM = 4
+RIM_STEP = 24.0
+WHITE_SHARE = 0.12
+LETTER_COLOURS = 7
+
 _SQUARE = ndimage.generate_binary_structure(2, 2)
 
 
@@ -59,25 +74,35 @@ def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]
     Returns a map [H, W] as in `flat.Flat` and the colours [K, C] in 0 to 1, the commonest first.
     """
     scaled = planes * np.float32(255)
+    map, colours = _flat(scaled)
+    if len(scaled) == 1:
+        map, colours = _with_letters(scaled, map, colours)
+    if not len(colours):
+        return None
+    counts = np.bincount(map.ravel(), minlength=len(colours) + 1)[1:]
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    number = np.zeros(len(colours) + 1, np.uint8)
+    number[order + 1] = np.arange(1, len(order) + 1)
+    return number[map], colours[order] / 255
+
+
+def _flat(scaled: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Map and colours [K, C] of large flat areas and of what lies within them; K may be 0."""
+    nothing = np.zeros(scaled.shape[1:], np.uint8), np.zeros((0, len(scaled)))
     # The narrowest tolerance has the most exact pixels: what fails there fails in all.
     seeds = [seed for seed in _seeds(scaled) if len(_areas(scaled, [seed], TOLERANCES[-1])[1])]
     if not seeds:
-        return None
+        return nothing
     for tolerance in TOLERANCES:
         map, colours = _areas(scaled, seeds, tolerance)
         error = _squared_errors(scaled[:, map > 0], colours)
         if len(colours) and error.min(0).mean(dtype=np.float64) <= len(scaled) * ERROR_MAX:
             break
     else:
-        return None
+        return nothing
     if _step(scaled, map, colours) < STEP_MIN:
-        return None
-    map, colours = _with_holes(scaled, map, colours)
-    counts = np.bincount(map.ravel(), minlength=len(colours) + 1)[1:]
-    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    number = np.zeros(len(colours) + 1, np.uint8)
-    number[order + 1] = np.arange(1, len(order) + 1)
-    return number[map], colours[order] / 255
+        return nothing
+    return _with_holes(scaled, map, colours)
 
 
 def _seeds(scaled: Planes) -> list[npt.NDArray[np.float64]]:
@@ -150,6 +175,52 @@ def _with_holes(
     out = map.copy()
     out[holes] = np.where(good[parts[holes]], error.argmin(0) + 1, 0)
     return out, colours
+
+
+def _with_letters(
+    scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """The same with letters in the picture [1, H, W], if there are any, in a few colours more."""
+    white = (scaled[0] >= scaled.max() - WHITE) & (map == 0)
+    strokes = _parts_of(white, white, STROKE_MIN, STROKE_MAX)
+    count = min(LETTER_COLOURS, flatmap.COLOURS_MAX - len(colours))
+    if np.count_nonzero(strokes) < STROKES_MIN or count < 2:
+        return map, colours
+    around = strokes
+    for _ in range(RIM):
+        around = _neighbours(around, np.logical_or)
+    around &= map == 0
+    if (around | (map > 0)).all():
+        return map, colours
+    behind = flat_fill.fill(scaled, around | (map > 0))
+    differs = around & (np.abs(scaled - behind)[0] >= RIM_STEP)
+    letters = _parts_of(differs, strokes, 1, map.size)
+    number = np.count_nonzero(letters)
+    if np.count_nonzero(letters & strokes) < max(STROKES_MIN, WHITE_SHARE * number):
+        return map, colours
+    pixels = scaled[:, letters]
+    steps = np.linspace(pixels.min(), pixels.max(), count)[:, None]
+    for _ in range(12):
+        nearest = _squared_errors(pixels, steps).argmin(0)
+        # White and the darkest of all stay.
+        for k in range(1, count - 1):
+            if (nearest == k).any():
+                steps[k] = pixels[0, nearest == k].mean(dtype=np.float64)
+    colours = np.concatenate((colours, steps))
+    out = map.copy()
+    out[letters] = _squared_errors(pixels, colours).argmin(0) + 1
+    return out, colours
+
+
+def _parts_of(mask: Mask, of: Mask, least: int, most: int) -> Mask:
+    """The parts of a mask, corners joined, of so many pixels, that share some with `of`."""
+    parts, count = ndimage.label(mask, _SQUARE)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    keep = (sizes >= least) & (sizes <= most)
+    keep &= np.bincount(parts[of & mask], minlength=count + 1) > 0
+    keep[0] = False
+    kept: Mask = keep[parts]
+    return kept
 
 
 def _with_clusters(

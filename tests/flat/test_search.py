@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from mvmic_codec import flat_search
 from mvmic_codec.flatmap import COLOURS_MAX
@@ -128,3 +130,62 @@ def test_nothing_flat(picture):
 def test_all_flat():
     map, colours = flat_search.find(planes(np.full((40, 40), 77)))
     assert (map == 1).all()
+
+
+def with_text(picture, rim=True, white=255.0):
+    """The picture with strokes of white, as a text renderer draws them: smoothly, with a rim."""
+    text = Image.new("L", picture.shape[::-1])
+    draw = ImageDraw.Draw(text)
+    place = {"xy": (40, 60), "text": "PORTABLE", "font": ImageFont.load_default(size=24)}
+    draw.text(**place, fill=255, stroke_width=2)
+    behind = np.asarray(text) / 255.0 * (0.9 if rim else 0.0)
+    text.paste(0, (0, 0, *text.size))
+    draw.text(**place, fill=255)
+    letters = np.asarray(text) / 255.0
+    mixed = (picture * (1 - behind)) * (1 - letters) + white * letters
+    return mixed, (letters > 0) | (behind > 0)
+
+
+@pytest.mark.parametrize("rim", [True, False])
+def test_letters_in_the_picture(rim):
+    picture, text = with_text(tissue(grain=3) * 0.8, rim)
+    map, colours = flat_search.find(planes(picture))
+    assert 2 <= len(colours) <= 7
+    # Strokes but for stray pixels, and nothing far from them.
+    assert (map > 0)[picture == 255].mean() > 0.95
+    far = ~ndimage.binary_dilation(text, np.ones((9, 9)))
+    assert not (map > 0)[far].any()
+    errors = np.append(0, colours[:, 0])[map] * 255 - picture
+    assert np.sqrt(np.square(errors[map > 0]).mean()) < 20
+    assert (colours[map[(map > 0) & (picture == 255)] - 1] == 1).all()
+
+
+def test_letters_and_a_margin():
+    inside, text = with_text(tissue(grain=3) * 0.8)
+    margin = (COLUMN < 43) | (ROW < 20)
+    assert (text & margin).any()
+    map, colours = flat_search.find(planes(np.where(margin, 16, inside)))
+    assert (map > 0)[~margin & (inside == 255)].mean() > 0.95
+    assert len(colours) <= COLOURS_MAX
+    # The margin is what it was, also where letters touch it.
+    assert (map > 0)[margin].all()
+    np.testing.assert_allclose(colours[map[margin] - 1] * 255, 16, atol=0.1)
+
+
+def test_no_letters_in_colour():
+    picture, _ = with_text(tissue(grain=3) * 0.8)
+    assert flat_search.find(planes(picture, picture, picture)) is None
+
+
+def test_grains_as_bright_as_letters():
+    many, one = tissue(grain=3) * 0.8, tissue(grain=3) * 0.8
+    for row in range(20, 140, 20):
+        for column in range(20, 180, 20):
+            many[row : row + 3, column : column + 3] = 255
+    one[80:85, 60:65] = 255
+    assert flat_search.find(planes(many)) is None and flat_search.find(planes(one)) is None
+
+
+def test_a_soft_spot_as_bright_as_letters():
+    spot = 255 * np.exp(-((ROW - 80) ** 2 + (COLUMN - 100) ** 2) / 60**2)
+    assert flat_search.find(planes(np.maximum(tissue(grain=1) * 0.6, spot))) is None
