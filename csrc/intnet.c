@@ -59,8 +59,8 @@ typedef struct {
     size_t row;    /* bytes from one row of the map to the next */
     size_t stride; /* bytes from one position to the next */
     uint32_t size;
-    uint32_t count;                 /* of fours to take */
-    uint16_t four[INTNET_FOURS];    /* their numbers, in rising order */
+    uint32_t count;              /* of fours to take */
+    uint16_t four[INTNET_FOURS]; /* their numbers, in rising order */
 } Window;
 
 /* Finds out which fours are to be taken for a tile of `positions`. */
@@ -216,7 +216,8 @@ tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positi
     default: one ? kernel(in, w, pitch, 1, 4, sums) : kernel(in, w, pitch, 6, 4, sums); break;    \
     }
 
-typedef void Tile(const Window *in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums);
+typedef void Tile(const Window *in, const int8_t *w, size_t pitch, int one, int groups,
+                  int32_t *sums);
 
 static void cases_portable(const Window *in, const int8_t *w, size_t pitch, int one, int groups,
                            int32_t *sums)
@@ -225,8 +226,8 @@ static void cases_portable(const Window *in, const int8_t *w, size_t pitch, int 
 }
 
 #ifdef INTNET_X86
-__attribute__((target("avx2"))) static void cases_avx2(const Window *in, const int8_t *w, size_t pitch,
-                                                       int one, int groups, int32_t *sums)
+__attribute__((target("avx2"))) static void
+cases_avx2(const Window *in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums)
 {
     TILE_CASES(tile_avx2)
 }

@@ -200,12 +200,8 @@ def _with_letters(
         return map, colours
     pixels = scaled[:, letters]
     steps = np.linspace(pixels.min(), pixels.max(), count)[:, None]
-    for _ in range(12):
-        nearest = _squared_errors(pixels, steps).argmin(0)
-        # White and the darkest of all stay.
-        for k in range(1, count - 1):
-            if (nearest == k).any():
-                steps[k] = pixels[0, nearest == k].mean(dtype=np.float64)
+    # White and the darkest of all stay.
+    _settle(pixels, steps, range(1, count - 1))
     colours = np.concatenate((colours, steps))
     out = map.copy()
     out[letters] = _squared_errors(pixels, colours).argmin(0) + 1
@@ -238,16 +234,27 @@ def _with_clusters(
     sums = points.sum(1)[order]
     first = np.searchsorted(sums, np.linspace(sums[0], sums[-1], count)).clip(max=len(sums) - 1)
     centres: npt.NDArray[np.float64] = points[order[first]].astype(np.float64)
-    for _ in range(12):
-        nearest = _squared_errors(points.T, centres).argmin(0)
-        for k in range(count):
-            if (nearest == k).any():
-                centres[k] = points[nearest == k].mean(0, dtype=np.float64)
+    nearest = _settle(points.T, centres, range(count))
     sizes = np.bincount(nearest, minlength=count)
     for k in np.argsort(-sizes, kind="stable"):
         if np.abs(colours - centres[k]).max(1).min() >= SEPARATION:
             colours = np.concatenate((colours, centres[k : k + 1]))
     return colours
+
+
+def _settle(
+    pixels: npt.NDArray[np.float32], centres: npt.NDArray[np.float64], moving: range
+) -> npt.NDArray[np.intp]:
+    """Lloyd's rule: move centres [K, C] to the means of the pixels [C, N] that are nearest to them.
+
+    Only those of `moving`. Returns the nearest centre of each pixel, before the last move.
+    """
+    for _ in range(12):
+        nearest: npt.NDArray[np.intp] = _squared_errors(pixels, centres).argmin(0)
+        for k in moving:
+            if (nearest == k).any():
+                centres[k] = pixels[:, nearest == k].mean(1, dtype=np.float64)
+    return nearest
 
 
 def _squared_errors(
