@@ -63,6 +63,7 @@ def main(shapes: list[Shape]) -> None:
     for decoder in decoders:
         shape = decoder.shape
         name = f"{shape.blocks8}x{shape.width8} at 1/8, {shape.blocks16}x{shape.width16} at 1/16"
+        name += f", {shape.width2} at 1/2"
         ms = [1000 * statistics.median(times) for times in decoder.times.values()]
         print(
             f"| {name} | {decode_macs(shape) / 1000:.1f} | {encode_macs(shape) / 1000:.1f} "

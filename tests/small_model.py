@@ -13,6 +13,7 @@ _SIZES = {
     "blocks8": 1,
     "width16": 12,
     "blocks16": 1,
+    "width2": 6,
     "context": 10,
 }
 # By the planes of an image.
@@ -49,7 +50,10 @@ def small_model(channels):
     start_from_statistics(model, crops(channels))
     for name, parameter in model.named_parameters():
         if name.endswith(("leave.weight", "leave.bias", "down.weight", "down.bias")):
-            parameter.normal_(std=0.01)
+            # Retouching has a few samples to listen to, not a whole block.
+            parameter.normal_(std=0.05 if "retouch" in name else 0.01)
+        elif name.startswith("synthesis") and name.endswith("knots"):
+            parameter.normal_(std=0.05)
         elif name.startswith("entropy") and name.endswith("bias"):
             parameter.normal_(std=4.0)
         elif "start" in name:

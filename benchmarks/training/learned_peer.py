@@ -4,10 +4,11 @@
     python benchmarks/training/learned_peer.py mbt2018-mean OUT --price 0.05 --minutes 30 \\
         --start OUT/mbt2018-mean-0.0130.pt
 
-Same images, shares of their kinds and crops as our model for colour, and as there transforms and
-networks in bfloat16 and a learning rate that warms up, stays and falls along a cosine; loss and
-optimisers as CompressAI's own example has them (bits per pixel and the price times the mean squared
-error at 255; Adam, at 1e-3 for the quantiles; gradients cut to norm 1).
+Same images, shares of their kinds and crops as our model for colour, and as there transforms in
+bfloat16 and a learning rate that warms up, stays and falls along a cosine; loss and optimisers as
+CompressAI's own example has them (bits per pixel and the price times the mean squared error at 255;
+Adam, at 1e-3 for the quantiles; gradients cut to norm 1). Minutes are of the processor, so that
+other work on the machine takes nothing away.
 OUT/NAME-PRICE.pt is a checkpoint from which the same command goes on.
 """
 
@@ -31,8 +32,8 @@ from mvmic_codec.training.images import CropSource, load_for_model, mix_of
 QUANTILE_RATE = 1e-3
 # Shares of the training time: until the learning rate is reached, and until it falls.
 WARM, HOLD = 0.02, 0.4
-# Parts of CompressAI's models that hold no entropy model: likelihoods need single precision.
-NETWORKS = ("g_a", "g_s", "h_a", "h_s", "context_prediction", "entropy_parameters")
+# Of CompressAI's models, in bfloat16. What means and scales come from needs single precision.
+NETWORKS = ("g_a", "g_s", "h_a")
 GRADIENT_NORM = 1.0
 SAVE_SECONDS = 240
 
@@ -41,9 +42,9 @@ def in_bfloat16(network: nn.Module) -> None:
     """Has a network compute in bfloat16 and give single precision."""
     forward = network.forward
 
-    def wrapped(planes: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(planes.device.type, torch.bfloat16):
-            out: torch.Tensor = forward(planes)
+    def wrapped(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            out: torch.Tensor = forward(x)
         return out.float()
 
     network.forward = wrapped  # type: ignore[method-assign]
@@ -62,8 +63,7 @@ class Trainer:
         self.price = price
         self.model = make(name).train()
         for network in NETWORKS:
-            if hasattr(self.model, network):
-                in_bfloat16(getattr(self.model, network))
+            in_bfloat16(getattr(self.model, network))
         parameters = dict(self.model.named_parameters())
         quantiles = [p for n, p in parameters.items() if n.endswith(".quantiles")]
         rest = [p for n, p in parameters.items() if not n.endswith(".quantiles")]

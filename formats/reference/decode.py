@@ -806,8 +806,22 @@ def synthesise(
     a = body("body16", tune("rate16.table.knots", a))
     b = shuffle(convolve("up", a), 2) + convolve("inject", unshuffle(S, 8) / 64)
     b = body("body8", tune("rate8.table.knots", b))
-    padded: Reals = S + shuffle(16 * convolve("leave", b), 8)
+    M = S + shuffle(16 * convolve("leave", b), 8)
+    u = unshuffle(M, 2)
+    g = convolve("retouch.enter", (u - around(u)) / 16)
+    g = block("retouch.body", np.maximum(tune("retouch.rate.table.knots", g), 0))
+    padded: Reals = M + shuffle(8 * convolve("retouch.leave", g), 2)
     return padded
+
+
+def around(u: Reals) -> Reals:
+    """For all four channels of a plane their mean at a site and those around it that there are."""
+    fours = u.reshape(-1, 4, *u.shape[1:]).mean(1)
+    nine = np.ones((1, 1, 3, 3))
+    sums = np.concatenate([conv(plane[None], nine, "constant") for plane in fours])
+    counts = conv(np.ones_like(fours[:1]), nine, "constant")
+    result: Reals = np.repeat(sums / counts, 4, axis=0)
+    return result
 
 
 def knot(T: Reals, rate: int) -> Reals:

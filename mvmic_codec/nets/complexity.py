@@ -8,7 +8,7 @@ from .transforms import AREA, BLOCK
 
 
 def transform_macs(shape: Shape) -> float:
-    """Of analysis and the block transform; synthesis without its injection takes as many."""
+    """Of analysis and the block transform; synthesis has these too, and more."""
     w8, w16, planes = shape.width8, shape.width16, shape.planes
     at8 = 64 * planes * w8 + 2 * 9 * w8 * w8 * shape.blocks8
     at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * planes * AREA
@@ -36,7 +36,8 @@ def decode_macs(shape: Shape) -> float:
     """Multiply-adds for each pixel to decode."""
     mode = MODES * shape.width16 / AREA
     inject = shape.planes * shape.width8
-    return transform_macs(shape) + mode + inject + entropy_macs(shape)
+    at2 = 2 * 9 * (4 * shape.planes * shape.width2 + shape.width2**2) / 4
+    return transform_macs(shape) + mode + inject + at2 + entropy_macs(shape)
 
 
 def encode_macs(shape: Shape) -> float:

@@ -30,7 +30,8 @@ class Shape:
 
     Channels of y: `near_luma` of luma and `near_chroma` of chroma, which take part in linear
     prediction, then the rest of 256 of luma and the rest of `chroma`. A model without chroma is
-    one for gray images.
+    one for gray images. `width8`, `width16` and `width2` are the channels of the transforms at 1/8,
+    1/16 and, in synthesis alone, at 1/2.
     """
 
     chroma: int = 160
@@ -41,6 +42,7 @@ class Shape:
     blocks8: int = 3
     width16: int = 192
     blocks16: int = 2
+    width2: int = 32
     context: int = 128
     rotate: bool = True
 
@@ -125,7 +127,7 @@ def make_transforms(
     return (
         Analysis(planes, *size),
         BlockTransform(planes, MODES, shape.chroma, shape.near_luma, shape.near_chroma),
-        Synthesis(planes, MODES, *size),
+        Synthesis(planes, MODES, *size, shape.width2),
         HyperAnalysis(planes, shape.hyper),
     )
 

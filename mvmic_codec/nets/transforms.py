@@ -1,4 +1,4 @@
-"""Analysis and synthesis: image planes <-> latent y at 1/16, all convolutions at 1/8 or below.
+"""Analysis and synthesis: image planes <-> latent y at 1/16, by convolutions at 1/8 and below.
 
 Each transform is a linear path plus a convolutional branch that starts at zero and learns the rest.
 The linear path is a lapped transform: a filter across block borders (Tran, Liang and Tu,
@@ -9,6 +9,9 @@ ones (Sezer, Guleryuz and Altunbasak, "Approximation and compression with sparse
 transforms", 2015). All of it is set from the statistics of the training images and stays
 orthonormal: trained by gradients, the large mean of a block leaks into its other coefficients. It
 is computed in float32; the branch may run in bfloat16 under autocast.
+
+A last part of synthesis works at 1/2 on what the two paths gave: what a sample should be is told
+best by those beside it, wherever they lie in their block.
 
 Units: images are in 0..255 after a shift by 127.5, colours rotated to an orthonormal luma and two
 chroma axes, so that squared error in the latent is squared error over the three samples of a
@@ -329,6 +332,31 @@ class BlockTransform(nn.Module):
             return torch.cat((luma, mix(chroma, self.chroma.t())), 1)
 
 
+class Retouch(nn.Module):
+    """Corrections to what the rest of synthesis made, by a small network at 1/2.
+
+    It sees each sample less the mean of what is around it.
+    """
+
+    def __init__(self, planes: int, width: int) -> None:
+        super().__init__()
+        self.enter = SingleConv(planes * 4, width, 3, padding=1)
+        self.rate = RateScale(width)
+        self.body = ResidualBlock(width)
+        self.leave = SingleConv(width, planes * 4, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        assert self.leave.bias is not None
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
+        """Rotated planes [B,P,H,W], H and W even, and rate indices [B] -> the same shape."""
+        x = self.enter(less_mean(unshuffle(planes, 2)), 1.0 / 16.0)
+        # One name for all: at this resolution each is as large as ten copies of the picture.
+        x = F.relu(self.rate(x, rate))
+        x = self.body(x)
+        return torch.add(planes, shuffle(self.leave(x), 2), alpha=8.0)
+
+
 class Synthesis(nn.Module):
     """DCT coefficients [B,256P,h,w] and modes [B,h,w] -> rotated planes [B,P,16h,16w]."""
 
@@ -336,7 +364,14 @@ class Synthesis(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, planes: int, modes: int, width8: int, blocks8: int, width16: int, blocks16: int
+        self,
+        planes: int,
+        modes: int,
+        width8: int,
+        blocks8: int,
+        width16: int,
+        blocks16: int,
+        width2: int,
     ) -> None:
         super().__init__()
         self.modes = modes
@@ -353,6 +388,7 @@ class Synthesis(nn.Module):
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
+        self.retouch = Retouch(planes, width2)
         self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
@@ -364,7 +400,19 @@ class Synthesis(nn.Module):
         x = self.body16(self.rate16(x, rate))
         x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8), 1.0 / 64.0)
         x = self.body8(self.rate8(x, rate))
-        return torch.add(straight, shuffle(self.leave(x), 8), alpha=16.0)
+        planes = torch.add(straight, shuffle(self.leave(x), 8), alpha=16.0)
+        out: Tensor = self.retouch(planes, rate)
+        return out
+
+
+def less_mean(quads: Tensor) -> Tensor:
+    """Take from [B,4P,h,w], squares of four samples of a plane, the mean of 3x3 squares around.
+
+    Beyond the border there are none, and the mean is of the others.
+    """
+    fours = quads.unflatten(1, (-1, 4))
+    mean = F.avg_pool2d(fours.mean(2), 3, 1, 1, count_include_pad=False)
+    return (fours - mean[:, :, None]).flatten(1, 2)
 
 
 def one_hot(modes: Tensor, count: int) -> Tensor:

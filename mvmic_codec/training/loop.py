@@ -79,17 +79,17 @@ def read_config(path: Path) -> Config:
 
 
 def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
-    """Learning rates by what a parameter is: rate tables move most."""
-    tables, entropy, rest = [], [], []
+    """Learning rates by what a parameter is: rate tables and retouching move most."""
+    fast, entropy, rest = [], [], []
     for name, parameter in model.named_parameters():
-        if "knots" in name or "base_pass" in name:
-            tables.append(parameter)
+        if "knots" in name or "base_pass" in name or "retouch" in name:
+            fast.append(parameter)
         elif name.startswith("entropy") or name == "hyper_analysis.linear.weight":
             entropy.append(parameter)
         else:
             rest.append(parameter)
     return [
-        {"params": tables, "lr": rate * 4, "share": 4.0},
+        {"params": fast, "lr": rate * 4, "share": 4.0},
         {"params": entropy, "lr": rate, "share": 1.0},
         {"params": rest, "lr": rate, "share": 1.0},
     ]

@@ -26,7 +26,7 @@ _AFTER_FEATURES = ("entropy.merge.", "entropy.mode_merge.")
 
 
 # What may be more.
-_GROWN = {"width8", "width16", "context", "blocks8", "blocks16", "chroma"}
+_GROWN = {"width8", "width16", "width2", "context", "blocks8", "blocks16", "chroma"}
 # Of the mean magnitude of a coefficient, its logistic scale.
 _SCALE_SHARE = 0.72
 

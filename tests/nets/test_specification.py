@@ -89,7 +89,7 @@ def test_numbers():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_synthesis_as_described(weights_path, released, channels, rate):
     """The page's formulas in float64 against what decoding gives."""
-    size = (100, 140)
+    size = (8 * 16, 12 * 16)
     model = reference.load_model(weights_path)
     rng = np.random.default_rng(rate)
     y = (rng.normal(size=(SMALL[channels].latent, 8, 12)) * 60).astype(np.float32)

@@ -26,6 +26,7 @@ SIZES = {
     "blocks8": 1,
     "width16": 16,
     "blocks16": 1,
+    "width2": 4,
     "context": 16,
 }
 # Of the model for gray images (True) and of that for colour.
@@ -240,6 +241,7 @@ def drawn_crops(channels):
     [
         {"width8": 24},
         {"width16": 20},
+        {"width2": 7},
         {"context": 21},
         {"blocks8": 3, "blocks16": 2},
         {"width8": 20, "width16": 21, "context": 22, "blocks8": 2},
