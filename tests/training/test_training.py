@@ -304,6 +304,18 @@ def test_more_chroma_codes_what_was_left():
     assert (out.error[1:] < 0.7 * expected.error[1:]).all()
 
 
+def test_what_moves_fast():
+    model = Model(Shape(**SMALL[False]))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = loop.parameter_groups(model, 1e-3)
+    fast, others = groups[0], groups[1:]
+    assert fast["lr"] == 4e-3 and all(group["lr"] == 1e-3 for group in others)
+    moved = {names[id(parameter)] for parameter in fast["params"]}
+    assert {"synthesis.retouch.body.first.weight", "synthesis.rate8.table.knots"} < moved
+    assert not {"synthesis.leave.weight", "entropy.think.0.weight"} & moved
+    assert sum(len(group["params"]) for group in groups) == len(names)
+
+
 def test_a_model_cannot_shrink():
     shape = SMALL[False]
     small, large = (Model(Shape(**{**shape, "width8": width})) for width in (16, 24))
