@@ -58,7 +58,7 @@ def encode(
     max_bytes    best quality with no more than this many bytes in all
 
     effort: 1, or 2 or 3 for symbols refined in 2 or 12 rounds. That takes about 4 or 20 times as
-    long and 3 to 4 times the memory, 0.6 kB for each pixel, for about 1 or 2% fewer bits at equal
+    long and 3 to 4 times the memory, 0.7 kB for each pixel, for about 1 or 2% fewer bits at equal
     PSNR. A search for bpp, psnr or max_bytes takes that up to 7 times. Decoding is the same.
     on_round is called after each round of every file that is tried, to show that work goes on.
 

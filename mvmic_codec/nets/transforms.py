@@ -412,7 +412,8 @@ def less_mean(quads: Tensor) -> Tensor:
     """
     fours = quads.unflatten(1, (-1, 4))
     mean = F.avg_pool2d(fours.mean(2), 3, 1, 1, count_include_pad=False)
-    return (fours - mean[:, :, None]).flatten(1, 2)
+    out: Tensor = (fours - mean[:, :, None]).flatten(1, 2)
+    return out
 
 
 def one_hot(modes: Tensor, count: int) -> Tensor:
