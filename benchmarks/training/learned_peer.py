@@ -114,7 +114,12 @@ class Trainer:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--data", default="../shared/data/train", type=click.Path(path_type=Path))
 @click.option("--price", default=0.013, help="Of an error: lambda.")
-@click.option("--minutes", default=120.0, help="Of processor time in steps.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    help="Of processor time in steps.",
+)
 @click.option("--rate", default=3e-4, help="The largest learning rate.")
 @click.option("--start", type=click.Path(path_type=Path), help="Another checkpoint to start from.")
 @click.option("--batch", default=4)

@@ -20,6 +20,7 @@ from .transforms import (
     ResidualBlock,
     Synthesis,
     rotate_colour,
+    start_at_zero,
     unshuffle,
 )
 
@@ -103,9 +104,7 @@ class HyperAnalysis(nn.Module):
         self.rate = RateTable(width)
         self.body = ResidualBlock(width)
         self.down = nn.Conv2d(16 * width, hyper, 1)
-        nn.init.zeros_(self.down.weight)
-        assert self.down.bias is not None
-        nn.init.zeros_(self.down.bias)
+        start_at_zero(self.down)
 
     def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
         """`spread` [256P] brings the coefficients to one size; rate [B]."""

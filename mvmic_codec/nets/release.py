@@ -195,12 +195,21 @@ def make_entropy(
 
 @torch.no_grad()
 def model_of(path: Path) -> Model:
-    """A float Model to train on from, out of a release file (the inverse of `export`)."""
+    """A float Model to train on from, out of a release file (the inverse of `export`).
+
+    Raises InputError if the file lacks part of such a model.
+    """
     with safe_open(path, "pt") as stream:
         identity = Identity.from_json(stream.metadata()["identity"])
     arrays = load_file(path)
     model = Model(Shape(**identity.shape))  # type: ignore[arg-type]
     state = model.state_dict()
+    missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
+    if missing:
+        raise InputError(
+            f"{path} has no {missing[0]}: it is the model of another version of mvmic_codec; start "
+            "from one of this version"
+        )
     state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
     model.load_state_dict(state)
     restore_entropy(

@@ -191,6 +191,13 @@ class RateTable(nn.Module):
         return torch.lerp(self.knots[low], self.knots[low + 1], part)
 
 
+def start_at_zero(conv: nn.Conv2d) -> None:
+    """Has a convolution with a bias give 0 until it has learned something."""
+    assert conv.bias is not None
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+
+
 class SingleConv(nn.Conv2d):
     """A convolution in single precision whatever autocast does.
 
@@ -258,9 +265,7 @@ class Analysis(nn.Module):
         self.rate16 = RateScale(width16)
         self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
         self.leave = nn.Conv2d(width16, planes * AREA, 1)
-        nn.init.zeros_(self.leave.weight)
-        assert self.leave.bias is not None
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
         self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
@@ -350,9 +355,7 @@ class Retouch(nn.Module):
         self.rate = RateScale(width)
         self.body = ResidualBlock(width)
         self.leave = SingleConv(width, planes * 4, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        assert self.leave.bias is not None
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
 
     def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
         """Rotated planes [B,P,H,W], H and W even, and rate indices [B] -> the same shape."""
@@ -399,9 +402,7 @@ class Synthesis(nn.Module):
         self.rate8 = RateScale(width8)
         self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
         self.leave = SingleConv(width8, planes * 64, 1)
-        nn.init.zeros_(self.leave.weight)
-        assert self.leave.bias is not None
-        nn.init.zeros_(self.leave.bias)
+        start_at_zero(self.leave)
         self.retouch = Retouch(planes, width2)
         self.register_buffer("spread", torch.ones(planes * AREA))
 

@@ -24,5 +24,5 @@ def test_synthesis(channels):
     out = net(coefficients, torch.zeros(1, 2, 3, dtype=torch.int64), torch.tensor([31]))
     per_pixel = sum(counted) / out[0, 0].numel()
     linear = channels * (2 * BLOCK + AREA) + block_macs(shape)
-    # Not the border filter's share of a picture as small as this one: that is less.
+    # The linear path has no convolutions.
     assert decode_macs(shape) - entropy_macs(shape) - linear == pytest.approx(per_pixel)

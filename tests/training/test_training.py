@@ -228,6 +228,17 @@ def test_a_run_starts_from_a_release(config, tmp_path):
             assert torch.equal(values, expected[name]), name
 
 
+def test_a_start_of_another_version_is_refused(config, tmp_path):
+    """It would go on from random weights where the file has none."""
+    loop.train(loop.read_config(config), tmp_path / "run")
+    (exported,) = (tmp_path / "run").glob("*.safetensors")
+    arrays, card = load_file(exported), read_card(exported.with_suffix(".json"))
+    kept = {name: array for name, array in arrays.items() if "retouch" not in name}
+    release.write(kept, card, tmp_path)
+    with pytest.raises(InputError, match="retouch.* another version"):
+        release.model_of(tmp_path / exported.name)
+
+
 def drawn_crops(channels):
     """Three [N,C,128,128] in 0..1."""
     rng = np.random.default_rng(0)
