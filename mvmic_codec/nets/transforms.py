@@ -201,8 +201,8 @@ def start_at_zero(conv: nn.Conv2d) -> None:
 class SingleConv(nn.Conv2d):
     """A convolution in single precision whatever autocast does.
 
-    In synthesis all but the residual blocks are: they have the picture itself to carry, of which
-    bfloat16 keeps 8 bits.
+    In synthesis all but the residual blocks and the last convolution are: they have the picture
+    itself to carry, of which bfloat16 keeps 8 bits.
     """
 
     def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
@@ -354,7 +354,7 @@ class Retouch(nn.Module):
         self.enter = SingleConv(planes * 4, width, 3, padding=1)
         self.rate = RateScale(width)
         self.body = ResidualBlock(width)
-        self.leave = SingleConv(width, planes * 4, 3, padding=1)
+        self.leave = nn.Conv2d(width, planes * 4, 3, padding=1)
         start_at_zero(self.leave)
 
     def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
@@ -371,7 +371,7 @@ class Retouch(nn.Module):
         """As `forward`, of all rows together."""
         x = self.enter(less_mean(unshuffle(planes, 2)), 1.0 / 16.0)
         x = self.body(F.relu(self.rate(x, rate)))
-        return torch.add(planes, shuffle(self.leave(x), 2), alpha=8.0)
+        return torch.add(planes, shuffle(self.leave(x).float(), 2), alpha=8.0)
 
 
 class Synthesis(nn.Module):
