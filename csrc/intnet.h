@@ -88,7 +88,7 @@ typedef struct {
     const uint8_t *aligned;   /* [8][n], near parts only */
 } IntnetPart;
 
-/* Modes and whether the image reaches there, of the four sites of every cell. */
+/* Modes and whether anything is coded there, of the four sites of every cell. */
 typedef struct {
     const uint8_t *mode;   /* [4][cells] */
     const uint8_t *inside; /* [4][cells], 0 or 1 */

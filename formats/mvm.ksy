@@ -7,8 +7,11 @@ meta:
 doc: |
   The container of mvm-1.md. What a DATA chunk holds is described in ans.md; symbols need a model's
   tables and are out of reach of this description, as are the map and the blends of flat.md, which
-  are streams of answers. Checksums are not checked here: crc is CRC-32 of type and payload. Nor is the order
-  of chunks, and how often each may stand.
+  are streams of answers. Not checked here: checksums (crc is CRC-32 of
+  type and payload), the order of chunks and how often each may stand, that the fields of HEAD fit
+  together (bits, signed and photometric with channels, lo and hi with bits), the characters of model
+  and of chunk types, that the strings of teXT are even in number, and the first and last words of the
+  lanes of DATA.
 seq:
   - id: magic
     contents: [0x89, 0x4d, 0x56, 0x4d, 0x0d, 0x0a, 0x1a, 0x0a]

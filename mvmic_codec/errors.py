@@ -30,4 +30,4 @@ class VersionError(FormatError):
 
 
 class ModelError(MvmError):
-    """The file was written by a model that this installation does not have."""
+    """The file's model is not installed, or its weights are damaged."""

@@ -87,8 +87,8 @@ def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
 def from_payload(payload: bytes, header: Header) -> Flat:
     """The flat areas of a file with this header.
 
-    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is about
-    two bytes for each of the header's pixels.
+    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is at
+    most about five bytes for each of the header's pixels.
     """
     if len(payload) < _COUNT.size:
         raise TruncatedError("the chunk of flat colours is empty: the file was cut")

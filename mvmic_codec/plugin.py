@@ -62,7 +62,10 @@ class MvmImageFile(ImageFile.ImageFile):
         self.fp.seek(pos)
 
     def verify(self) -> None:
-        """Check every checksum of the file, and close it. Raises FormatError."""
+        """Check the checksum of every chunk, and close the file. Raises FormatError.
+
+        What is coded within them has checksums of its own, which only decoding can check.
+        """
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
         self.fp.seek(0)

@@ -24,7 +24,7 @@ class Samples:
     """One image as the model sees it.
 
     planes  float32 [C, H, W] in [0, 1], C = 1 (gray) or 3 (RGB)
-    bits    bits per sample of the image it came from, 8 or 16
+    bits    bits per sample of the image it came from, 1 to 16
     signed  whether its samples can be negative
     lo, hi  the sample values at 0.0 and 1.0; equal for a constant 16-bit image
     """

@@ -1,6 +1,6 @@
 """Passes of symbols <-> one payload: lanes, their lengths and a checksum of the symbols.
 
-The layout is described in formats/ans.md; field names are the same in both places.
+The layout is described in formats/ans.md.
 """
 
 import struct

@@ -417,7 +417,9 @@ def layers(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
 
 
 def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -> None:
-    """Refuse a model whose arrays have not the types and shapes of model.md, section 1."""
+    """Refuse a model whose arrays have not the types and shapes of model.md, sections 1 and 9."""
+    if shape["rotate"] not in (0, 1):
+        raise ModelError(f"rotate is {shape['rotate']}")
     C, Z, W = 256 + shape["chroma"], shape["hyper"], shape["context"]
     N = shape["near_luma"] + shape["near_chroma"]
     V = arrays["entropy.table_cdf"].shape[1]
@@ -443,10 +445,42 @@ def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -
         expected[f"{layer_name}.weight"] = ("int8", (out, into, k, k))
         expected[f"{layer_name}.bias"] = ("int32", (out,))
         expected[f"{layer_name}.shift"] = ("uint8", (out,))
+    expected = {f"entropy.{name}": each for name, each in expected.items()}
+    expected |= {name: ("float16", sizes) for name, sizes in synthesis_arrays(shape).items()}
     for name, (kind, sizes) in expected.items():
-        name = f"entropy.{name}"
         if types[name] != kind or arrays[name].shape != sizes:
             raise ModelError(f"{name} is {types[name]} {arrays[name].shape}, not {kind} {sizes}")
+
+
+def synthesis_arrays(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """The arrays of section 9 and their sizes."""
+    J = 3 if shape["chroma"] else 1
+    A, B, R = shape["width16"], shape["width8"], shape["width2"]
+    filters = {  # output and input channels, and the size of the filter
+        "enter": (A, 256 * J, 1),
+        "mode": (A, 8, 1),
+        "up": (4 * B, A, 1),
+        "inject": (B, 64 * J, 1),
+        "leave": (64 * J, B, 1),
+        "retouch.enter": (R, 4 * J, 3),
+        "retouch.leave": (4 * J, R, 3),
+    }
+    blocks = {f"body16.{k}": A for k in range(shape["blocks16"])}
+    blocks |= {f"body8.{k}": B for k in range(shape["blocks8"])}
+    blocks |= {"retouch.body": R}
+    for name, width in blocks.items():
+        filters |= {f"{name}.{which}": (width, width, 3) for which in ("first", "second")}
+    sizes: dict[str, tuple[int, ...]] = {"borders": (16, 16), "spread": (256 * J,)}
+    for name, width in (("rate16", A), ("rate8", B), ("retouch.rate", R)):
+        sizes[f"{name}.table.knots"] = (8, 2 * width)
+    for name, (out, into, k) in filters.items():
+        sizes[f"{name}.weight"] = (out, into, k, k)
+        if name != "mode":
+            sizes[f"{name}.bias"] = (out,)
+    arrays: dict[str, tuple[int, ...]] = {f"synthesis.{name}": s for name, s in sizes.items()}
+    arrays["blocks.luma"] = (8, 256, 256)
+    arrays["blocks.chroma"] = (shape["chroma"], 512) if shape["chroma"] else (0, 0)
+    return arrays
 
 
 def check_values(arrays: Arrays) -> None:
@@ -574,7 +608,7 @@ def up(x: Ints) -> Ints:
 
 
 def companded(arrays: Arrays, q: Ints) -> Ints:
-    """The specification's shape(q)."""
+    """The specification's compand(q)."""
     compand = arrays["entropy.compand"].astype(np.int64)
     return np.sign(q) * compand[np.minimum(np.abs(q), 255)]
 

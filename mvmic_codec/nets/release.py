@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -140,13 +140,16 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         raise ModelError(f"the weights in {path.name} cannot be read: {error}") from error
     if fingerprint(arrays, identity.shape).hex() != identity.fingerprint:
         raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
-    shape = Shape(**identity.shape)  # type: ignore[arg-type]
-    # Fresh networks draw random weights; the caller's random numbers are none of our business.
-    with torch.random.fork_rng(devices=[]):
-        analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
-    nets = (analysis, blocks, synthesis, hyper_analysis)
     integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
     try:
+        shape = shape_of(identity)
+        # Fresh networks draw random weights; the caller's random numbers are none of our business.
+        with torch.random.fork_rng(devices=[]):
+            analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
+        nets = (analysis, blocks, synthesis, hyper_analysis)
+        for name, array in arrays.items():
+            if name.startswith(TRANSFORMS) and array.dtype != torch.float16:
+                raise ModelError(f"the model's array {name} is {array.dtype}, not torch.float16")
         for prefix, net in zip(TRANSFORMS, nets, strict=True):
             part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
             net.load_state_dict(part)
@@ -154,7 +157,9 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
         tables = ans.Tables(half, cdf)
         entropy = make_entropy(integers, shape.rotate, device)
-    except (KeyError, RuntimeError, InputError) as error:
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(f"the weights in {path.name} are not those of a model: {error}") from error
     for net in nets:
         net.to(device).eval().requires_grad_(False)
@@ -171,6 +176,14 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         device=device,
         bfloat16=device.type == "cpu" and multiplies_bfloat16(),
     )
+
+
+def shape_of(identity: Identity) -> Shape:
+    """The shape in a card. Raises TypeError or ValueError if it is none, or not whole."""
+    missing = {field.name for field in fields(Shape)} - identity.shape.keys()
+    if missing:
+        raise ValueError(f"its shape lacks {', '.join(sorted(missing))}")
+    return Shape(**identity.shape)  # type: ignore[arg-type]
 
 
 def multiplies_bfloat16() -> bool:
@@ -202,7 +215,7 @@ def model_of(path: Path) -> Model:
     with safe_open(path, "pt") as stream:
         identity = Identity.from_json(stream.metadata()["identity"])
     arrays = load_file(path)
-    model = Model(Shape(**identity.shape))  # type: ignore[arg-type]
+    model = Model(shape_of(identity))
     state = model.state_dict()
     missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
     if missing:

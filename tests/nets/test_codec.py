@@ -178,6 +178,8 @@ def changed(arrays, name, change):
         arrays[name] = torch.nn.functional.pad(arrays[name], (1, 1, 1, 1))
     elif change == "short":
         arrays[name] = arrays[name][:-1].clone()
+    elif change == "scalar":
+        arrays[name] = arrays[name][0, 0].clone()
     else:
         arrays[name] = arrays[name].to(change)
 
@@ -186,6 +188,11 @@ def changed(arrays, name, change):
     ("name", "change"),
     [
         ("synthesis.leave.weight", "missing"),
+        ("synthesis.borders", torch.int8),
+        ("synthesis.spread", torch.float32),
+        ("synthesis.retouch.enter.weight", "wide"),
+        ("blocks.luma", "missing"),
+        ("entropy.table_cdf", "scalar"),
         ("entropy.think.2.shift", "missing"),
         ("entropy.table_cdf", "missing"),
         ("entropy.table_cdf", "falling"),
@@ -202,20 +209,48 @@ def changed(arrays, name, change):
 )
 def test_weights_that_are_no_model(weights_path, name, change):
     """A sound file, with a fingerprint of its own, whose arrays are not those of the page."""
-    card = weights_path.with_suffix(".json")
-    facts = json.loads(card.read_text())
+    facts = json.loads(weights_path.with_suffix(".json").read_text())
     arrays = load_file(weights_path)
     changed(arrays, name, change)
+    expect_refusal(weights_path, arrays, facts)
+
+
+def expect_refusal(weights_path, arrays, facts):
+    """Nothing takes a model of these arrays and facts, although its fingerprint is right."""
     print_of_model = release.fingerprint(arrays, facts["shape"])
     facts["fingerprint"] = print_of_model.hex()
     save_file(arrays, weights_path, {"identity": json.dumps(facts)})
-    card.write_text(json.dumps(facts))
+    weights_path.with_suffix(".json").write_text(json.dumps(facts))
     identity.default_identity.cache_clear()
     with pytest.raises(ModelError, match="model"):
         release.load(print_of_model, "cpu")
-    if name.startswith("entropy."):
-        with pytest.raises(reference.ModelError):
-            reference.load_model(weights_path)
+    with pytest.raises(reference.ModelError):
+        reference.load_model(weights_path)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{"near_luma": 300}, {"rotate": None}, {"width2": None}, {"chroma": -1}],
+)
+def test_shapes_that_are_no_model(weights_path, shape):
+    """None: without that field."""
+    facts = json.loads(weights_path.with_suffix(".json").read_text())
+    facts["shape"] |= {field: value for field, value in shape.items() if value is not None}
+    for field, value in shape.items():
+        if value is None:
+            del facts["shape"][field]
+    expect_refusal(weights_path, load_file(weights_path), facts)
+
+
+def test_a_shape_with_a_field_too_many(weights_path):
+    facts = json.loads(weights_path.with_suffix(".json").read_text())
+    arrays = load_file(weights_path)
+    facts["shape"]["depth"] = 3
+    facts["fingerprint"] = release.fingerprint(arrays, facts["shape"]).hex()
+    weights_path.with_suffix(".json").write_text(json.dumps(facts))
+    identity.default_identity.cache_clear()
+    with pytest.raises(ModelError, match="depth"):
+        release.load(bytes.fromhex(facts["fingerprint"]), "cpu")
 
 
 def forward(model: Model, planes, rate):
