@@ -111,5 +111,5 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     from mvmic_codec import api
 
     given = {name: image.encoderinfo[name] for name in _OPTIONS if name in image.encoderinfo}
-    # All bytes first and then one write: a failure leaves nothing half-written.
+    # All bytes first and then one write. Pillow opens a file, and empties it, before it comes here.
     fp.write(api.encode(image, **given, device=image.encoderinfo.get("device", _device)))

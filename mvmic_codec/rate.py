@@ -86,4 +86,7 @@ def _number(name: str, value: object) -> float:
     # Real takes in numpy's numbers; bool is one by inheritance only.
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name} is far out of range") from None

@@ -34,11 +34,11 @@ _METADATA = ("exif", "icc_profile", "xmp", "dpi")
 
 
 @click.command("decode")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False),
     help="File for one image, else a folder.  [default: beside the input]",
 )
 @click.option(
@@ -54,7 +54,7 @@ _METADATA = ("exif", "icc_profile", "xmp", "dpi")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     inputs: tuple[Path, ...],
-    output: Path | None,
+    output: str | None,
     suffix: str,
     force: bool,
     device: str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,16 +42,18 @@ class _Record:
 
 
 @click.command("encode")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False),
     help="File for one image, else a folder.  [default: beside the input]",
 )
 @click.option("-q", "--quality", type=float, help="1 (smallest) to 8 (best).  [default: 3]")
 @click.option("--rate-index", type=int, help="The same ladder in finer steps: 0 to 63.")
-@click.option("--bpp", type=float, help="Best quality within this many bits per pixel.")
+@click.option(
+    "--bpp", type=float, help="Best quality within these bits per pixel, without metadata."
+)
 @click.option("--psnr", type=float, help="Smallest file with at least this many dB.")
 @click.option("--max-bytes", type=int, help="Best quality within this many bytes.")
 @click.option(
@@ -67,7 +70,7 @@ class _Record:
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     inputs: tuple[Path, ...],
-    output: Path | None,
+    output: str | None,
     quality: float | None,
     rate_index: int | None,
     bpp: float | None,
@@ -95,11 +98,14 @@ def command(
     if len(asked) > 1:
         names = " and ".join("--" + name.replace("_", "-") for name in asked)
         raise click.UsageError(f"{names} contradict each other; give one of them")
-    _check_options(quality, rate_index)
+    _check_options(quality, rate_index, {"--bpp": bpp, "--psnr": psnr, "--max-bytes": max_bytes})
     try:
         jobs = files.plan(inputs, output, _SUFFIXES, ".mvm")
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
+    for job in jobs:
+        if job.target.suffix.lower() != ".mvm":
+            raise click.UsageError(f"the output of encode ends in .mvm, not in {job.target.suffix}")
 
     def work(job: files.Job) -> _Record:
         from mvmic_codec import api
@@ -186,7 +192,9 @@ def open_image(path: Path) -> Image.Image:
         raise InputError(f"cannot be read: {error}") from error
 
 
-def _check_options(quality: float | None, rate_index: int | None) -> None:
+def _check_options(
+    quality: float | None, rate_index: int | None, targets: Mapping[str, float | None]
+) -> None:
     """What holds for every input is wrong usage, not the failure of each of them."""
     from mvmic_codec import rate
 
@@ -195,5 +203,8 @@ def _check_options(quality: float | None, rate_index: int | None) -> None:
             rate.index_of(quality)
         if rate_index is not None:
             rate.checked_index(rate_index)
+        for name, value in targets.items():
+            if value is not None:
+                rate.checked_target(name, value)
     except InputError as error:
         raise click.UsageError(str(error)) from None

@@ -41,7 +41,7 @@ def _names(
 
 
 @click.command("eval")
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--codec",
     "names",
@@ -80,7 +80,7 @@ def _names(
 @click.option(
     "--learned",
     "weights",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help=f"Folder with weights of {' and '.join(LEARNED)}.",
 )
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the rows here.")
@@ -141,9 +141,17 @@ def command(
     if resume and table is None:
         raise click.UsageError("--resume needs --csv")
     per_folder = _limits(limits)
+    sets = [folder.resolve().name for folder in folders]
+    for name in sets:
+        if sets.count(name) > 1:
+            raise click.UsageError(f"two folders are named {name}: they would be one set")
+    for name in per_folder:
+        if name and name not in sets:
+            raise click.UsageError(f"--limit {name}=...: no folder of that name is given")
     try:
         require("torchmetrics", "bjontegaard")
         measured = _earlier_rows(table, resume, force)
+        _check_indices(measured, MVM[effort], indices)
         codecs = {name: peers.codec(name, indices, device, weights) for name in names}
         done = {(row.set, row.image, row.codec) for row in measured}
         jobs = [
@@ -227,13 +235,27 @@ def _limits(texts: Sequence[str]) -> dict[str, int]:
 def _earlier_rows(table: Path | None, resume: bool, force: bool) -> list[Row]:
     from mvmic_codec.evaluation.rows import read_rows
 
-    if table is None or not table.exists():
+    if table is None:
+        return []
+    files.check_folder(table)
+    if not table.exists():
         return []
     if resume:
         return read_rows(table)
     if not force:
         raise InputError(f"{table} exists; use --resume to go on with it or --force to replace it")
     return []
+
+
+def _check_indices(measured: Sequence[Row], name: str, indices: Sequence[int]) -> None:
+    """InputError if mvm has been measured at other rate indices: images would not go together."""
+    earlier = {row.setting for row in measured if row.codec == name}
+    if earlier and earlier != {str(index) for index in indices}:
+        there = ", ".join(sorted(earlier, key=int))
+        raise InputError(
+            f"the table holds {name} at rate indices {there}; resume with the same, or write "
+            "another table"
+        )
 
 
 def _summary(rows: Sequence[Row]) -> str:

@@ -22,7 +22,7 @@ class Job:
 
 
 def plan(
-    inputs: Sequence[Path], output: Path | None, suffixes: Collection[str], target_suffix: str
+    inputs: Sequence[Path], output: str | None, suffixes: Collection[str], target_suffix: str
 ) -> list[Job]:
     """Jobs for files and folders, in order.
 
@@ -32,8 +32,13 @@ def plan(
     to write; otherwise it is the target itself. Raises InputError where two sources have the same
     target, or a folder holds nothing to do.
     """
-    into_folder = output is not None and (
-        len(inputs) != 1 or inputs[0].is_dir() or output.is_dir() or not output.suffix
+    given_target = None if output is None else Path(output)
+    into_folder = given_target is not None and (
+        len(inputs) != 1
+        or inputs[0].is_dir()
+        or given_target.is_dir()
+        or not given_target.suffix
+        or str(output).endswith(tuple(filter(None, (os.sep, os.altsep))))
     )
     jobs = []
     for given in inputs:
@@ -45,30 +50,40 @@ def plan(
             sources = [given]
         for source in sources:
             target = source.with_suffix(target_suffix)
-            if into_folder and output is not None:
-                target = output / (target.relative_to(given) if given.is_dir() else target.name)
-            elif output is not None:
-                target = output
+            if into_folder and given_target is not None:
+                below = target.relative_to(given) if given.is_dir() else target.name
+                target = given_target / below
+            elif given_target is not None:
+                target = given_target
             jobs.append(Job(source, target))
     _refuse_clashes(jobs)
     return jobs
 
 
 def check_target(job: Job, force: bool) -> None:
-    """Raise InputError if the target must not or cannot be written, before any work is done."""
-    if not job.target.exists():
-        folder = next(path for path in job.target.absolute().parents if path.exists())
-        if not folder.is_dir():
-            raise InputError(f"{job.target} cannot be written: {folder} is not a folder")
-        if not os.access(folder, os.W_OK):
-            raise InputError(f"{job.target} cannot be written: {folder} is read-only")
+    """Raise InputError if the target must not or cannot be written, before any work is done.
+
+    Of a source that is not there nothing is said: reading it will.
+    """
+    if not job.source.exists():
         return
-    if job.source.exists() and job.target.samefile(job.source):
-        raise InputError("the output would replace the input; give another name with -o")
-    if job.target.is_dir():
-        raise InputError(f"{job.target} is a folder")
-    if not force:
-        raise InputError(f"{job.target} exists; use --force to overwrite it")
+    if job.target.exists():
+        if job.target.samefile(job.source):
+            raise InputError("the output would replace the input; give another name with -o")
+        if job.target.is_dir():
+            raise InputError(f"{job.target} is a folder")
+        if not force:
+            raise InputError(f"{job.target} exists; use --force to overwrite it")
+    check_folder(job.target)
+
+
+def check_folder(target: Path) -> None:
+    """Raise InputError if there can be no new file of this name."""
+    folder = next(path for path in target.absolute().parents if path.exists())
+    if not folder.is_dir():
+        raise InputError(f"{target} cannot be written: {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{target} cannot be written: {folder} is read-only")
 
 
 @contextmanager
@@ -84,8 +99,10 @@ def atomic(target: Path) -> Iterator[BinaryIO]:
         with open(temporary, "xb") as file:
             yield file
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(target)
         raise
 
 

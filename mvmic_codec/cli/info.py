@@ -21,7 +21,7 @@ _PHOTOMETRIC = {
 
 
 @click.command("info")
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, readable=False))
 @click.option("--model", "show_models", is_flag=True, help="Describe the models that ship.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
 def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:

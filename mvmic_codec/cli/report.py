@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command("report")
-@click.argument("output", type=click.Path(path_type=Path), metavar="OUT")
+@click.argument("output", type=click.Path(path_type=Path, readable=False), metavar="OUT")
 @tables.arguments
 @click.option(
     "--image",
     "images",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Image to show as coded by mvm and by another codec; may be given several times.",
 )
 @click.option(

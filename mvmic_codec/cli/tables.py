@@ -24,7 +24,7 @@ def arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             "--peers-dir",
             "folders",
             multiple=True,
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
             help="Folder of further CSV tables, such as those of BPG and VVC; may be given several "
             "times.",
         ),
@@ -33,7 +33,7 @@ def arguments(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="TABLES...",
             nargs=-1,
             required=True,
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, readable=False),
         ),
     ):
         command = add(command)

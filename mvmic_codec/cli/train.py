@@ -12,7 +12,11 @@ from mvmic_codec.errors import InputError
 
 @click.command("train")
 @click.option(
-    "--config", "config_path", required=True, type=click.Path(path_type=Path), help="JSON file."
+    "--config",
+    "config_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSON file.",
 )
 @click.option(
     "--out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -60,7 +61,15 @@ def read_rows(path: Path) -> list[Row]:
     psnr_y, ms_ssim, max_error, enc_mib and dec_mib may be absent, and empty; enc_s and dec_s may be
     empty. Other columns are ignored.
     """
-    with open(path, newline="", encoding="utf-8") as file:
+    try:
+        return _read(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table of results: {error}") from None
+
+
+def _read(path: Path) -> list[Row]:
+    # Spreadsheets write a mark before the first column's name.
+    with open(path, newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         absent = [
             name
@@ -121,6 +130,11 @@ def _parse(line: dict[str, str]) -> Row:
         text = line.get(name)
         return float(text) if text else None
 
+    bpp, psnr = float(line["bpp"]), float(line["psnr"])
+    if not (math.isfinite(bpp) and bpp >= 0):
+        raise ValueError(f"bpp is {line['bpp']}, which cannot be")
+    if math.isnan(psnr):
+        raise ValueError("psnr is no number")
     max_error = line.get("max_error")
     return Row(
         set=line["set"],
@@ -131,8 +145,8 @@ def _parse(line: dict[str, str]) -> Row:
         height=int(line["height"]),
         channels=int(line["channels"]),
         bytes=int(line["bytes"]),
-        bpp=float(line["bpp"]),
-        psnr=float(line["psnr"]),
+        bpp=bpp,
+        psnr=psnr,
         psnr_y=number("psnr_y"),
         ms_ssim=number("ms_ssim"),
         max_error=int(max_error) if max_error else None,

@@ -43,10 +43,31 @@ def test_nothing_is_overwritten_without_force(mvmic, gray):
 
 
 def test_the_input_is_never_replaced(mvmic, gray):
-    before = gray.read_bytes()
-    result = mvmic("encode", gray, "-o", gray, "--force")
+    scan = gray.rename(gray.with_suffix(".mvm"))
+    before = scan.read_bytes()
+    result = mvmic("encode", scan, "-o", scan, "--force")
     assert result.exit_code == 1 and "replace the input" in result.stderr
-    assert gray.read_bytes() == before
+    assert scan.read_bytes() == before
+
+
+def test_no_mvm_file_under_the_name_of_another_format(mvmic, gray):
+    before = gray.read_bytes()
+    result = mvmic("encode", gray, "-o", gray.with_name("b.png"), "--force")
+    assert result.exit_code == 2 and "ends in .mvm, not in .png" in result.stderr
+    assert mvmic("encode", gray, "-o", gray, "--force").exit_code == 2
+    assert gray.read_bytes() == before and not gray.with_name("b.png").exists()
+
+
+def test_a_separator_makes_a_folder(mvmic, gray, tmp_path):
+    assert mvmic("encode", gray, "-o", f"{tmp_path}/v1.2/").exit_code == 0
+    assert (tmp_path / "v1.2" / "gray.mvm").is_file()
+
+
+def test_an_input_that_is_not_there_is_said_first(mvmic, gray, tmp_path):
+    (tmp_path / "out.mvm").write_bytes(b"precious")
+    result = mvmic("encode", tmp_path / "none.png", "-o", tmp_path / "out.mvm")
+    assert result.exit_code == 1 and "no such file" in result.stderr
+    assert "--force" not in result.stderr
 
 
 def test_one_bad_input_does_not_stop_the_others(mvmic, gray, deep, tmp_path):
@@ -117,6 +138,10 @@ def test_targets(mvmic, gray, tmp_path):
         ("-q", "good"),
         ("--rate-index", "64"),
         ("-q", "3", "--bpp", "0.1"),
+        ("--bpp", "-1"),
+        ("--psnr", "nan"),
+        ("--max-bytes", "0"),
+        ("--rate-index", "1" * 400),
         ("--effort", "0"),
         ("--effort", "4"),
         ("--effort", "much"),

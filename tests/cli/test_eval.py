@@ -246,3 +246,27 @@ def test_a_missing_package_is_named_with_its_remedy(mvmic, scans, monkeypatch):
     for command in ("eval", "compare"):
         result = mvmic(command, scans)
         assert result.exit_code == 1 and "pip install 'mvmic_codec[eval]'" in result.stderr
+
+
+def test_folders_of_one_name_are_refused(mvmic, scans, tmp_path):
+    other = tmp_path / "other" / "scans"
+    shutil.copytree(scans, other)
+    for folders in ((scans, other), (scans, scans)):
+        result = mvmic("eval", *folders, "--codec", "jpeg")
+        assert result.exit_code == 2 and "named scans" in result.stderr
+
+
+def test_a_limit_of_no_folder_is_refused(mvmic, scans):
+    result = mvmic("eval", scans, "--codec", "jpeg", "--limit", "scan=1")
+    assert result.exit_code == 2 and "no folder of that name" in result.stderr
+
+
+def test_resuming_at_other_rate_indices_is_refused(mvmic, scans, tmp_path):
+    table = tmp_path / "rows.csv"
+    (scans / "deep.png").unlink()
+    assert mvmic("eval", scans, "--csv", table, "--rate-index", 0).exit_code == 0
+    before = table.read_bytes()
+    result = mvmic("eval", scans, "--csv", table, "--rate-index", 5, "--resume")
+    assert result.exit_code == 1 and "rate indices 0;" in result.stderr
+    assert mvmic("eval", scans, "--csv", table, "--rate-index", 0, "--resume").exit_code == 0
+    assert table.read_bytes() == before

@@ -53,6 +53,28 @@ def test_other_files_are_refused(tmp_path, text):
         read_rows(path)
 
 
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\xff\xfe", format_rows([ROW]).encode("utf-16")])
+def test_what_is_no_text_is_refused(tmp_path, data):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="rows.csv is not a table"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("name", ["bpp", "psnr"])
+def test_what_is_no_number_is_refused(tmp_path, name):
+    path = tmp_path / "rows.csv"
+    path.write_text(format_rows([replace(ROW, **{name: math.nan})]))
+    with pytest.raises(InputError, match=f"line 2: {name}"):
+        read_rows(path)
+
+
+def test_a_spreadsheet_marks_its_encoding(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(format_rows([ROW]), encoding="utf-8-sig")
+    assert read_rows(path) == [ROW]
+
+
 def test_a_short_line_is_refused(tmp_path):
     path = tmp_path / "rows.csv"
     # The last two columns may be empty, but not missing.

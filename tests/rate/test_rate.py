@@ -16,13 +16,13 @@ def test_quality_and_index():
         assert rate.index_of(rate.quality_of(index)) == index
 
 
-@pytest.mark.parametrize("quality", [0.99, 8.01, 0, 90, -1, math.nan, math.inf, "3", True, [3]])
+@pytest.mark.parametrize("quality", [0.99, 8.01, 0, 90, -1, math.nan, math.inf, "3", True, [3], 10**400])
 def test_wrong_quality(quality):
     with pytest.raises(InputError, match="quality"):
         rate.index_of(quality)
 
 
-@pytest.mark.parametrize("index", [-1, 64, 1.5, math.nan, math.inf, "3", True])
+@pytest.mark.parametrize("index", [-1, 64, 1.5, math.nan, math.inf, "3", True, 10**400])
 def test_wrong_index(index):
     with pytest.raises(InputError, match="rate index"):
         rate.checked_index(index)
@@ -42,7 +42,7 @@ def test_lambda_ladder_is_geometric():
     assert rate.lambda_of(0.5) == pytest.approx(math.sqrt(ladder[0] * ladder[1]))
 
 
-@pytest.mark.parametrize("target", [0, -1, math.nan, math.inf, "1", True])
+@pytest.mark.parametrize("target", [0, -1, math.nan, math.inf, "1", True, 10**400])
 def test_wrong_target(target):
     with pytest.raises(InputError, match="bpp"):
         rate.checked_target("bpp", target)
