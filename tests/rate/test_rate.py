@@ -16,7 +16,9 @@ def test_quality_and_index():
         assert rate.index_of(rate.quality_of(index)) == index
 
 
-@pytest.mark.parametrize("quality", [0.99, 8.01, 0, 90, -1, math.nan, math.inf, "3", True, [3], 10**400])
+@pytest.mark.parametrize(
+    "quality", [0.99, 8.01, 0, 90, -1, math.nan, math.inf, "3", True, [3], 10**400]
+)
 def test_wrong_quality(quality):
     with pytest.raises(InputError, match="quality"):
         rate.index_of(quality)
