@@ -90,12 +90,31 @@ def _carried(image: Image.Image) -> dict[str, Any]:
     if isinstance(profile, bytes) and profile[16:20] == b"CMYK":
         profile = None  # it describes inks, and the samples are converted to RGB
     return {
-        "exif": info.get("exif"),
+        "exif": _exif_of(image),
         "icc_profile": profile,
         "xmp": info.get("xmp", info.get(_PNG_XMP)),
         "dpi": info.get("dpi"),
         "text": {key: value for key, value in text.items() if key != _PNG_XMP},
     }
+
+
+def _exif_of(image: Image.Image) -> Any:
+    """EXIF as the image came with it, or as `getexif` has it if that was changed since."""
+    from PIL import Image
+
+    stored = image.info.get("exif")
+    if not isinstance(stored, bytes):
+        return stored
+    before = Image.Exif()
+    try:
+        before.load(stored)
+        now = image.getexif()
+    # Pillow's reader lets many kinds of errors through; what it cannot read stays as it is.
+    except Exception:
+        return stored
+    if dict(now) == dict(before):
+        return stored
+    return now.tobytes() if now else b""
 
 
 def _payload(kind: bytes, value: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL import PngImagePlugin
+
     from mvmic_codec.container import Header
 
 # Format and options for each suffix: without loss where the format can, else with little.
@@ -81,6 +84,8 @@ def command(
         _check_depth(api.read_header(job.source), form)
         image = api.decode(job.source, device=device)
         known = {name: image.info[name] for name in _METADATA if name in image.info}
+        if form == "PNG":
+            known["pnginfo"] = _png_text(image.info.get("text", {}))
         with files.atomic(job.target) as file:
             try:
                 image.save(file, form, **options, **known)
@@ -95,6 +100,17 @@ def command(
             click.echo(line)
     if failures:
         raise click.exceptions.Exit(1)
+
+
+def _png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    """What of text a PNG file can hold: its keys are of 1 to 79 letters of Latin-1."""
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        if 1 <= len(key) <= 79 and key.isprintable() and max(map(ord, key)) < 256:
+            info.add_text(key, value)
+    return info
 
 
 def _check_suffix(suffix: str) -> None:

@@ -109,6 +109,17 @@ def test_metadata_comes_along(mvmic, tmp_path):
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
+def test_text_comes_along_into_png(mvmic, tmp_path):
+    """All but what PNG has no place for, which is no reason not to decode."""
+    source = tmp_path / "scan.mvm"
+    text = {"Comment": "Größe 5 µm", "Автор": "x", "k" * 80: "y", "": "z"}
+    source.write_bytes(api.encode(Image.new("L", (8, 8)), text=text))
+    assert mvmic("decode", source).exit_code == 0
+    with Image.open(tmp_path / "scan.png") as image:
+        assert image.text == {"Comment": "Größe 5 µm"}
+    assert mvmic("decode", source, "--to", ".tif").exit_code == 0
+
+
 @pytest.mark.parametrize("arguments", [("-o", "out.docx"), ("--to", ".mp4")])
 def test_an_unknown_format_is_wrong_usage(mvmic, gray, arguments):
     assert mvmic("encode", gray).exit_code == 0

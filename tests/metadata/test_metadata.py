@@ -43,6 +43,27 @@ def test_exif_forms_are_stored_alike():
         assert metadata.to_chunks({"exif": form}, None) == {container.EXIF: plain}
 
 
+def jpeg_with(tags):
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "JPEG", exif=tags)
+    return Image.open(file)
+
+
+def test_changes_of_exif_count(header):
+    with jpeg_with(exif(6)) as image:
+        assert through(header, {}, image)["exif"] == image.info["exif"]
+        image.getexif()[0x0112] = 3
+        assert through(header, {}, image)["exif"] == exif(3).tobytes()
+        image.getexif().clear()
+        assert "exif" not in through(header, {}, image)
+
+
+def test_exif_that_cannot_be_read_is_carried_as_it_is(header):
+    image = Image.new("L", (2, 2))
+    image.info["exif"] = b"Exif\0\0no tiff at all"
+    assert through(header, {}, image) == image.info
+
+
 def test_taken_over_from_the_image(header):
     image = Image.new("RGB", (2, 2))
     image.info = {
