@@ -151,7 +151,8 @@ def command(
     try:
         require("torchmetrics", "bjontegaard")
         measured = _earlier_rows(table, resume, force)
-        _check_indices(measured, MVM[effort], indices)
+        if MVM[effort] in names:
+            _check_indices(measured, MVM[effort], indices)
         codecs = {name: peers.codec(name, indices, device, weights) for name in names}
         done = {(row.set, row.image, row.codec) for row in measured}
         jobs = [
@@ -251,7 +252,7 @@ def _check_indices(measured: Sequence[Row], name: str, indices: Sequence[int]) -
     """InputError if mvm has been measured at other rate indices: images would not go together."""
     earlier = {row.setting for row in measured if row.codec == name}
     if earlier and earlier != {str(index) for index in indices}:
-        there = ", ".join(sorted(earlier, key=int))
+        there = ", ".join(sorted(earlier))
         raise InputError(
             f"the table holds {name} at rate indices {there}; resume with the same, or write "
             "another table"

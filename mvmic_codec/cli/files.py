@@ -32,14 +32,6 @@ def plan(
     to write; otherwise it is the target itself. Raises InputError where two sources have the same
     target, or a folder holds nothing to do.
     """
-    given_target = None if output is None else Path(output)
-    into_folder = given_target is not None and (
-        len(inputs) != 1
-        or inputs[0].is_dir()
-        or given_target.is_dir()
-        or not given_target.suffix
-        or str(output).endswith(tuple(filter(None, (os.sep, os.altsep))))
-    )
     jobs = []
     for given in inputs:
         if given.is_dir():
@@ -50,11 +42,11 @@ def plan(
             sources = [given]
         for source in sources:
             target = source.with_suffix(target_suffix)
-            if into_folder and given_target is not None:
+            if output is not None and _is_folder(output, inputs):
                 below = target.relative_to(given) if given.is_dir() else target.name
-                target = given_target / below
-            elif given_target is not None:
-                target = given_target
+                target = Path(output) / below
+            elif output is not None:
+                target = Path(output)
             jobs.append(Job(source, target))
     _refuse_clashes(jobs)
     return jobs
@@ -110,6 +102,17 @@ def write(target: Path, data: bytes) -> None:
     """Write a whole file, or nothing."""
     with atomic(target) as file:
         file.write(data)
+
+
+def _is_folder(output: str, inputs: Sequence[Path]) -> bool:
+    path = Path(output)
+    return (
+        len(inputs) != 1
+        or inputs[0].is_dir()
+        or path.is_dir()
+        or not path.suffix
+        or output.endswith(tuple(filter(None, (os.sep, os.altsep))))
+    )
 
 
 def _below(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -158,8 +158,6 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         tables = ans.Tables(half, cdf)
         entropy = make_entropy(integers, shape.rotate, device)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
         raise ModelError(f"the weights in {path.name} are not those of a model: {error}") from error
     for net in nets:
         net.to(device).eval().requires_grad_(False)
@@ -215,14 +213,15 @@ def model_of(path: Path) -> Model:
     with safe_open(path, "pt") as stream:
         identity = Identity.from_json(stream.metadata()["identity"])
     arrays = load_file(path)
-    model = Model(shape_of(identity))
+    another = "it is the model of another version of mvmic_codec; start from one of this version"
+    try:
+        model = Model(shape_of(identity))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}: {another}") from error
     state = model.state_dict()
     missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
     if missing:
-        raise InputError(
-            f"{path} has no {missing[0]}: it is the model of another version of mvmic_codec; start "
-            "from one of this version"
-        )
+        raise InputError(f"{path} has no {missing[0]}: {another}")
     state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
     model.load_state_dict(state)
     restore_entropy(

@@ -270,3 +270,5 @@ def test_resuming_at_other_rate_indices_is_refused(mvmic, scans, tmp_path):
     assert result.exit_code == 1 and "rate indices 0;" in result.stderr
     assert mvmic("eval", scans, "--csv", table, "--rate-index", 0, "--resume").exit_code == 0
     assert table.read_bytes() == before
+    more = mvmic("eval", scans, "--csv", table, "--codec", "jpeg", "--resume")
+    assert more.exit_code == 0, "another codec is no matter of rate indices"

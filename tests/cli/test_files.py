@@ -31,11 +31,11 @@ def test_atomic_makes_folders_and_follows_the_umask(tmp_path):
 def test_plan_of_single_files(tmp_path):
     source = tmp_path / "scan.png"
     assert plan([source], None, (), ".mvm") == [Job(source, tmp_path / "scan.mvm")]
-    assert plan([source], Path("to.mvm"), (), ".mvm") == [Job(source, Path("to.mvm"))]
-    assert plan([source], Path("to"), (), ".mvm") == [Job(source, Path("to/scan.mvm"))]
+    assert plan([source], "to.mvm", (), ".mvm") == [Job(source, Path("to.mvm"))]
+    assert plan([source], "to", (), ".mvm") == [Job(source, Path("to/scan.mvm"))]
     folder = tmp_path / "v1.0"
     folder.mkdir()
-    assert plan([source], folder, (), ".mvm") == [Job(source, folder / "scan.mvm")]
+    assert plan([source], str(folder), (), ".mvm") == [Job(source, folder / "scan.mvm")]
 
 
 def test_plan_refuses_what_it_cannot_do(tmp_path):

@@ -1,6 +1,7 @@
 import csv
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,10 @@ def test_a_start_of_another_version_is_refused(config, tmp_path):
     kept = {name: array for name, array in arrays.items() if "retouch" not in name}
     release.write(kept, card, tmp_path)
     with pytest.raises(InputError, match="retouch.* another version"):
+        release.model_of(tmp_path / exported.name)
+    shape = {field: value for field, value in card.shape.items() if field != "width2"}
+    release.write(arrays, replace(card, shape=shape), tmp_path)
+    with pytest.raises(InputError, match="lacks width2.* another version"):
         release.model_of(tmp_path / exported.name)
 
 
