@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .transforms import RateTable, shuffle, unshuffle
+from .transforms import RateTable, mix, one_hot, shuffle, unshuffle
 
 PASSES = 4
 PARTS = 2 * PASSES
@@ -225,6 +225,7 @@ class EntropyModel(nn.Module):
     """Hyper-synthesis and context passes: from z to the symbols of y."""
 
     sites: Tensor
+    order: Tensor
     aligned: Tensor
 
     def __init__(
@@ -232,7 +233,9 @@ class EntropyModel(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
-        self.register_buffer("sites", pass_sites(latent, rotate), persistent=False)
+        sites = pass_sites(latent, rotate)
+        self.register_buffer("sites", sites, persistent=False)
+        self.register_buffer("order", torch.argsort(sites.flatten()), persistent=False)
         # log of the quantiser step on the 255 scale, and the table index of an empty context
         self.log_step = RateTable(latent)
         self.base = RateTable(latent)
@@ -295,7 +298,8 @@ class EntropyModel(nn.Module):
 
     def spread_modes(self, table: Tensor, modes: Tensor) -> Tensor:
         """Rows of table [MODES,n] for modes [B,2h,2w], as cells [B,4n,h,w]."""
-        return unshuffle(F.embedding(modes, table).permute(0, 3, 1, 2), 2)
+        with torch.autocast(table.device.type, enabled=False):
+            return unshuffle(mix(one_hot(modes, MODES), table.t()), 2)
 
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols and bits of z [B,Z,h,w] (255 scale)."""
@@ -324,19 +328,20 @@ class EntropyModel(nn.Module):
         known = features
         bits = torch.zeros(len(costs), device=costs.device)
         cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
-        modes = torch.zeros(cost_cells[:, 0].shape, dtype=torch.int64, device=costs.device)
+        chosen: list[Tensor] = []
+        hot: list[Tensor] = []
         for half in range(2):
-            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
             score = self.mode_scores[half](known, self.quantise) + base
             index = (score / FRACTION).clamp(0, FLAG_TABLES - 1)
             each = mode_bits(self.round(index).unflatten(1, (2, NODES)).transpose(1, 2))
-            mode = (each.detach() + cost_cells[:, :, sites]).argmin(1)
+            sites = [cost_cells[:, :, site] for site in SITE_ORDER[2 * half : 2 * half + 2]]
+            mode = (each.detach() + torch.stack(sites, 2)).argmin(1)
             bits = bits + each.gather(1, mode[:, None]).sum((1, 2, 3, 4))
-            modes[:, sites] = mode
-            seen = modes[:, SITE_ORDER[: 2 * half + 2]]
-            hot = F.one_hot(seen, MODES).permute(0, 1, 4, 2, 3).flatten(1, 2) * MODE_INPUT
-            merged = torch.cat([features, hot.to(features.dtype)], 1)
+            chosen += mode.unbind(1)
+            hot += [one_hot(one, MODES) * MODE_INPUT for one in mode.unbind(1)]
+            merged = torch.cat([features, *hot], 1)
             known = activation(self.mode_merge[half](merged, self.quantise))
+        modes = torch.stack([chosen[SITE_ORDER.index(site)] for site in range(4)], 1)
         return shuffle(modes, 2)[:, 0], known, bits
 
     @torch.no_grad()
@@ -397,7 +402,7 @@ class EntropyModel(nn.Module):
                 features = activation(self.merge[part - 1](merged, self.quantise))
             deep = activation(self.think[part](features, self.quantise))
             empty = (base + self.base_pass[p])[:, mine] * FRACTION
-            index = self.scales[part](deep, self.quantise) + offset[:, sites]
+            index = self.scales[part](deep, self.quantise) + offset.index_select(1, sites)
             index = index + self.round(empty)[:, :, None, None]
             index = (index / FRACTION).clamp(0, TABLES - 1)
             mean: Tensor | float = 0.0
@@ -407,12 +412,12 @@ class EntropyModel(nn.Module):
                     predictor = self.predict[p - 1]
                     assert isinstance(predictor, nn.Conv2d)
                     linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
-                same = aligned[:, sites]
+                same = aligned.index_select(1, sites)
                 mean = self.round(linear / step[:, mine]) * same
                 mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
 
             coded = self.round(index)
-            position = cells[:, sites] / step[:, mine] - mean / FRACTION
+            position = cells.index_select(1, sites) / step[:, mine] - mean / FRACTION
             if given is None:
                 symbol, kept = self.choose(position, coded, price[:, mine])
                 through = position + (kept - position).detach()
@@ -434,7 +439,6 @@ class EntropyModel(nn.Module):
 
         def gather(k: int) -> Tensor:
             flat = torch.cat([part[k] for part in parts], 1)
-            order = torch.argsort(self.sites.flatten())
-            return shuffle(flat[:, order], 2)
+            return shuffle(flat.index_select(1, self.order), 2)
 
         return Coded(gather(0), gather(1), gather(2), gather(3))

@@ -24,6 +24,7 @@ P is the number of planes: 1 in a model for gray images, 3 in one for colour.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -56,13 +57,29 @@ COLOUR = torch.tensor(
 )
 
 
+# Constants stay where they are used: to copy one there each time would make a CUDA device wait, and
+# cannot be part of a graph.
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def colour_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """COLOUR, on a device."""
+    return COLOUR.to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def block_dct_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The DCT of a block's side, on a device."""
+    return dct_matrix(BLOCK).to(device, dtype)
+
+
 def rotate_colour(planes: Tensor) -> Tensor:
     """[B,P,H,W] gray or RGB in 0..1 -> luma and any chroma in 255 units, mid-gray at zero."""
     with torch.autocast(planes.device.type, enabled=False):
         centred = (planes - 0.5) * 255.0
         if planes.shape[1] == 1:
             return centred * math.sqrt(3.0)
-        return mix(centred, COLOUR.to(planes))
+        return mix(centred, colour_matrix(planes.dtype, planes.device))
 
 
 def restore_colour(rotated: Tensor) -> Tensor:
@@ -70,7 +87,8 @@ def restore_colour(rotated: Tensor) -> Tensor:
     with torch.autocast(rotated.device.type, enabled=False):
         if rotated.shape[1] == 1:
             return rotated / (math.sqrt(3.0) * 255.0) + 0.5
-        return mix(rotated, COLOUR.to(rotated).t() / 255.0) + 0.5
+        matrix = colour_matrix(rotated.dtype, rotated.device)
+        return mix(rotated, matrix.t() / 255.0) + 0.5
 
 
 def mix(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -106,7 +124,7 @@ def dct_matrix(size: int) -> Tensor:
 
 def block_dct(planes: Tensor) -> Tensor:
     """[B,C,H,W] -> [B,256C,H/16,W/16]: coefficients of each plane, vertical frequency first."""
-    one = dct_matrix(BLOCK).to(planes)
+    one = block_dct_matrix(planes.dtype, planes.device)
     batch, channels, height, width = planes.shape
     rows, columns = height // BLOCK, width // BLOCK
     x = torch.matmul(one, planes.reshape(-1, rows, BLOCK, width))
@@ -116,7 +134,7 @@ def block_dct(planes: Tensor) -> Tensor:
 
 def inverse_block_dct(coefficients: Tensor) -> Tensor:
     """The inverse of block_dct."""
-    one = dct_matrix(BLOCK).to(coefficients)
+    one = block_dct_matrix(coefficients.dtype, coefficients.device)
     batch, _, rows, columns = coefficients.shape
     x = coefficients.reshape(-1, BLOCK, BLOCK, rows, columns).permute(0, 3, 1, 4, 2)
     x = torch.matmul(x, one).reshape(-1, rows, BLOCK, BLOCK * columns)
@@ -148,6 +166,11 @@ def rows_of(x: Tensor) -> Tensor:
 
 def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
     """Multiply each row of [N,I] by its mode's matrix: modes [N], matrices [K,O,I] -> [N,O]."""
+    if rows.is_cuda and torch.cuda.is_current_stream_capturing():
+        # How many rows a mode has is not known to a graph: all products, and one is picked.
+        every = F.linear(rows, matrices.flatten(0, 1)).unflatten(1, matrices.shape[:2])
+        picked = modes[:, None, None].expand(-1, 1, matrices.shape[1])
+        return every.gather(1, picked)[:, 0]
     rows = rows.contiguous()
     out = rows.new_empty(len(rows), matrices.shape[1])
     for k, matrix in enumerate(matrices):
@@ -160,19 +183,19 @@ def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
 def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, weight: Tensor) -> Tensor:
     """What each block would cost in each mode, in bits and in error at its price in bits.
 
-    luma [N,256] DCT coefficients, matrices [K,256,256], step [N,256] of each channel and
-    weight [N] bits for a unit of squared error, or [1,256] and [1] for all. Returns [N,K]. The
-    first channel is left out: all modes share it. Rates are a rule of thumb: the modes are needed
-    before any symbol is known.
+    luma [...,256] DCT coefficients, matrices [K,256,256], step [...,256] of each channel and
+    weight [...] bits for a unit of squared error, in sizes that go with luma's. Returns [...,K].
+    The first channel is left out: all modes share it. Rates are a rule of thumb: the modes are
+    needed before any symbol is known.
     """
     costs = []
-    scale = weight[:, None] * step.square()
+    scale = weight[..., None] * step.square()
     for k, matrix in enumerate(matrices):
         size = F.linear(luma, matrix).abs_().div_(step)
         coded = size.clamp_min(1.0).log2_().mul_(DOUBLING_BITS).add_(NONZERO_BITS + 0.08 * scale)
         cost = torch.where(size < ZERO_BELOW, size.square() * scale, coded)
-        costs.append(cost[:, 1:].sum(1) + (PREDICTION_BITS if k else 0.0))
-    return torch.stack(costs, 1)
+        costs.append(cost[..., 1:].sum(-1) + (PREDICTION_BITS if k else 0.0))
+    return torch.stack(costs, -1)
 
 
 class RateTable(nn.Module):
@@ -209,10 +232,8 @@ class SingleConv(nn.Conv2d):
         """X [B,I,h,w], each channel times its scale [I] -> [B,O,h,w], float32."""
         with torch.autocast(x.device.type, enabled=False):
             # Filters are smaller than what they go over.
-            scales = torch.as_tensor(scale, device=x.device).expand(self.in_channels)
-            out: Tensor = self._conv_forward(
-                x.float(), self.weight * scales[:, None, None], self.bias
-            )
+            scales = scale[:, None, None] if isinstance(scale, Tensor) else scale
+            out: Tensor = self._conv_forward(x.float(), self.weight * scales, self.bias)
             return out
 
 
@@ -318,13 +339,10 @@ class BlockTransform(nn.Module):
 
         For steps of y [B,C,1,1] and bits for a unit of squared error [B]; see mode_costs.
         """
-        step = self.part(steps)[0].flatten(1)
-        costs = [
-            mode_costs(rows_of(image[None, :AREA]), self.luma, step[b : b + 1], weight[b : b + 1])
-            for b, image in enumerate(coefficients)
-        ]
-        out: Tensor = torch.stack(costs).unflatten(1, coefficients.shape[2:])
-        return out.permute(0, 3, 1, 2)
+        step = self.part(steps)[0].flatten(1)[:, None]
+        rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
+        costs = mode_costs(rows, self.luma, step, weight[:, None])
+        return costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
 
     def forward(self, coefficients: Tensor, modes: Tensor) -> Tensor:
         """To y [B,C,h,w]; float32."""
@@ -360,6 +378,8 @@ class Retouch(nn.Module):
     def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
         """Rotated planes [B,P,H,W], H and W even, and rate indices [B] -> the same shape."""
         height = planes.shape[2]
+        if planes.is_cuda:
+            return self.stripe(planes, rate)
         parts = []
         for top in range(0, height, STRIPE):
             start, end = max(0, top - REACH), min(height, top + STRIPE + REACH)
@@ -433,4 +453,5 @@ def less_mean(quads: Tensor) -> Tensor:
 
 def one_hot(modes: Tensor, count: int) -> Tensor:
     """[B,h,w] int64 -> [B,count,h,w] float32."""
-    return F.one_hot(modes, count).permute(0, 3, 1, 2).float()
+    every = torch.arange(count, device=modes.device)
+    return (modes[:, None] == every[:, None, None]).float()

@@ -182,8 +182,8 @@ def names(folder: Path) -> list[str]:
 
 def as_planes(crop: np.ndarray, planes: int) -> np.ndarray:
     """uint8 or uint16 [C,h,w], C 1 or as many as `planes` -> float32 [planes,h,w] in 0..1."""
-    peak = 255.0 if crop.dtype == np.uint8 else 65535.0
-    return np.broadcast_to(crop.astype(np.float32) / peak, (planes, *crop.shape[1:])).copy()
+    peak = np.float32(np.iinfo(crop.dtype).max)
+    return np.divide(crop, peak, out=np.empty((planes, *crop.shape[1:]), np.float32))
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -237,7 +237,9 @@ class CropSource:
         def work() -> None:
             try:
                 while True:
-                    ahead.put(self.make())
+                    batch = self.make()
+                    # Such memory goes to a device while this program goes on.
+                    ahead.put(batch.pin_memory() if torch.cuda.is_available() else batch)
             except Exception as error:
                 # Raised where the batch was wanted: else the run would wait for it for ever.
                 ahead.put(error)

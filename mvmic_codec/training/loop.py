@@ -115,6 +115,7 @@ class Trainer:
         self.best = math.inf  # lowest validation log loss so far
         # Running mean of the loss by rate, so that every rate counts alike
         self.level = torch.zeros(RATE_BUCKETS)
+        self.recorded: Recorded | None = None
 
     def progress(self) -> float:
         """Share of the run that is done, 0 to 1."""
@@ -127,37 +128,43 @@ class Trainer:
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
         return c.rate * warm * (c.floor + (1 - c.floor) * decay)
 
-    def loss(self, planes: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Mean of bits/pixel + lambda * MSE, each relative to its running mean, over a batch.
+    def gradients(self, planes: Tensor, rate: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Set the gradients of the mean of bits/pixel + lambda * MSE, each relative to its level.
 
-        planes [B,P,s,s] in 0..1.
+        planes [B,P,s,s] in 0..1, rate indices [B] and running means of the loss at these [B], 0
+        where nothing is known; all on the device. Returns bits/pixel and MSE, [B] each.
         """
-        planes = planes.to(self.device)
-        rate = torch.randint(0, RATES, (len(planes),)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             out = self.model(planes, rate)
-        pixels = planes.shape[2] * planes.shape[3]
-        bits = out.bits / pixels
+        bits = out.bits / (planes.shape[2] * planes.shape[3])
         each = bits + self.model.ladder[rate] * out.error
+        (each / torch.where(level > 0, level, each.detach())).mean().backward()
+        return bits.detach(), out.error.detach()
+
+    def measure(self, planes: Tensor) -> dict[str, float]:
+        """Gradients of a batch at random rates, and means of what it costs."""
+        rate = torch.randint(0, RATES, (len(planes),))
         bucket = rate * RATE_BUCKETS // RATES
-        for k, value in zip(bucket.tolist(), each.detach().tolist(), strict=True):
+        batch = (planes, rate, self.level[bucket])
+        if self.device.type == "cuda":
+            if self.recorded is None:
+                self.recorded = Recorded(self, batch)
+            bits, error = self.recorded.replay(batch)
+        else:
+            self.optimiser.zero_grad(set_to_none=True)
+            bits, error = self.gradients(*batch)
+        each = bits.cpu() + self.model.ladder.cpu()[rate] * error.cpu()
+        for k, value in zip(bucket.tolist(), each.tolist(), strict=True):
             old = float(self.level[k])
             self.level[k] = value if old == 0 else old + 0.02 * (value - old)
-        weight = 1.0 / self.level.to(self.device)[bucket]
-        return (each * weight).mean(), {
-            "bpp": float(bits.detach().mean()),
-            "mse": float(out.error.detach().mean()),
-            "loss": float(each.detach().mean()),
-        }
+        return {"bpp": float(bits.mean()), "mse": float(error.mean()), "loss": float(each.mean())}
 
     def train_step(self, planes: Tensor) -> dict[str, float]:
         """One step; a step whose gradient is far out of line is skipped."""
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        loss, facts = self.loss(planes)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        facts = self.measure(planes)
         limit = 2.0 * self.norm if self.norm else 1e9
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         usable = math.isfinite(norm) and (self.step < 100 or norm < 20 * self.norm)
@@ -207,6 +214,38 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.norm, self.best, self.level = state["norm"], state["best"], state["level"]
         torch.set_rng_state(state["random"])
+
+
+class Recorded:
+    """`Trainer.gradients` as a CUDA graph: thousands of small kernels that start at once.
+
+    The gradients stay where the graph puts them; nobody may set them to None.
+    """
+
+    def __init__(self, trainer: Trainer, batch: tuple[Tensor, ...]) -> None:
+        self.batch = [each.to(trainer.device, copy=True) for each in batch]
+        # What is made at first use (constants, plans of libraries) must be there before.
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside), torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
+            for _ in range(3):
+                trainer.optimiser.zero_grad(set_to_none=True)
+                trainer.gradients(*self.batch)
+        torch.cuda.current_stream().wait_stream(aside)
+        trainer.optimiser.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with (
+            torch.backends.cudnn.flags(benchmark=True, allow_tf32=False),
+            torch.cuda.graph(self.graph),
+        ):
+            self.out = trainer.gradients(*self.batch)
+
+    def replay(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """As `Trainer.gradients`, for a batch of the sizes that were recorded."""
+        for ours, theirs in zip(self.batch, batch, strict=True):
+            ours.copy_(theirs, non_blocking=True)
+        self.graph.replay()
+        return self.out
 
 
 def write_row(path: Path, row: dict[str, float]) -> None:
@@ -280,6 +319,8 @@ def train(config: Config, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
+    # The linear predictors carry more bits than TF32 has.
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = out / "checkpoint.pt"
     if config.start and not checkpoint.exists():
@@ -303,12 +344,11 @@ def train(config: Config, out: Path) -> Path:
     weights = out / f"{name}.safetensors"
     seed = config.seed + 7919 * trainer.step
     source = crop_source(config, split, config.batch, config.crop, seed)
-    saved = time.monotonic()
+    saved = began = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
         for planes in source:
             if trainer.progress() >= 1 or stopping:
                 break
-            began = time.monotonic()
             facts = trainer.train_step(planes)
             trainer.seconds += time.monotonic() - began
             journal.step(trainer, facts)
@@ -322,6 +362,7 @@ def train(config: Config, out: Path) -> Path:
             if time.monotonic() - saved > config.save_minutes * 60:
                 trainer.save(checkpoint)
                 saved = time.monotonic()
+            began = time.monotonic()
     trainer.save(checkpoint)
     if trainer.progress() >= 1 and weights.exists():
         fit_release(

@@ -378,7 +378,7 @@ def test_crops_have_the_planes_of_the_model(config):
     split = images.load_for_model(Path(read.data), read.gray, 1)
     crops = loop.crop_source(read, split, 3, 64, 0).make()
     assert crops.shape == (3, 1 if read.gray else 3, 64, 64)
-    assert np.isfinite(loop.Trainer(read, torch.device("cpu")).loss(crops)[1]["loss"])
+    assert np.isfinite(loop.Trainer(read, torch.device("cpu")).measure(crops)["loss"])
 
 
 @pytest.mark.parametrize("gray", [True, False])
