@@ -299,7 +299,7 @@ class EntropyModel(nn.Module):
     def spread_modes(self, table: Tensor, modes: Tensor) -> Tensor:
         """Rows of table [MODES,n] for modes [B,2h,2w], as cells [B,4n,h,w]."""
         with torch.autocast(table.device.type, enabled=False):
-            return unshuffle(mix(one_hot(modes, MODES), table.t()), 2)
+            return unshuffle(mix(one_hot(modes, MODES).to(table.dtype), table.t()), 2)
 
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols and bits of z [B,Z,h,w] (255 scale)."""

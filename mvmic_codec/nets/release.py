@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +50,7 @@ def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> byte
 
 def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
     """Write FOLDER/NAME.safetensors and NAME.json from a trained model; returns its identity."""
+    model = deepcopy(model).cpu()
     arrays = {
         key: value.detach().half().contiguous()
         for key, value in model.state_dict().items()

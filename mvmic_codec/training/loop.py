@@ -207,7 +207,7 @@ class Trainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -224,21 +224,20 @@ class Recorded:
 
     def __init__(self, trainer: Trainer, batch: tuple[Tensor, ...]) -> None:
         self.batch = [each.to(trainer.device, copy=True) for each in batch]
-        # What is made at first use (constants, plans of libraries) must be there before.
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside), torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
-            for _ in range(3):
-                trainer.optimiser.zero_grad(set_to_none=True)
-                trainer.gradients(*self.batch)
-        torch.cuda.current_stream().wait_stream(aside)
-        trainer.optimiser.zero_grad(set_to_none=True)
-        self.graph = torch.cuda.CUDAGraph()
-        with (
-            torch.backends.cudnn.flags(benchmark=True, allow_tf32=False),
-            torch.cuda.graph(self.graph),
-        ):
-            self.out = trainer.gradients(*self.batch)
+        # Crops have one size: the fastest convolutions for it are looked for once.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            # What is made at first use (constants, plans of libraries) must be there before.
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    trainer.optimiser.zero_grad(set_to_none=True)
+                    trainer.gradients(*self.batch)
+            torch.cuda.current_stream().wait_stream(aside)
+            trainer.optimiser.zero_grad(set_to_none=True)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=aside):
+                self.out = trainer.gradients(*self.batch)
 
     def replay(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """As `Trainer.gradients`, for a batch of the sizes that were recorded."""
