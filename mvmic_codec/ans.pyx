@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
 """rANS with static integer tables: the Python face of csrc/rans.c.
 
 Signatures and their contracts are in ans.pyi, the format in formats/ans.md.

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
 """Maps of flat colours as one lane: the Python face of csrc/flatmap.c.
 
 Signatures and their contracts are in flatmap.pyi, the format in formats/flat.md.

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
 """The integer networks in C: the Python face of csrc/intnet.c.
 
 Signatures and their contracts are in intnet.pyi.
