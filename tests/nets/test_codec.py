@@ -23,6 +23,7 @@ from mvmic_codec.nets.release import Release
 from mvmic_codec.symbols import pack
 
 SIZES = [(1, 1), (1, 200), (63, 65), (130, 70)]
+HYPER = 2  # passes of z
 BITS = 6  # passes of bits of modes
 
 
@@ -85,7 +86,7 @@ def test_every_channel_of_its_model_is_coded(released, channels):
     planes = picture(130, 70, channels)
     shape = SMALL[channels]
     passes = codec.code_symbols(Encoder(released, planes, 40))
-    assert len(passes) == 1 + BITS + PARTS
+    assert len(passes) == HYPER + BITS + 1 + PARTS
     for part, (_, index) in enumerate(passes[-PARTS:]):
         count = shape.latent - shape.near if part % 2 else shape.near
         assert index.reshape(count, 6 * 4).any(1).mean() > 0.5
@@ -294,7 +295,7 @@ def test_training_sees_what_is_coded(calibrated, channels, rate):
         # Training knows the first run only.
         passes = encoder.run(encoder.rough_costs, encoder.level).passes
     coded_bits = [ans.estimate_bits(*each, released.tables) for each in passes]
-    ends = (0, 1, 1 + BITS, None)
+    ends = (0, HYPER, HYPER + BITS, None)
     coded_bits = [sum(coded_bits[a:b]) for a, b in itertools.pairwise(ends)]
     assert coded_bits == pytest.approx(bits, rel=0.01, abs=1)
 

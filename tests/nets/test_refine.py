@@ -10,6 +10,7 @@ from small_model import picture
 from mvmic_codec import ans, codec, refine
 from mvmic_codec.encoder import Encoder
 from mvmic_codec.nets import release
+from mvmic_codec.nets.entropy import FRACTION
 from mvmic_codec.refine import ROUNDS, Refiner, only
 from mvmic_codec.symbols import pack
 
@@ -176,14 +177,14 @@ def test_the_pull_of_the_bits_is_their_slope(released):
     with codec.full_precision(released):
         run = encoder.second_run()
         pull = refiner.pull(run, encoder.coefficients)[0] * encoder.step[:, None, None]
-        exact = copy.deepcopy(entropy).double()
+        exact, z = copy.deepcopy(entropy).double(), encoder.z / FRACTION
         _, features, _ = exact.code_modes(
-            exact.first_features(encoder.z, refiner.rates), only(run.modes), refiner.rates
+            exact.first_features(z, refiner.rates), only(run.modes), refiner.rates
         )
 
         def bits(symbols):
             y, weight = torch.zeros_like(symbols), torch.ones(1, dtype=torch.float64)
-            known = (y, run.modes, features, encoder.z, refiner.rates, weight)
+            known = (y, run.modes, features, z, refiner.rates, weight)
             return exact(*known, symbols).bits[0] * encoder.inside
 
         places = torch.nonzero((run.symbols != 0) & (pull.abs() > 0.01))
