@@ -146,6 +146,12 @@ def sum_around(x: Tensor) -> Tensor:
     return rows + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
 
 
+def share_around(x: Tensor) -> Tensor:
+    """Of [...,h,w] the means of `sum_around`, in 2^-WEIGHT_BITS; 0 where nothing is around."""
+    count = sum_around(torch.ones_like(x[0, 0])).clamp(min=1)
+    return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
+
+
 # Called for both colours of z's chessboard, white first, with (table index, mean m), each
 # [B,Z,h,w] at 1/64, for the symbols. Index and mean are 0 at places of the other colour.
 HyperCoder = Callable[[Tensor, Tensor], Tensor]
@@ -300,12 +306,9 @@ class EntropyArrays:
         index = self.white_hyper(rate, height, width)
         white = index > 0
         q = coder(index, torch.zeros_like(index)).double() * FRACTION
-        count = sum_around(white.double()).clamp(min=1)
-        share = torch.round(2**WEIGHT_BITS / count)
-        weight = self.hyper_near[rate][:, None, None]
-        mean = floor_shift(weight * (sum_around(q) * share), 2 * WEIGHT_BITS)
-        mean = mean.clamp(-MEAN_MAX, MEAN_MAX) * ~white
-        size = floor_shift(sum_around(q.abs()) * share, WEIGHT_BITS)
+        mean = self.hyper_near[rate][:, None, None] * share_around(q)
+        mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX) * ~white
+        size = floor_shift(share_around(q.abs()), WEIGHT_BITS)
         shifted = self.hyper_index[rate][:, None, None] + self.class_shift(self.hyper_shift, size)
         symbol = coder(shifted.clamp(1, TABLES - 1) * ~white, mean)
         return q + symbol.double() * FRACTION + mean
