@@ -15,7 +15,13 @@ from small_model import SMALL, picture
 from mvmic_codec import codec
 from mvmic_codec.errors import ModelError
 from mvmic_codec.nets.entropy import PARTS, pass_sites
-from mvmic_codec.nets.integer import LAYERS, LINEAR_BITS, IntegerEntropy, walk_modes
+from mvmic_codec.nets.integer import (
+    LAYERS,
+    LINEAR_BITS,
+    IntegerEntropy,
+    neutral_neighbours,
+    walk_modes,
+)
 from mvmic_codec.nets.intnet import fast_paths, usable_paths
 from mvmic_codec.nets.native import NativeEntropy
 from mvmic_codec.nets.release import make_entropy
@@ -27,8 +33,6 @@ SIZES = [(1, 1), (64, 128), (63, 65), (130, 70), (40, 450)]
 HYPER = 2  # passes of z
 BITS = 6  # passes of bits of modes, before the parts
 FIRST = HYPER + BITS  # the number of the first pass of part 0, which has two
-# Arrays by which neighbours count, and how large tests make them.
-NEIGHBOURS = {"hyper_near": 4000, "hyper_shift": 6, "near_mean": 8000, "near_shift": 6}
 SHAPE = SMALL[3]  # of the arrays that tests have if they do not ask for others
 
 
@@ -89,10 +93,11 @@ class Playback:
         return self.give(number)
 
 
-def inside_image(size):
+def inside_image(size, hidden=None):
     rows = np.arange(math.ceil(size[0] / 64) * 4) * 16 < size[0]
     columns = np.arange(math.ceil(size[1] / 64) * 4) * 16 < size[1]
-    return torch.from_numpy(rows[:, None] & columns)
+    inside = rows[:, None] & columns
+    return torch.from_numpy(inside if hidden is None else inside & ~hidden)
 
 
 def entropy_arrays(path):
@@ -105,12 +110,14 @@ def as_tensors(arrays):
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE):
+def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE, hidden=None):
     """Recorders, what each was asked, latents [N,C,h,w] and modes [N,h,w]; an image for a seed."""
     named = {f"entropy.{name}": array for name, array in arrays.items()}
     recorders = [Recorder(seed, spread) for seed in seeds]
+    if hidden is not None:
+        hidden = np.stack([hidden[k // 2 :: 2, k % 2 :: 2] for k in range(4)])
     results = [
-        reference.decode_latent(named, asdict(shape), rate, size, recorder.take)
+        reference.decode_latent(named, asdict(shape), rate, size, recorder.take, hidden)
         for recorder in recorders
     ]
     asked = [r.asked(latent.means) for r, latent in zip(recorders, results, strict=True)]
@@ -124,10 +131,10 @@ def make(arrays, way):
     return NativeEntropy(as_tensors(arrays), True, way)
 
 
-def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False):
+def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False, hidden=None):
     """What an implementation of the package asks for, its latents and modes."""
     entropy, device = make(arrays, way), way if way in DEVICES else "cpu"
-    inside = inside_image(size).to(device)
+    inside = inside_image(size, hidden).to(device)
     playback = Playback(recorders, device, channels_last)
     z = entropy.code_hyper(rate, *(math.ceil(side / 64) for side in size), playback.hyper)
     latent, modes = entropy.code(z, rate, inside, playback.modes, playback.symbols)
@@ -146,13 +153,7 @@ def assert_same(expected, asked, latent, modes):
 
 @pytest.fixture
 def arrays(weights_path):
-    """Those of a small model, whose neighbours count."""
-    arrays, rng = entropy_arrays(weights_path), np.random.default_rng(7)
-    for name, most in NEIGHBOURS.items():
-        shape, kind = arrays[name].shape, arrays[name].dtype
-        assert not arrays[name].any()
-        arrays[name] = rng.integers(-most, most + 1, shape).astype(kind)
-    return arrays
+    return entropy_arrays(weights_path)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -162,6 +163,87 @@ def test_same_as_the_reference(arrays, size, rate, channels):
     expected = run_reference(arrays, size, rate, shape=SMALL[channels])
     for way in WAYS:
         assert_same(expected, *run_package(arrays, size, rate, expected[0], way=way))
+
+
+@pytest.mark.parametrize("size", [(300, 1), (1, 300), (130, 200)])
+def test_hidden_sites(arrays, size):
+    """They say nothing to their neighbours, but have means by them."""
+    hidden = np.random.default_rng(3).random(inside_image(size).shape) < 0.4
+    expected = run_reference(arrays, size, 31, hidden=hidden)
+    for way in WAYS:
+        result = run_package(arrays, size, 31, expected[0], way=way, hidden=hidden)
+        assert_same(expected, *result)
+
+
+def around(place, size):
+    """The four neighbours of a place [2] on a board of `size`, as far as there are any."""
+    moved = [(place[0] + i, place[1] + j) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    return {(i, j) for i, j in moved if 0 <= i < size[0] and 0 <= j < size[1]}
+
+
+def changed(before, after):
+    """Places [2] of arrays [1,n,h,w] that differ in any channel."""
+    return {tuple(place) for place in np.argwhere((before != after)[0].any(0)).tolist()}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 1), (3, 4)])
+def test_black_places_of_z_see_the_four_white_ones_around(arrays, size):
+    entropy = make(arrays, "cpu")
+
+    def ask(symbols):
+        """Index and mean of both passes, and z."""
+        asked = []
+
+        def give(index, mean):
+            asked.append((index.numpy(), mean.numpy()))
+            return symbols * (index > 0)
+
+        z = entropy.code_hyper(31, *size, give)
+        return asked, z.numpy()
+
+    symbols = torch.from_numpy(np.random.default_rng(1).integers(-90, 90, (1, SHAPE.hyper, *size)))
+    (white, black), z = ask(symbols)
+    for place in np.ndindex(size):
+        at, is_white = (..., *place), sum(place) % 2 == 0
+        assert (white[0][at] > 0).all() == is_white
+        assert (black[0][at] > 0).all() != is_white
+        assert not white[1].any() and (not is_white or not black[1][at].any())
+        other = symbols.clone()
+        other[at] += 150
+        (white_again, black_again), z_again = ask(other)
+        assert np.array_equal(white_again[0], white[0])
+        seen_by = around(place, size) if is_white else set()
+        assert changed(black_again[1], black[1]) == seen_by
+        assert changed(black_again[0], black[0]) <= seen_by
+        assert changed(z_again, z) == seen_by | {place}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_black_cells_of_the_first_part_see_the_four_white_ones_around(arrays, way):
+    """And no other part does: it has the networks."""
+    size, cells = (130, 70), (6, 4)
+    recorders, asked, _, _ = run_reference(arrays, size, 31)
+    other = Recorder(0)
+    other.given = [symbols.copy() for symbols in recorders[0].given]
+    place = (2, 2)
+    other.given[FIRST][:, 2, 2] += 50
+    (again, _, _) = run_package(arrays, size, 31, [other], way=way)
+    before = [array[None] for array in asked[0]]
+    assert np.array_equal(again[FIRST], before[FIRST])
+    index, mean = FIRST + 1, FIRST + 2
+    assert changed(again[mean], before[mean]) == around(place, cells)
+    assert set() < changed(again[index], before[index]) <= around(place, cells)
+    assert all(len(each[0]) == SHAPE.near for each in (before[FIRST], before[index]))
+
+
+def test_neutral_arrays_change_nothing(arrays):
+    """Then all places are coded by what they would be coded by at once."""
+    neutral = arrays | {
+        name: array.numpy() for name, array in neutral_neighbours(SHAPE.hyper, SHAPE.near).items()
+    }
+    _, (asked,), _, _ = run_reference(neutral, (130, 200), 31)
+    index = neutral["hyper_index"][31].astype(int)[:, None, None]
+    assert np.array_equal(asked[0] + asked[1], np.broadcast_to(index, asked[0].shape))
 
 
 def test_the_made_up_case_is_not_trivial(arrays):
