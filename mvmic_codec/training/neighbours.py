@@ -36,7 +36,7 @@ ROUNDS = 2  # weights and shifts depend on each other
 # Bits that a weight of 1 must save, and a shift of 1 against that of the class before: what few
 # symbols say is chance.
 WEIGHT_PRIOR = 8.0
-SHIFT_PRIOR = 1.0
+SHIFT_PRIOR = 4.0
 
 
 @dataclass(frozen=True)
