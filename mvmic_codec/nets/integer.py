@@ -306,8 +306,9 @@ class EntropyArrays:
         index = self.white_hyper(rate, height, width)
         white = index > 0
         q = coder(index, torch.zeros_like(index)).double() * FRACTION
+        # 0 at white places: none of those around has a symbol yet.
         mean = self.hyper_near[rate][:, None, None] * share_around(q)
-        mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX) * ~white
+        mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX)
         size = floor_shift(share_around(q.abs()), WEIGHT_BITS)
         shifted = self.hyper_index[rate][:, None, None] + self.class_shift(self.hyper_shift, size)
         symbol = coder(shifted.clamp(1, TABLES - 1) * ~white, mean)
@@ -323,7 +324,8 @@ class EntropyArrays:
         mean = floor_shift(self.near_mean[rate][:, None, None] * sum_around(symbol), WEIGHT_BITS)
         # The four are 0 where there is none: the mean of their magnitudes is a fourth.
         size = sum_around(symbol.abs()) * (FRACTION // 4)
-        return mean * black, self.class_shift(self.near_shift, size) * FRACTION * black
+        # The mean is 0 at white places as it is: the others' symbols are.
+        return mean, self.class_shift(self.near_shift, size) * FRACTION * black
 
     def places(self, part: int) -> Tensor:
         """Of each plane of a part, its position among the 4C planes of a latent in cells."""

@@ -32,7 +32,6 @@ from ..nets.transforms import RATES, unshuffle
 
 WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four
 SHIFTS = torch.arange(-24, 25)  # of tables
-ROUNDS = 2  # weights and shifts depend on each other
 # Bits that a weight of 1 must save, and a shift of 1 against that of the class before: what few
 # symbols say is chance.
 WEIGHT_PRIOR = 8.0
@@ -151,27 +150,23 @@ def fit_places(
 
     least is the lowest table index there may be.
     """
-    shift = torch.zeros(len(places[0].position), CLASSES, dtype=torch.int64)
-    weight = torch.zeros(len(places), len(shift), dtype=torch.float64)
-    for _ in range(ROUNDS):
-        for k, each in enumerate(places):
-            table = each.table + shift.gather(1, each.of_class)
-            cost = torch.stack(
-                [
-                    costs(release, each, each.position - w * each.around, table, least).sum(1)
-                    + WEIGHT_PRIOR * abs(w)
-                    for w in WEIGHTS.tolist()
-                ]
-            )
-            weight[k] = WEIGHTS[cost.argmin(0)]
-        total = torch.zeros(*shift.shape, len(SHIFTS), dtype=torch.float64)
-        for each, w, share in zip(places, weight, importance, strict=True):
-            position = each.position - w[:, None] * each.around
-            for k, by in enumerate(SHIFTS.tolist()):
-                cost = costs(release, each, position, each.table + by, least)
-                total[:, :, k].scatter_add_(1, each.of_class, share * cost)
-        shift = smooth_shifts(total)
-    return weight, shift
+    channels = len(places[0].position)
+    weight = torch.zeros(len(places), channels, dtype=torch.float64)
+    total = torch.zeros(channels, CLASSES, len(SHIFTS), dtype=torch.float64)
+    for k, (each, share) in enumerate(zip(places, importance, strict=True)):
+        cost = torch.stack(
+            [
+                costs(release, each, each.position - w * each.around, each.table, least).sum(1)
+                + WEIGHT_PRIOR * abs(w)
+                for w in WEIGHTS.tolist()
+            ]
+        )
+        weight[k] = WEIGHTS[cost.argmin(0)]
+        position = each.position - weight[k][:, None] * each.around
+        for n, by in enumerate(SHIFTS.tolist()):
+            cost = costs(release, each, position, each.table + by, least)
+            total[:, :, n].scatter_add_(1, each.of_class, share * cost)
+    return weight, smooth_shifts(total)
 
 
 def costs(release: Release, places: Places, position: Tensor, table: Tensor, least: int) -> Tensor:

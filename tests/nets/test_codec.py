@@ -207,6 +207,10 @@ def changed(arrays, name, change):
         ("entropy.base", torch.int32),
         ("entropy.compand", "short"),
         ("entropy.predict.2", "short"),
+        ("entropy.hyper_near", "missing"),
+        ("entropy.hyper_shift", torch.int16),
+        ("entropy.near_mean", "short"),
+        ("entropy.near_shift", "wide"),
     ],
 )
 def test_weights_that_are_no_model(weights_path, name, change):

@@ -88,7 +88,7 @@ def test_samples_are_of_what_is_coded(weights):
     """With weights and shifts, means and tables are what the fit makes of its places."""
     released = fit.at_present(weights)
     shape, rate = released.shape, 31
-    planes = picture(200, 260, shape.planes)
+    planes = picture(256, 320, shape.planes)
     sample = neighbours.take_sample(released, planes, rate)
     arrays = neutral_neighbours(shape.hyper, shape.near)
     arrays["hyper_near"] += 2**WEIGHT_BITS // 2
@@ -134,9 +134,19 @@ def test_samples_are_of_what_is_coded(weights):
     black_cells = (rows + columns) % 2 == 1
     more = cells(after.mean - before.mean) / FRACTION
     assert (more - sample.near.around / 2).abs().max() <= 1 / 32
+    assert torch.equal(
+        torch.floor(sample.near.table + 0.5).clamp(0, TABLES - 1),
+        index_of_black(before, black_cells),
+    )
     shifts = cells(after.score - before.score) / FRACTION
     assert torch.equal(shifts, sample.near.of_class - 3.0)
     assert len(torch.unique(sample.near.of_class)) > 4
+
+
+def index_of_black(run, black):
+    """Table indices [n,k] of the black cells of the first part."""
+    _, indices = run.passes[9]
+    return torch.from_numpy(indices.reshape(-1, *black.shape)).double()[:, black]
 
 
 def bits_of(released, planes, rate):
@@ -178,5 +188,7 @@ def test_whatever_was_fitted_before_is_forgotten(weights):
         for name in ("table_half", "table_cdf")
     }
     expected = fit.fit_release(weights, given)
+    arrays = release.load_file(weights)
+    assert any(arrays[release.ENTROPY + name].any() for name in lively_neighbours(shape))
     release.replace_arrays(weights, tables | lively_neighbours(shape))
     assert fit.fit_release(weights, given) == expected
