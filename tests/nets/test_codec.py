@@ -207,7 +207,7 @@ def changed(arrays, name, change):
         ("entropy.base", torch.int32),
         ("entropy.compand", "short"),
         ("entropy.predict.2", "short"),
-        ("entropy.hyper_near", "missing"),
+        ("entropy.hyper_near", torch.int32),
         ("entropy.hyper_shift", torch.int16),
         ("entropy.near_mean", "short"),
         ("entropy.near_shift", "wide"),
