@@ -97,7 +97,7 @@ class Refiner:
     def told(self, run: Run) -> Tensor:
         """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours."""
         entropy = self.release.entropy
-        cells = unshuffle(run.symbols[None], 2)
+        cells = unshuffle(run.symbols[None], 2).clone()
         first = entropy.places(0)
         cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0] / FRACTION
         return shuffle(cells, 2).float()

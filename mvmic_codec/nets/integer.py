@@ -147,7 +147,7 @@ def sum_around(x: Tensor) -> Tensor:
 
 
 def share_around(x: Tensor) -> Tensor:
-    """Of [...,h,w] the means of `sum_around`, in 2^-WEIGHT_BITS; 0 where nothing is around."""
+    """Of [B,n,h,w] the means of `sum_around`, in 2^-WEIGHT_BITS; 0 where nothing is around."""
     count = sum_around(torch.ones_like(x[0, 0])).clamp(min=1)
     return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
 
@@ -324,8 +324,7 @@ class EntropyArrays:
         mean = floor_shift(self.near_mean[rate][:, None, None] * sum_around(symbol), WEIGHT_BITS)
         # The four are 0 where there is none: the mean of their magnitudes is a fourth.
         size = sum_around(symbol.abs()) * (FRACTION // 4)
-        # The mean is 0 at white places as it is: the others' symbols are.
-        return mean, self.class_shift(self.near_shift, size) * FRACTION * black
+        return mean * black, self.class_shift(self.near_shift, size) * FRACTION * black
 
     def places(self, part: int) -> Tensor:
         """Of each plane of a part, its position among the 4C planes of a latent in cells."""
