@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -15,7 +14,7 @@ from . import ans
 from .container import RGB, Header
 from .encoder import Encoder, Pass
 from .errors import FormatError, InputError
-from .grid import UNIT, hyper_indices, sites_coded, to_uint8
+from .grid import hyper_size, sites_coded, to_uint8
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
@@ -122,14 +121,17 @@ def decode_planes(
 
 
 def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
-    """Raise FormatError or its kin for a payload too short for the hyper-latent of such an image.
+    """Raise FormatError or its kin for a payload too short for the first symbols of such an image.
+
+    These are half of the hyper-latent.
 
     It costs next to nothing and is to be asked before anything that takes as long as an image of
     the header's size takes, since a few bytes can claim any size.
     """
     release = decoding_release(header, device)
-    sites = math.ceil(header.height / UNIT) * math.ceil(header.width / UNIT)
-    Unpacker(payload, release.tables).next(hyper_indices(release, header.rate_index, sites))
+    size = hyper_size((header.height, header.width))
+    first = release.entropy.white_hyper(header.rate_index, *size)
+    Unpacker(payload, release.tables).next(to_uint8(first))
 
 
 def decoding_release(header: Header, device: str | None) -> Release:
@@ -197,16 +199,14 @@ def decode_symbols(
 ) -> tuple[Tensor, Tensor]:
     """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
     unpacker = Unpacker(payload, release.tables)
-    cells = (math.ceil(size[0] / UNIT), math.ceil(size[1] / UNIT))
-    z = unpacker.next(hyper_indices(release, rate, cells[0] * cells[1]))
-    z_symbols = torch.from_numpy(z).to(release.device).reshape(1, -1, *cells)
 
     def take(index: Tensor) -> Tensor:
         symbols = unpacker.next(to_uint8(index))
         return torch.from_numpy(symbols).to(release.device).reshape(index.shape)
 
+    z = release.entropy.code_hyper(rate, *hyper_size(size), lambda index, mean: take(index))
     latent, modes = release.entropy.code(
-        z_symbols,
+        z,
         rate,
         sites_coded(release, size, hidden),
         lambda half, index: walk_modes(index, lambda bit, table: take(table)),

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .grid import UNIT, hyper_indices, sites_coded, to_int16, to_uint8
+from .grid import UNIT, sites_coded, to_int16, to_uint8
 from .nets.entropy import (
     FRACTION,
     MODE_DEPTH,
@@ -93,12 +93,32 @@ class Encoder:
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
 
     @cached_property
-    def z(self) -> Tensor:
-        """Symbols of the hyper-latent [1,Z,h,w] at 1/64, in float64."""
+    def hyper_positions(self) -> Tensor:
+        """The hyper-latent [1,Z,h,w] at 1/64 before it is rounded, in steps, in float64."""
         release, rates = self.release, torch.tensor([self.rate], device=self.release.device)
         z = release.hyper_analysis(self.coefficients, release.analysis.spread, rates)
         step = release.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
-        return torch.round(z.double() / step).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        positions: Tensor = z.double() / step
+        return positions
+
+    @cached_property
+    def hyper(self) -> tuple[Tensor, list[Pass]]:
+        """The hyper-latent [1,Z,h,w] in sixteenths of a step, in float64, and its passes."""
+        passes: list[Pass] = []
+
+        def choose(index: Tensor, mean: Tensor) -> Tensor:
+            nearest = torch.round(self.hyper_positions - mean / FRACTION) * (index > 0)
+            symbols = nearest.clamp(-SYMBOL_MAX, SYMBOL_MAX)
+            passes.append((to_int16(symbols), to_uint8(index)))
+            return symbols
+
+        rows, columns = self.hyper_positions.shape[2:]
+        return self.release.entropy.code_hyper(self.rate, rows, columns, choose), passes
+
+    @property
+    def z(self) -> Tensor:
+        """The hyper-latent of `hyper`."""
+        return self.hyper[0]
 
     @cached_property
     def rough_costs(self) -> Tensor:
@@ -198,12 +218,10 @@ class Encoder:
         costs = costs.clone()
         costs[:, 1:] += torch.where(self.inside, 0.0, math.inf)
         cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
-        passes = [
-            (to_int16(self.z), hyper_indices(release, self.rate, self.z.shape[2] * self.z.shape[3]))
-        ]
+        passes = list(self.hyper[1])
         mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
-        asked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        asked: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
         def choose_mode(half: int, index: Tensor) -> Tensor:
             nonlocal positions
@@ -238,13 +256,15 @@ class Encoder:
             symbols = torch.zeros_like(position)
             symbols[coded] = (position[coded].sign() * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
             passes.append((to_int16(symbols), to_uint8(index)))
-            asked.append((scores(), mean, predicted, symbols))
+            # Of part 0 the second call knows everything but the symbols of the first.
+            whole = symbols + asked[part][3] if part in asked else symbols
+            asked[part] = scores(), mean, predicted, whole
             return symbols
 
         latent, modes = entropy.code(self.z, self.rate, self.inside, choose_mode, choose)
         of_y = [
             shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
-            for parts in zip(*asked, strict=True)
+            for parts in zip(*asked.values(), strict=True)
         ]
         return Run(passes, modes, latent, *of_y)
 

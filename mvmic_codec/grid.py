@@ -48,9 +48,9 @@ def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return any
 
 
-def hyper_indices(release: Release, rate: int, sites: int) -> npt.NDArray[np.uint8]:
-    """Table indices of z [Z*sites]: one table for each channel and rate."""
-    return np.repeat(release.entropy.hyper_index[rate].cpu().numpy(), sites)
+def hyper_size(size: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of z, of an image of `size` (H,W)."""
+    return math.ceil(size[0] / UNIT), math.ceil(size[1] / UNIT)
 
 
 def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:

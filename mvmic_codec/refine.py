@@ -19,10 +19,10 @@ from torch import Tensor
 
 from . import ans
 from .encoder import Encoder, Run
-from .nets.entropy import MODES, EntropyModel
+from .nets.entropy import FRACTION, MODES, EntropyModel
 from .nets.identity import find_identity
 from .nets.release import model_of
-from .nets.transforms import restore_colour
+from .nets.transforms import restore_colour, shuffle, unshuffle
 from .rate import lambda_of
 
 # Rounds of refinement by effort.
@@ -78,13 +78,14 @@ class Refiner:
         aim [1,256P,h,w] are the coefficients that the symbols were chosen for.
         """
         encoder, entropy = self.encoder, self.entropy
-        z = encoder.z.float()
+        # In training z is its symbols: it has no means.
+        z = encoder.z.float() / FRACTION
         features = entropy.first_features(z, self.rates)
         _, features, _ = entropy.code_modes(features, only(run.modes), self.rates)
         y = self.release.blocks(aim, run.modes)
         weight = torch.tensor([self.weight], device=y.device)
         with torch.enable_grad():
-            symbols = run.symbols[None].float().requires_grad_()
+            symbols = self.told(run).requires_grad_()
             coded = entropy(y, run.modes, features, z, self.rates, weight, symbols)
             bits = (coded.bits * encoder.inside).sum()
             (by_symbol,) = torch.autograd.grad(bits, symbols)
@@ -92,6 +93,14 @@ class Refiner:
             (by_latent,) = torch.autograd.grad(self.error(latent, run.modes), latent)
         pull: Tensor = by_symbol / encoder.step.float()[:, None, None] + self.weight * by_latent
         return pull
+
+    def told(self, run: Run) -> Tensor:
+        """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours."""
+        entropy = self.release.entropy
+        cells = unshuffle(run.symbols[None], 2).clone()
+        first = entropy.places(0)
+        cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0] / FRACTION
+        return shuffle(cells, 2).float()
 
 
 def only(modes: Tensor) -> Tensor:

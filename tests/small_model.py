@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from mvmic_codec.nets.integer import neutral_neighbours
 from mvmic_codec.nets.model import Model, Shape
 from mvmic_codec.training.start import start_from_statistics
 
@@ -41,6 +42,17 @@ def crops(channels, count=6, size=128):
     """Training crops [count,channels,size,size]."""
     planes = [picture(size, size, channels, seed) for seed in range(count)]
     return torch.from_numpy(np.stack(planes))
+
+
+def lively_neighbours(shape):
+    """Arrays by which neighbours count, in made-up ways."""
+    rng = np.random.default_rng(7)
+    most = {"hyper_near": 4000, "hyper_shift": 4, "near_mean": 5000, "near_shift": 4}
+    arrays = neutral_neighbours(shape.hyper, shape.near)
+    return {
+        name: torch.from_numpy(rng.integers(-most[name], most[name] + 1, array.shape)).to(array)
+        for name, array in arrays.items()
+    }
 
 
 def small_model(channels):

@@ -428,6 +428,10 @@ def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -
         "gain": ("int32", (64, N)),
         "hyper_step": ("int32", (64, Z)),
         "hyper_index": ("uint8", (64, Z)),
+        "hyper_near": ("int16", (64, Z)),
+        "hyper_shift": ("int8", (Z, 16)),
+        "near_mean": ("int16", (64, N)),
+        "near_shift": ("int8", (N, 16)),
         "base": ("int16", (64, 4, C)),
         "base_mode": ("int16", (8, C)),
         "mode_base": ("int16", (64, 7)),
@@ -642,13 +646,11 @@ def decode_latent(
 ) -> Latent:
     """Sections 5 to 8.
 
-    `take` is called 15 times, once for each pass of symbols, in order. `hidden` says by site
+    `take` is called 17 times, once for each pass of symbols, in order. `hidden` says by site
     (4, h, w) what flat areas hide; without it, nothing.
     """
     h, w = cells(size)
-    index = arrays["entropy.hyper_index"][rate].astype(np.int64)
-    z = take(np.broadcast_to(index[:, None, None], (len(index), h // 2, w // 2)))
-    F, P = from_hyper(arrays, rate, z)
+    F, P = from_hyper(arrays, rate, code_hyper(arrays, rate, (h // 2, w // 2), take))
     out = outside(size)
     if hidden is not None:
         out = out | hidden
@@ -658,13 +660,49 @@ def decode_latent(
     return Latent(y, modes, means)
 
 
+def code_hyper(arrays: Arrays, rate: int, size: Size, take: Take) -> Ints:
+    """Section 5, its first half: z in sixteenths of a step, (Z, h/2, w/2)."""
+    index = arrays["entropy.hyper_index"][rate].astype(np.int64)[:, None, None]
+    white = is_white(size)
+    q = 16 * take(np.where(white, index, 0))
+    n = beside(np.ones(size, np.int64))
+    R = np.array([0, 4096, 2048, 1365, 1024])[n]
+    weight = arrays["entropy.hyper_near"][rate].astype(np.int64)
+    m = np.clip(rnd(weight[:, None, None] * beside(q) * R, 24), -(2**18), 2**18)
+    A = rnd(beside(np.abs(q)) * R, 12)
+    shifted = np.clip(index + of_class(arrays, "hyper_shift", A), 1, 63)
+    s = take(np.where(white, 0, shifted))
+    return np.where(white, q, 16 * s + m)
+
+
+def is_white(size: Size) -> NDArray[np.bool_]:
+    """The white places of a chessboard of so many rows and columns."""
+    i, j = np.arange(size[0])[:, None], np.arange(size[1])
+    white: NDArray[np.bool_] = (i + j) % 2 == 0
+    return white
+
+
+def beside(x: Ints) -> Ints:
+    """Sums of the four neighbours, as far as there are any (beside in the specification)."""
+    edges = [(0, 0)] * (x.ndim - 2) + [(1, 1), (1, 1)]
+    x = np.pad(x, edges)
+    total: Ints = x[..., :-2, 1:-1] + x[..., 2:, 1:-1] + x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
+    return total
+
+
+def of_class(arrays: Arrays, name: str, A: Ints) -> Ints:
+    """Of an array (channels, 16) the entries for magnitudes A (channels, rows, columns)."""
+    values: Ints = arrays[f"entropy.{name}"].astype(np.int64)
+    return values[np.arange(len(A))[:, None, None], companded(arrays, A) // 8]
+
+
 def from_hyper(arrays: Arrays, rate: int, z: Ints) -> tuple[Ints, list[Ints]]:
-    """Section 5: the first features F (W, h, w), 0 to 255, and P_0 to P_3 (N, h, w)."""
-    u = up(layer(arrays, "hyper_rise", companded(arrays, 16 * z)))
+    """Section 5, the rest: the first features F (W, h, w), 0 to 255, and P_0 to P_3 (N, h, w)."""
+    u = up(layer(arrays, "hyper_rise", companded(arrays, z)))
     start = arrays["entropy.start"][rate].astype(np.int64)
     F = np.clip(u + start[:, None, None], 0, 255)
     step = arrays["entropy.hyper_step"][rate].astype(np.int64)
-    Z = np.clip(rnd(16 * z * step[:, None, None], 12), -(2**23), 2**23)
+    Z = np.clip(rnd(z * step[:, None, None], 12), -(2**23), 2**23)
     P = up(conv(Z, arrays["entropy.hyper_linear"]))
     return F, np.split(P, 4)
 
@@ -727,10 +765,18 @@ def code_parts(
         sites = [site(p, int(channel), rotate) for channel in c]
         F = features(arrays, part, F, q)
         D = np.clip(layer(arrays, f"think.{part}", F), 0, 255)
-        index = table_index(arrays, rate, part, c, D, mode[sites])
-        index[out[sites]] = 0
-        m = np.zeros_like(index) if far else mean(arrays, rate, p, D, P[p], V, mode[sites])
-        q = 16 * take(index) + m
+        e = score(arrays, rate, part, c, D, mode[sites])
+        m = np.zeros_like(e) if far else mean(arrays, rate, p, D, P[p], V, mode[sites])
+        if part == 0:
+            white = is_white(e.shape[1:])
+            s = take(np.where(white & ~out[sites], table_index(e), 0))
+            m = m + np.where(white, 0, mean_of_neighbours(arrays, rate, s))
+            m = np.clip(m, -(2**18), 2**18)
+            e = e + np.where(white, 0, 16 * of_class(arrays, "near_shift", 4 * beside(np.abs(s))))
+            s = s + take(np.where(white | out[sites], 0, table_index(e)))
+        else:
+            s = take(np.where(out[sites], 0, table_index(e)))
+        q = 16 * s + m
         v.append(rnd(q * step[c, None, None], 12))
         if not far:
             V.append(np.clip(v[-1], -(2**23), 2**23) * aligned(arrays, mode[sites]))
@@ -756,17 +802,28 @@ def features(arrays: Arrays, part: int, F: Ints, q: Ints) -> Ints:
     return np.clip(layer(arrays, f"merge.{part - 1}", seen), 0, 255)
 
 
-def table_index(arrays: Arrays, rate: int, part: int, c: Ints, D: Ints, mode: Ints) -> Ints:
-    """Step 3, before what is not coded: 0 to 63 for the channels `c`.
+def score(arrays: Arrays, rate: int, part: int, c: Ints, D: Ints, mode: Ints) -> Ints:
+    """Step 3: table indices of the channels `c` in sixteenths, before neighbours add to them.
 
     `mode` is that of each channel's site; all are (channels, h, w).
     """
     base = arrays["entropy.base"][rate, part // 2, c].astype(np.int64)
     base_mode = arrays["entropy.base_mode"].astype(np.int64)
-    e = layer(arrays, f"scales.{part}", D) + base[:, None, None]
-    e = e + base_mode[mode, c[:, None, None]]
+    e: Ints = layer(arrays, f"scales.{part}", D) + base[:, None, None]
+    e += base_mode[mode, c[:, None, None]]
+    return e
+
+
+def table_index(e: Ints) -> Ints:
+    """Step 3: 0 to 63, before what is not coded."""
     index: Ints = np.clip((e + 8) // 16, 0, 63)
     return index
+
+
+def mean_of_neighbours(arrays: Arrays, rate: int, s: Ints) -> Ints:
+    """Step 5: what white symbols s (N, h, w) add to the means of the others."""
+    weight = arrays["entropy.near_mean"][rate].astype(np.int64)
+    return rnd(weight[:, None, None] * beside(s), 12)
 
 
 def mean(arrays: Arrays, rate: int, p: int, D: Ints, P: Ints, V: list[Ints], mode: Ints) -> Ints:
@@ -1145,7 +1202,7 @@ class Decoded:
 
     head: Head
     metadata: dict[str, bytes]
-    passes: list[NDArray[np.int16]]  # the symbols of the 15 passes, each flat, in decoding order
+    passes: list[NDArray[np.int16]]  # the symbols of the 17 passes, each flat, in decoding order
     latent: Latent
     planes: Reals  # (1 or 3, height, width), 0 to 1
     samples: NDArray[Any]  # as in `to_samples`, and painted

@@ -9,6 +9,7 @@ device or memory format can change a result. Autocast does not touch float64.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,8 @@ LEVEL_MAX = 2**23  # of v, the quantised latent in sixteenths of the 255 scale
 MEAN_MAX = 2**18  # of m
 DEEP_MEAN_MAX = 127  # of the context networks' part of m
 COMPAND_ENTRIES = 256
+WEIGHT_BITS = 12  # weights of neighbours
+CLASSES = 16  # of neighbours, by their companded magnitude
 # Half of what float64 holds exactly: room for biases and for the halves added in rounding.
 EXACT = 2**52
 
@@ -101,7 +104,18 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
         half, cdf = make_tables(scale_ladder().numpy(), odds.numpy())
         arrays["table_half"] = torch.from_numpy(half)
         arrays["table_cdf"] = torch.from_numpy(cdf)
+        arrays |= neutral_neighbours(model.hyper, model.linear)
     return arrays
+
+
+def neutral_neighbours(hyper: int, near: int) -> dict[str, Tensor]:
+    """The arrays by which neighbours count, such that they do not: training knows none of them."""
+    return {
+        "hyper_near": torch.zeros(RATES, hyper, dtype=torch.int16),
+        "hyper_shift": torch.zeros(hyper, CLASSES, dtype=torch.int8),
+        "near_mean": torch.zeros(RATES, near, dtype=torch.int16),
+        "near_shift": torch.zeros(near, CLASSES, dtype=torch.int8),
+    }
 
 
 def scale_ladder() -> Tensor:
@@ -119,14 +133,52 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
     return divide(x, 2**bits)
 
 
-# Called once for every part of a pass with (part, table index, mean m, what linear prediction gives
+def white_places(height: int, width: int, device: torch.device) -> Tensor:
+    """[h,w] bool: the places of a chessboard that are coded first, and have only others around."""
+    rows, columns = (torch.arange(side, device=device) for side in (height, width))
+    return (rows[:, None] + columns) % 2 == 0
+
+
+def sum_around(x: Tensor) -> Tensor:
+    """Of [...,h,w] the sums of the places above, below, left and right, as far as they exist."""
+    padded = F.pad(x, (1, 1, 1, 1))
+    rows = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+    return rows + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+
+
+def share_around(x: Tensor) -> Tensor:
+    """Of [B,n,h,w] the means of `sum_around`, in 2^-WEIGHT_BITS; 0 where nothing is around."""
+    count = sum_around(torch.ones_like(x[0, 0])).clamp(min=1)
+    return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
+
+
+# Called for both colours of z's chessboard, white first, with (table index, mean m), each
+# [B,Z,h,w] at 1/64, for the symbols. Index and mean are 0 at places of the other colour.
+HyperCoder = Callable[[Tensor, Tensor], Tensor]
+# Called for every part of a pass with (part, table index, mean m, what linear prediction gives
 # of m in a mode that is aligned, scores), each [B,n,h,w] at 1/32, for the symbols;
 # IntegerEntropy.places(part) says which channels and sites these are. scores() gives what an index
 # is made of before its mode adds base_mode, in sixteenths, neither rounded nor clamped to tables.
+# Part 0 is asked for twice, for the white places of a chessboard and for the others: the index is
+# 0 at those that are not meant. What else the second call says holds for all places.
 Coder = Callable[[int, Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
 # Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
 # the modes [B,2,h,w] of the two sites SITE_ORDER[2 * half : 2 * half + 2] of every cell.
 ModeCoder = Callable[[int, Tensor], Tensor]
+
+
+def ask_coder(
+    coder: Coder,
+    part: int,
+    offset: Tensor,
+    predicted: Tensor,
+    coded: Tensor,
+    score: Tensor,
+    mean: Tensor,
+) -> Tensor:
+    """Symbols of a part, in doubles; coded [n,h,w] says which, offset is what modes add."""
+    index = torch.floor((score + offset + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
+    return coder(part, index * coded, mean, predicted, lambda: score).double()
 
 
 def walk_modes(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -153,9 +205,13 @@ def check_arrays(
         "gain": (i32, (RATES, near)),
         "hyper_step": (i32, (RATES, hyper)),
         "hyper_index": (u8, (RATES, hyper)),
+        "hyper_near": (i16, (RATES, hyper)),
+        "hyper_shift": (i8, (hyper, CLASSES)),
         "base": (i16, (RATES, PASSES, latent)),
         "base_mode": (i16, (MODES, latent)),
         "mode_base": (i16, (RATES, NODES)),
+        "near_mean": (i16, (RATES, near)),
+        "near_shift": (i8, (near, CLASSES)),
         "aligned": (u8, (MODES, near)),
         "start": (i16, (RATES, width)),
         "compand": (u8, (COMPAND_ENTRIES,)),
@@ -201,6 +257,11 @@ class EntropyArrays:
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
         self.base_mode, self.aligned = wide("base_mode"), wide("aligned")
         self.hyper_index = arrays["hyper_index"].to(device)
+        self.hyper_near, self.hyper_shift = wide("hyper_near"), wide("hyper_shift")
+        self.near_mean, self.near_shift = wide("near_mean"), wide("near_shift")
+        # Of magnitudes in sixteenths: compand(0) is 0 whatever the array says.
+        self.classes = arrays["compand"].to(device).long() * CLASSES // (COMPANDED_MAX + 1)
+        self.classes[0] = 0
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
         self.sites = pass_sites(self.channels, rotate).to(device)
         self.order = torch.argsort(self.sites.flatten())
@@ -228,6 +289,42 @@ class EntropyArrays:
             raise ModelError("the model's steps, shifts or table indices are out of range")
         if max(layers, linear, means, levels) >= EXACT:
             raise ModelError("the model's weights are too large for exact arithmetic")
+
+    def class_shift(self, shift: Tensor, size: Tensor) -> Tensor:
+        """Shifts [n,CLASSES] of tables for neighbours of magnitudes [B,n,h,w] in sixteenths."""
+        of_class = self.classes[size.clamp(max=COMPAND_ENTRIES - 1).long()]
+        channel = torch.arange(len(shift), device=self.device)[:, None, None]
+        return shift[channel, of_class]
+
+    def white_hyper(self, rate: int, height: int, width: int) -> Tensor:
+        """Table indices [1,Z,h,w] of the places of z that are coded first, 0 at the others."""
+        white = white_places(height, width, self.device)
+        return (self.hyper_index[rate][:, None, None] * white)[None]
+
+    def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder) -> Tensor:
+        """The hyper-latent of an image [1,Z,h,w] at 1/64, in sixteenths of a step (float64)."""
+        index = self.white_hyper(rate, height, width)
+        white = index > 0
+        q = coder(index, torch.zeros_like(index)).double() * FRACTION
+        # 0 at white places: none of those around has a symbol yet.
+        mean = self.hyper_near[rate][:, None, None] * share_around(q)
+        mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX)
+        size = floor_shift(share_around(q.abs()), WEIGHT_BITS)
+        shifted = self.hyper_index[rate][:, None, None] + self.class_shift(self.hyper_shift, size)
+        symbol = coder(shifted.clamp(1, TABLES - 1) * ~white, mean)
+        return q + symbol.double() * FRACTION + mean
+
+    def from_neighbours(self, symbol: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+        """What the white places' symbols [B,N,h,w] of part 0 add to the others' means and scores.
+
+        Both in sixteenths, as float64, and 0 at white places.
+        """
+        symbol = symbol.double()
+        black = ~white_places(symbol.shape[-2], symbol.shape[-1], self.device)
+        mean = floor_shift(self.near_mean[rate][:, None, None] * sum_around(symbol), WEIGHT_BITS)
+        # The four are 0 where there is none: the mean of their magnitudes is a fourth.
+        size = sum_around(symbol.abs()) * (FRACTION // 4)
+        return mean * black, self.class_shift(self.near_shift, size) * FRACTION * black
 
     def places(self, part: int) -> Tensor:
         """Of each plane of a part, its position among the 4C planes of a latent in cells."""
@@ -305,18 +402,18 @@ class IntegerEntropy(EntropyArrays):
     ) -> tuple[Tensor, Tensor]:
         """Run all passes over a batch of images of one size.
 
-        z [B,Z,h/2,w/2] symbols; inside [2h,2w] bool at 1/16, False for sites that are not coded;
-        h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale (float32) and
-        the modes [B,2h,2w] (int64).
+        z [B,Z,h/2,w/2] in sixteenths of a step; inside [2h,2w] bool at 1/16, False for sites that
+        are not coded; h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale
+        (float32) and the modes [B,2h,2w] (int64).
         """
         with torch.autocast(self.device.type, enabled=False):
             z = z.double()
             step = self.step[rate][:, None, None]
             gain = self.gain[rate][:, None, None]
-            z_level = floor_shift(z * FRACTION * self.hyper_step[rate][:, None, None], STEP_BITS)
+            z_level = floor_shift(z * self.hyper_step[rate][:, None, None], STEP_BITS)
             from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
             linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
-            features = shuffle(self.layer("hyper_rise", self.compand(z * FRACTION)), 2)
+            features = shuffle(self.layer("hyper_rise", self.compand(z)), 2)
             features = (features + self.start[rate][:, None, None]).clamp(0, 255)
             inside_cells = unshuffle(inside[None, None], 2)[0]
             mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
@@ -339,10 +436,7 @@ class IntegerEntropy(EntropyArrays):
                     features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
                 deep = self.layer(f"think.{part}", features).clamp(0, 255)
                 score = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
-                index = score + offset[:, places]
-                index = torch.floor((index + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
-                index = index * inside_cells[places % 4]
-                mean = predicted = torch.zeros_like(index)
+                mean = predicted = torch.zeros_like(score)
                 if not far:
                     linear = linear_from_z[p]
                     if p:
@@ -356,10 +450,16 @@ class IntegerEntropy(EntropyArrays):
                     )
                     mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
 
-                def scores(score: Tensor = score) -> Tensor:
-                    return score
-
-                symbol = coder(part, index, mean, predicted, scores).double()
+                coded = inside_cells[places % 4]
+                ask = partial(ask_coder, coder, part, offset[:, places], predicted)
+                if part:
+                    symbol = ask(coded, score, mean)
+                else:
+                    white = white_places(coded.shape[1], coded.shape[2], self.device)
+                    symbol = ask(coded & white, score, mean)
+                    more, shift = self.from_neighbours(symbol, rate)
+                    mean = (mean + more).clamp(-MEAN_MAX, MEAN_MAX)
+                    symbol = symbol + ask(coded & ~white, score + shift, mean)
                 q = symbol * FRACTION + mean
                 v = floor_shift(q * step[mine], STEP_BITS)
                 if not far:

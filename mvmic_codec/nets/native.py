@@ -24,10 +24,12 @@ from .entropy import (
 from .integer import (
     LAYERS,
     LEVEL_MAX,
+    MEAN_MAX,
     STEP_BITS,
     Coder,
     EntropyArrays,
     ModeCoder,
+    white_places,
 )
 from .intnet import (
     ZERO,
@@ -40,6 +42,7 @@ from .intnet import (
 )
 
 Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 
@@ -87,10 +90,10 @@ class NativeEntropy(EntropyArrays):
         self.channel_sites = (places % 4).astype(np.uint8)
 
     def hyper_levels(self, z: npt.NDArray[np.int64], rate: int) -> Reals:
-        """What z stands for, as a map of doubles."""
+        """What z, in sixteenths of a step, stands for, as a map of doubles."""
         channels, height, width = z.shape
         step = self.arrays["hyper_step"][rate].astype(np.int64)[:, None, None]
-        level = (z * FRACTION * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
+        level = (z * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
         levels = np.empty((height + 2, width + 2, channels))
         levels[1:-1, 1:-1] = np.clip(level, -LEVEL_MAX, LEVEL_MAX).transpose(1, 2, 0)
         repeat_edges(levels.view(np.uint8))
@@ -107,7 +110,7 @@ class NativeEntropy(EntropyArrays):
         """The first features as a map."""
         _, height, width = z.shape
         a = self.arrays
-        size = a["compand"][np.minimum(np.abs(z * FRACTION), len(a["compand"]) - 1)]
+        size = a["compand"][np.minimum(np.abs(z), len(a["compand"]) - 1)]
         shaped = (ZERO + np.sign(z) * size).astype(np.uint8)
         z_map = np.zeros((height + 2, width + 2, stride_of(len(z))), np.uint8)
         z_map[1:-1, 1:-1, : len(z)] = shaped.transpose(1, 2, 0)
@@ -175,14 +178,15 @@ class NativeEntropy(EntropyArrays):
         """
         if len(z) != 1:
             raise ValueError(f"C takes images one by one, not {len(z)}")
-        z_symbols = z[0].numpy().astype(np.int64)
-        z_levels = self.hyper_levels(z_symbols, rate)
-        features = self.start_features(z_symbols, rate)
+        z_whole = z[0].numpy().astype(np.int64)
+        z_levels = self.hyper_levels(z_whole, rate)
+        features = self.start_features(z_whole, rate)
         rows, columns = inside.shape
         cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
         inside_cells = np.ascontiguousarray(cells).reshape(4, rows // 2, columns // 2)
         inside_cells = inside_cells.astype(np.uint8)
         modes, features = self.native_modes(features, rate, inside_cells, mode_coder)
+        white = white_places(rows // 2, columns // 2, self.device).numpy().astype(np.uint8)
         latent = np.zeros((self.channels, rows, columns), np.float32)
         levels: list[Reals] = []
         q = np.zeros((0, rows // 2, columns // 2), np.int32)
@@ -194,31 +198,53 @@ class NativeEntropy(EntropyArrays):
             deep = self.native[f"think.{number}"].map(features)
             part = self.part(number, rate, modes, inside_cells)
             sums = self.native[f"scales.{number}"].sums(deep)
-            index = part.indices(sums)
-
-            def scores(part: Part = part, sums: npt.NDArray[np.int32] = sums) -> Tensor:
-                return torch.from_numpy(part.scores(sums))[None]
-
-            means = None
+            means = predicted = None
             if not far:
                 linear = self.predict_from_hyper(z_levels, p)
                 # By no weights in pass 0: there are no levels yet.
                 for source, weight in zip(levels, self.native_predict[p], strict=True):
                     predict(source, weight, linear, self.path)
                 means, predicted = part.means(linear, self.native[f"means.{p}"].sums(deep))
-                shown = torch.from_numpy(means)[None], torch.from_numpy(predicted)[None]
+
+            if means is None or number:
+                symbols = ask(coder, number, part, sums, means, predicted)
             else:
-                no_means = torch.zeros(1, *index.shape, dtype=torch.int32)
-                shown = no_means, no_means
-            symbols = coder(number, torch.from_numpy(index)[None], *shown, scores)
-            taken = symbols[0].to(torch.int16).contiguous().numpy()
+                symbols = ask(coder, number, part, sums, means, predicted, white)
+                more, shift = self.from_neighbours(torch.from_numpy(symbols)[None], rate)
+                means = np.clip(means + more[0].int().numpy(), -MEAN_MAX, MEAN_MAX)
+                sums = sums + np.ascontiguousarray(shift[0].int().permute(1, 2, 0).numpy())
+                symbols = symbols + ask(coder, number, part, sums, means, predicted, 1 - white)
             mine = latent[self.linear :] if far else latent[: self.linear]
-            q, level = part.settle(taken, means, mine)
+            q, level = part.settle(symbols, means, mine)
             if level is not None:
                 levels.append(level)
         spread = modes.reshape(2, 2, rows // 2, columns // 2).transpose(2, 0, 3, 1)
         whole = np.ascontiguousarray(spread).reshape(rows, columns).astype(np.int64)
         return torch.from_numpy(latent)[None], torch.from_numpy(whole)[None]
+
+
+def ask(
+    coder: Coder,
+    number: int,
+    part: Part,
+    sums: Ints,
+    means: Ints | None,
+    predicted: Ints | None,
+    coded: Bytes | None = None,
+) -> npt.NDArray[np.int16]:
+    """Symbols [n,h,w] of a part at the places `coded` [h,w], or of all; 0 at others."""
+    index = part.indices(sums)
+    if coded is not None:
+        index *= coded
+    nothing = np.zeros(index.shape, np.int32)
+    symbols = coder(
+        number,
+        torch.from_numpy(index)[None],
+        torch.from_numpy(nothing if means is None else means)[None],
+        torch.from_numpy(nothing if predicted is None else predicted)[None],
+        lambda: torch.from_numpy(part.scores(sums))[None],
+    )
+    return symbols[0].to(torch.int16).contiguous().numpy()
 
 
 def taps(weight: npt.NDArray[np.int16]) -> Reals:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -82,13 +80,13 @@ def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
     os.replace(part, card)
 
 
-def replace_tables(
-    weights: Path, half: npt.NDArray[np.uint16], cdf: npt.NDArray[np.uint16]
-) -> Identity:
-    """Give the release in NAME.safetensors other frequency tables; returns its new identity."""
+def replace_arrays(weights: Path, fitted: dict[str, Tensor]) -> Identity:
+    """Give the release in NAME.safetensors other arrays of its entropy model.
+
+    Names are those of formats/model.md without their prefix. Returns the release's new identity.
+    """
     arrays = load_file(weights)
-    arrays[ENTROPY + "table_half"] = torch.from_numpy(half)
-    arrays[ENTROPY + "table_cdf"] = torch.from_numpy(cdf)
+    arrays |= {ENTROPY + name: array for name, array in fitted.items()}
     old = read_card(weights.with_suffix(".json"))
     identity = replace(old, fingerprint=fingerprint(arrays, old.shape).hex())
     write(arrays, identity, weights.parent)

@@ -1,8 +1,9 @@
-"""Frequency tables fitted to the symbols that an encoder writes.
+"""A release fitted to what an encoder writes: what neighbours say, then frequency tables.
 
 A model is trained as if a table were a discretised logistic. What encoders write is a mixture: of
 one scale or of several, rounded with an eye on bits, so that zeros are more and outliers far more
 than a logistic has them. Once a training is over nothing but the tables has to change for that.
+What neighbours say (`neighbours.py`) comes first, since it changes which symbols a table gets.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from ..codec import code_symbols, full_precision
 from ..encoder import Encoder
 from ..nets.entropy import FLAG_TABLES, TABLES, flag_logit
 from ..nets.identity import Identity, read_card
-from ..nets.integer import scale_ladder
-from ..nets.release import Release, read, replace_tables
+from ..nets.integer import neutral_neighbours, scale_ladder
+from ..nets.release import Release, read, replace_arrays
 from ..nets.tables import HALF_MAX, as_arrays, fitted_table, flag_table, logistic_tail
+from .neighbours import fit_neighbours, take_sample
 
 # Rate indices at which crops are coded.
 FIT_RATES = (6, 18, 32, 48, 60)
@@ -33,11 +35,24 @@ Counts = npt.NDArray[np.float64]  # [TABLES, HALF_MAX + 2], the last column all 
 
 
 def fit_release(weights: Path, crops: Tensor) -> Identity:
-    """Fit the tables of the release in NAME.safetensors to crops [N,P,S,S] in 0..1."""
-    release = read(read_card(weights.with_suffix(".json")), weights, torch.device("cpu"))
+    """Fit the release in NAME.safetensors to crops [N,P,S,S] in 0..1."""
     cells = [(crop.numpy(), rate) for crop in crops for rate in FIT_RATES]
+    # Whatever an earlier fit said.
+    release = at_present(weights)
+    replace_arrays(weights, neutral_neighbours(release.shape.hyper, release.shape.near))
+    release = at_present(weights)
+    samples = [take_sample(release, *cell) for cell in tqdm(cells, desc="near", disable=None)]
+    replace_arrays(weights, fit_neighbours(release, samples))
+    release = at_present(weights)
     counts = [count_symbols(release, *cell) for cell in tqdm(cells, desc="tables", disable=None)]
-    return replace_tables(weights, *fit_tables(release, counts))
+    half, cdf = fit_tables(release, counts)
+    tables = {"table_half": torch.from_numpy(half), "table_cdf": torch.from_numpy(cdf)}
+    return replace_arrays(weights, tables)
+
+
+def at_present(weights: Path) -> Release:
+    """The release in NAME.safetensors as it is now."""
+    return read(read_card(weights.with_suffix(".json")), weights, torch.device("cpu"))
 
 
 def count_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Counts:

@@ -18,7 +18,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import codec, container
 from mvmic_codec.errors import MvmError
-from mvmic_codec.grid import hyper_indices
+from mvmic_codec.grid import hyper_size, to_uint8
 from mvmic_codec.nets.release import load
 from mvmic_codec.symbols import pack
 
@@ -183,9 +183,14 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     width, height = 16384, 10000
     header = container.read_header(FILES["gray"])
     release = load(header.fingerprint, "cpu")
-    cells = -(-width // 64) * -(-height // 64)
-    indices = hyper_indices(release, header.rate_index, cells)
-    z = pack([(np.zeros(len(indices), np.int16), indices)], release.tables)
+    passes = []
+
+    def zero(index, mean):
+        passes.append((np.zeros(index.numel(), np.int16), to_uint8(index)))
+        return index * 0
+
+    release.entropy.code_hyper(header.rate_index, *hyper_size((height, width)), zero)
+    z = pack(passes, release.tables)
     path = tmp_path / "large.mvm"
     path.write_bytes(
         container.write(dataclasses.replace(header, width=width, height=height), [z], {})

@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from small_model import small_model
+from small_model import SMALL, lively_neighbours, small_model
 
 from mvmic_codec.nets import identity, release
 
@@ -9,8 +9,10 @@ from mvmic_codec.nets import identity, release
 @pytest.fixture(scope="session")
 def released_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    release.export(small_model(1), folder, identity.GRAY_MODEL, "for tests")
-    release.export(small_model(3), folder, identity.COLOUR_MODEL, "for tests")
+    for channels, name in ((1, identity.GRAY_MODEL), (3, identity.COLOUR_MODEL)):
+        release.export(small_model(channels), folder, name, "for tests")
+        fitted = lively_neighbours(SMALL[channels])
+        release.replace_arrays(folder / f"{name}.safetensors", fitted)
     return folder
 
 

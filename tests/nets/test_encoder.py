@@ -29,8 +29,10 @@ def of_y(released, run, which):
     height, width = run.modes.shape[1:]
     cells = [
         torch.from_numpy(each[which].astype(np.float64)).reshape(1, -1, height // 2, width // 2)
-        for each in run.passes[-PARTS:]
+        for each in run.passes[-PARTS - 1 :]
     ]
+    # The first part has two passes: what is 0 in one is in the other.
+    cells[:2] = [cells[0] + cells[1]]
     return shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
 
 
@@ -133,7 +135,7 @@ def test_the_second_choice_of_modes_pays(blind, channels, rate):
         first = encoder.run(encoder.rough_costs, encoder.level)
         second = encoder.run(encoder.costs_after(first), encoder.level)
         before, after = (
-            sum(ans.estimate_bits(*each, blind.tables) for each in run.passes[1:-PARTS])
+            sum(ans.estimate_bits(*each, blind.tables) for each in run.passes[2 : -PARTS - 1])
             + sum(bits_and_error(encoder, blind, run))
             for run in (first, second)
         )

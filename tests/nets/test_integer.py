@@ -15,7 +15,13 @@ from small_model import SMALL, picture
 from mvmic_codec import codec
 from mvmic_codec.errors import ModelError
 from mvmic_codec.nets.entropy import PARTS, pass_sites
-from mvmic_codec.nets.integer import LAYERS, LINEAR_BITS, IntegerEntropy, walk_modes
+from mvmic_codec.nets.integer import (
+    LAYERS,
+    LINEAR_BITS,
+    IntegerEntropy,
+    neutral_neighbours,
+    walk_modes,
+)
 from mvmic_codec.nets.intnet import fast_paths, usable_paths
 from mvmic_codec.nets.native import NativeEntropy
 from mvmic_codec.nets.release import make_entropy
@@ -24,25 +30,22 @@ DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 WAYS = [*DEVICES, *usable_paths()]  # doubles by torch, then C
 RATES = [0, 31, 63]
 SIZES = [(1, 1), (64, 128), (63, 65), (130, 70), (40, 450)]
+HYPER = 2  # passes of z
 BITS = 6  # passes of bits of modes, before the parts
+FIRST = HYPER + BITS  # the number of the first pass of part 0, which has two
 SHAPE = SMALL[3]  # of the arrays that tests have if they do not ask for others
 
 
 class Recorder:
-    """Makes up the symbols of all passes after z, and keeps them and their table indices."""
+    """Makes up the symbols of all passes, and keeps them and their table indices."""
 
-    def __init__(self, z, seed, spread=2.0):
+    def __init__(self, seed, spread=2.0):
         self.rng, self.spread = np.random.default_rng(seed), spread
-        self.z = z
         self.indices = []
         self.given = []
 
     def take(self, index):
-        if self.z is not None:
-            assert index.shape == self.z.shape
-            z, self.z = self.z, None
-            return z
-        if len(self.given) < BITS:
+        if HYPER <= len(self.given) < FIRST:
             # Files may say a bit with other numbers than 0 and 1.
             symbols = self.rng.choice([0, 1, 0, 1, -3, 5, -32768, 32767], index.shape)
         else:
@@ -53,9 +56,9 @@ class Recorder:
         return symbols
 
     def asked(self, means):
-        """What a coder is asked: the table index of each bit, table index and mean of each part."""
-        parts = zip(self.indices[BITS:], means, strict=True)
-        return self.indices[:BITS] + [array for part in parts for array in part]
+        """What a coder is asked: the table index of each pass, and the mean of each part."""
+        parts = zip(self.indices[FIRST + 1 :], means, strict=True)
+        return self.indices[: FIRST + 1] + [array for part in parts for array in part]
 
 
 class Playback:
@@ -70,28 +73,31 @@ class Playback:
         symbols = torch.from_numpy(np.stack([r.given[number] for r in self.recorders]))
         return symbols.to(self.device).contiguous(memory_format=self.format)
 
+    def hyper(self, index, mean):
+        assert not (mean.cpu()[(index == 0).expand_as(mean).cpu()] != 0).any()
+        self.asked.append(np.broadcast_to(index.cpu().numpy(), self.give(0).shape))
+        return self.give(len(self.asked) - 1)
+
     def modes(self, half, index):
         def bits(bit, table):
             self.asked.append(table.cpu().numpy())
-            return self.give(3 * half + bit)
+            return self.give(HYPER + 3 * half + bit)
 
         return walk_modes(index, bits)
 
     def symbols(self, part, index, mean, predicted, scores):
-        self.asked += [index.cpu().numpy(), mean.cpu().numpy()]
-        return self.give(BITS + part)
+        number = FIRST + part + (len(self.asked) > FIRST)
+        self.asked.append(index.cpu().numpy())
+        if number > FIRST:
+            self.asked.append(mean.cpu().numpy())
+        return self.give(number)
 
 
-def hyper_symbols(size, seed, spread=3.0):
-    rng = np.random.default_rng(seed)
-    shape = (SHAPE.hyper, math.ceil(size[0] / 64), math.ceil(size[1] / 64))
-    return np.clip(np.round(rng.laplace(size=shape) * spread), -32768, 32767).astype(np.int64)
-
-
-def inside_image(size):
+def inside_image(size, hidden=None):
     rows = np.arange(math.ceil(size[0] / 64) * 4) * 16 < size[0]
     columns = np.arange(math.ceil(size[1] / 64) * 4) * 16 < size[1]
-    return torch.from_numpy(rows[:, None] & columns)
+    inside = rows[:, None] & columns
+    return torch.from_numpy(inside if hidden is None else inside & ~hidden)
 
 
 def entropy_arrays(path):
@@ -104,12 +110,14 @@ def as_tensors(arrays):
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE):
+def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE, hidden=None):
     """Recorders, what each was asked, latents [N,C,h,w] and modes [N,h,w]; an image for a seed."""
     named = {f"entropy.{name}": array for name, array in arrays.items()}
-    recorders = [Recorder(hyper_symbols(size, seed, spread), seed, spread) for seed in seeds]
+    recorders = [Recorder(seed, spread) for seed in seeds]
+    if hidden is not None:
+        hidden = np.stack([hidden[k // 2 :: 2, k % 2 :: 2] for k in range(4)])
     results = [
-        reference.decode_latent(named, asdict(shape), rate, size, recorder.take)
+        reference.decode_latent(named, asdict(shape), rate, size, recorder.take, hidden)
         for recorder in recorders
     ]
     asked = [r.asked(latent.means) for r, latent in zip(recorders, results, strict=True)]
@@ -123,16 +131,12 @@ def make(arrays, way):
     return NativeEntropy(as_tensors(arrays), True, way)
 
 
-def run_package(
-    arrays, size, rate, recorders, seeds=(0,), spread=2.0, way="cpu", channels_last=False
-):
+def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False, hidden=None):
     """What an implementation of the package asks for, its latents and modes."""
     entropy, device = make(arrays, way), way if way in DEVICES else "cpu"
-    z = torch.from_numpy(np.stack([hyper_symbols(size, seed, spread) for seed in seeds])).to(device)
-    if channels_last:
-        z = z.contiguous(memory_format=torch.channels_last)
-    inside = inside_image(size).to(device)
+    inside = inside_image(size, hidden).to(device)
     playback = Playback(recorders, device, channels_last)
+    z = entropy.code_hyper(rate, *(math.ceil(side / 64) for side in size), playback.hyper)
     latent, modes = entropy.code(z, rate, inside, playback.modes, playback.symbols)
     return playback.asked, latent.cpu().numpy(), modes.cpu().numpy()
 
@@ -140,7 +144,7 @@ def run_package(
 def assert_same(expected, asked, latent, modes):
     _, expected_asked, expected_latent, expected_modes = expected
     for k, image in enumerate(expected_asked):
-        assert len(image) == len(asked) == BITS + 2 * PARTS
+        assert len(image) == len(asked) == FIRST + 1 + 2 * PARTS
         for ours, theirs in zip(asked, image, strict=True):
             assert np.array_equal(ours[k], theirs)
     assert np.array_equal(modes, expected_modes)
@@ -161,12 +165,94 @@ def test_same_as_the_reference(arrays, size, rate, channels):
         assert_same(expected, *run_package(arrays, size, rate, expected[0], way=way))
 
 
+@pytest.mark.parametrize("size", [(300, 1), (1, 300), (130, 200)])
+def test_hidden_sites(arrays, size):
+    """They say nothing to their neighbours, but have means by them."""
+    hidden = np.random.default_rng(3).random(inside_image(size).shape) < 0.4
+    expected = run_reference(arrays, size, 31, hidden=hidden)
+    for way in WAYS:
+        result = run_package(arrays, size, 31, expected[0], way=way, hidden=hidden)
+        assert_same(expected, *result)
+
+
+def around(place, size):
+    """The four neighbours of a place [2] on a board of `size`, as far as there are any."""
+    moved = [(place[0] + i, place[1] + j) for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    return {(i, j) for i, j in moved if 0 <= i < size[0] and 0 <= j < size[1]}
+
+
+def changed(before, after):
+    """Places [2] of arrays [1,n,h,w] that differ in any channel."""
+    return {tuple(place) for place in np.argwhere((before != after)[0].any(0)).tolist()}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (6, 1), (3, 4)])
+def test_black_places_of_z_see_the_four_white_ones_around(arrays, size):
+    entropy = make(arrays, "cpu")
+
+    def ask(symbols):
+        """Index and mean of both passes, and z."""
+        asked = []
+
+        def give(index, mean):
+            asked.append((index.numpy(), mean.numpy()))
+            return symbols * (index > 0)
+
+        z = entropy.code_hyper(31, *size, give)
+        return asked, z.numpy()
+
+    symbols = torch.from_numpy(np.random.default_rng(1).integers(-90, 90, (1, SHAPE.hyper, *size)))
+    (white, black), z = ask(symbols)
+    for place in np.ndindex(size):
+        at, is_white = (..., *place), sum(place) % 2 == 0
+        assert (white[0][at] > 0).all() == is_white
+        assert (black[0][at] > 0).all() != is_white
+        assert not white[1].any() and (not is_white or not black[1][at].any())
+        other = symbols.clone()
+        other[at] += 150
+        (white_again, black_again), z_again = ask(other)
+        assert np.array_equal(white_again[0], white[0])
+        seen_by = around(place, size) if is_white else set()
+        assert changed(black_again[1], black[1]) == seen_by
+        assert changed(black_again[0], black[0]) <= seen_by
+        assert changed(z_again, z) == seen_by | {place}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_black_cells_of_the_first_part_see_the_four_white_ones_around(arrays, way):
+    """And no other part does: it has the networks."""
+    size, cells = (130, 70), (6, 4)
+    recorders, asked, _, _ = run_reference(arrays, size, 31)
+    other = Recorder(0)
+    other.given = [symbols.copy() for symbols in recorders[0].given]
+    place = (2, 2)
+    other.given[FIRST][:, 2, 2] += 50
+    (again, _, _) = run_package(arrays, size, 31, [other], way=way)
+    before = [array[None] for array in asked[0]]
+    assert np.array_equal(again[FIRST], before[FIRST])
+    index, mean = FIRST + 1, FIRST + 2
+    assert changed(again[mean], before[mean]) == around(place, cells)
+    assert set() < changed(again[index], before[index]) <= around(place, cells)
+    assert all(len(each[0]) == SHAPE.near for each in (before[FIRST], before[index]))
+
+
+def test_neutral_arrays_change_nothing(arrays):
+    """Then all places are coded by what they would be coded by at once."""
+    neutral = arrays | {
+        name: array.numpy() for name, array in neutral_neighbours(SHAPE.hyper, SHAPE.near).items()
+    }
+    _, (asked,), _, _ = run_reference(neutral, (130, 200), 31)
+    index = neutral["hyper_index"][31].astype(int)[:, None, None]
+    assert np.array_equal(asked[0] + asked[1], np.broadcast_to(index, asked[0].shape))
+
+
 def test_the_made_up_case_is_not_trivial(arrays):
     """Else the tests of this file would hold for a model that says nothing."""
-    _, (asked,), latent, modes = run_reference(arrays, (130, 70), 31)
-    for index in asked[:BITS]:
+    _, (asked,), latent, modes = run_reference(arrays, (200, 130), 31)
+    assert len(np.unique(asked[0])) < len(np.unique(asked[1]))
+    for index in asked[HYPER:FIRST]:
         assert index.max() >= 64 and len(np.unique(index)) > 4
-    indices, means = asked[BITS::2], asked[BITS + 1 :: 2]
+    indices, means = asked[FIRST + 1 :: 2], asked[FIRST + 2 :: 2]
     for part, (index, mean) in enumerate(zip(indices, means, strict=True)):
         assert len(np.unique(index)) > 8
         assert mean.any() == (part % 2 == 0)
@@ -178,8 +264,8 @@ def test_the_made_up_case_is_not_trivial(arrays):
 
 
 def test_outside_the_image_nothing_is_coded(arrays):
-    _, (asked,), _, modes = run_reference(arrays, (1, 1), 63)
-    bits, parts = asked[:BITS], asked[BITS::2]
+    _, (asked,), _, modes = run_reference(arrays, (1, 1), 63, (1,))
+    bits, parts = asked[HYPER:FIRST], [asked[FIRST], *asked[FIRST + 1 :: 2]]
     assert [int((index > 0).sum()) for index in bits] == [1, 1, 1, 0, 0, 0]
     assert 0 < sum(int((index > 0).sum()) for index in parts) <= SHAPE.latent
     assert modes[0, 0, 0] and np.count_nonzero(modes) == 1
@@ -212,7 +298,6 @@ def test_nothing_around_it_matters(arrays, device, channels_last, threads, autoc
                 size,
                 31,
                 expected[0],
-                seeds,
                 way=device,
                 channels_last=channels_last,
             )
@@ -243,6 +328,14 @@ def at_the_bounds(arrays, seed):
     for name in ("base", "base_mode", "mode_base"):
         extreme[name] = rng.integers(-(2**15), 2**15, arrays[name].shape).astype(np.int16)
     extreme["compand"] = rng.integers(0, 128, arrays["compand"].shape).astype(np.uint8)
+    extreme["hyper_near"], extreme["near_mean"] = (
+        rng.choice([-(2**15), 2**15 - 1], arrays[name].shape).astype(np.int16)
+        for name in ("hyper_near", "near_mean")
+    )
+    extreme["hyper_shift"], extreme["near_shift"] = (
+        rng.choice([-128, 127], arrays[name].shape).astype(np.int8)
+        for name in ("hyper_shift", "near_shift")
+    )
     extreme["aligned"] = rng.integers(0, 2, arrays["aligned"].shape).astype(np.uint8)
     extreme["start"] = rng.integers(-300, 300, arrays["start"].shape).astype(np.int16)
     sums = [np.abs(extreme[n].astype(np.int64)).reshape(len(extreme[n]), -1).sum(1).max()
@@ -270,7 +363,7 @@ def test_extreme_weights_and_symbols(arrays, seed, spread):
     for ways, case in ((DEVICES, extreme), (WAYS, within_32_bits(extreme))):
         expected = run_reference(case, size, 31, spread=spread)
         for way in ways:
-            result = run_package(case, size, 31, expected[0], spread=spread, way=way)
+            result = run_package(case, size, 31, expected[0], way=way)
             assert_same(expected, *result)
 
 
@@ -309,9 +402,10 @@ def test_many_threads_at_once(arrays, way):
     entropy = make(arrays, way)
 
     def run(k):
-        z = torch.from_numpy(hyper_symbols(sizes[k], k, 2.0))[None]
         for _ in range(3):
             playback = Playback(expected[k][0])
+            size = (math.ceil(side / 64) for side in sizes[k])
+            z = entropy.code_hyper(31, *size, playback.hyper)
             latent, modes = entropy.code(
                 z,
                 31,

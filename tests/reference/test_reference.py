@@ -184,7 +184,7 @@ def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
     file = coded(mode, size, rate)
     ours = reference.decode(file, models)
     passes, latent, modes, planes = package_decode(file, monkeypatch)
-    assert len(ours.passes) == len(passes) == 15
+    assert len(ours.passes) == len(passes) == 17
     for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
         assert symbols.dtype == np.int16 and np.array_equal(symbols, expected)
     assert np.array_equal(ours.latent.y, latent)
@@ -203,7 +203,7 @@ def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
 
 
 def test_the_cases_are_not_trivial(models):
-    ours = reference.decode(coded("RGB", (70, 90), 63), models)
+    ours = reference.decode(coded("RGB", (150, 170), 63), models)
     assert all(symbols.any() for symbols in ours.passes)
     assert len(np.unique(ours.latent.modes)) > 3
     assert ours.samples.std() > 20

@@ -1,0 +1,205 @@
+"""How much the four places around one say of it, fitted to what an encoder writes.
+
+Training knows nothing of this: it codes the hyper-latent and the first part at once. A release
+codes every second place of them after the others, and its arrays say what to make of these. Each
+value is chosen by what the symbols of crops would have cost with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .. import ans
+from ..codec import full_precision
+from ..encoder import Encoder
+from ..nets.entropy import FRACTION, TABLES
+from ..nets.integer import (
+    CLASSES,
+    COMPAND_ENTRIES,
+    WEIGHT_BITS,
+    share_around,
+    sum_around,
+    white_places,
+)
+from ..nets.release import Release
+from ..nets.transforms import RATES, unshuffle
+
+WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four
+SHIFTS = torch.arange(-24, 25)  # of tables
+# Bits that a weight of 1 must save, and a shift of 1 against that of the class before: what few
+# symbols say is chance.
+WEIGHT_PRIOR = 8.0
+SHIFT_PRIOR = 4.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Black places [n,k] of n channels, of one crop at one rate."""
+
+    position: Tensor  # in steps, where no neighbour counts
+    around: Tensor  # the mean of the four, in steps
+    of_class: Tensor  # by their magnitudes
+    table: Tensor  # index in tables where no neighbour counts, neither rounded nor clamped
+    price: Tensor  # of a squared error of one step in bits, twice; 0 where it has none
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What an encoder makes of a crop."""
+
+    rate: int
+    bits: float  # of all symbols
+    hyper: Places
+    near: Places
+
+
+def take_sample(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Sample:
+    """Black places of planes [P,H,W], with a release whose neighbours do not count yet."""
+    entropy = release.entropy
+    with full_precision(release):
+        encoder = Encoder(release, planes, rate)
+        run = encoder.second_run()
+        bits = sum(ans.estimate_bits(*each, release.tables) for each in run.passes)
+        black = ~white_places(encoder.z.shape[2], encoder.z.shape[3], release.device)
+        z = encoder.z * ~black
+        around = share_around(z)[0, :, black] / 2**WEIGHT_BITS
+        size = share_around(z.abs())[0, :, black] / 2**WEIGHT_BITS
+        hyper = Places(
+            encoder.hyper_positions[0, :, black],
+            around / FRACTION,
+            classes(release, size),
+            entropy.hyper_index[rate].double()[:, None].expand_as(around),
+            torch.zeros_like(around),
+        )
+        first = entropy.places(0)
+
+        def cells(of_y: Tensor) -> Tensor:
+            return unshuffle(of_y[None].double(), 2)[0, first]
+
+        step = encoder.step[:, None, None]
+        y = release.blocks(encoder.coefficients, run.modes)[0] / step - run.mean / FRACTION
+        offset = entropy.base_mode[run.modes[0]].permute(2, 0, 1)
+        symbols = cells(run.symbols)
+        black = ~white_places(symbols.shape[1], symbols.shape[2], release.device)
+        symbols = (symbols * ~black)[None]
+        around = sum_around(symbols)[0, :, black] / 4
+        size = sum_around(symbols.abs())[0, :, black] * FRACTION / 4
+        near = Places(
+            cells(y)[:, black],
+            around,
+            classes(release, size),
+            cells(run.score + offset)[:, black] / FRACTION,
+            encoder.price[: entropy.linear, None].expand_as(around),
+        )
+    return Sample(rate, bits, hyper, near)
+
+
+def classes(release: Release, size: Tensor) -> Tensor:
+    """Of mean magnitudes in sixteenths."""
+    whole = torch.floor(size + 0.5).clamp(max=COMPAND_ENTRIES - 1).long()
+    return release.entropy.classes[whole]
+
+
+def fit_neighbours(release: Release, samples: Iterable[Sample]) -> dict[str, Tensor]:
+    """The arrays of `neutral_neighbours` as they serve the samples best."""
+    by_rate: dict[int, list[Sample]] = {}
+    for each in samples:
+        by_rate.setdefault(each.rate, []).append(each)
+    rates = sorted(by_rate)
+    bits = [sum(sample.bits for sample in by_rate[rate]) for rate in rates]
+    # Each of the rates weighs alike.
+    importance = [sum(bits) / len(bits) / each for each in bits]
+    hyper = [join([sample.hyper for sample in by_rate[rate]]) for rate in rates]
+    near = [join([sample.near for sample in by_rate[rate]]) for rate in rates]
+    # z is always coded.
+    hyper_weight, hyper_shift = fit_places(release, hyper, importance, least=1)
+    near_weight, near_shift = fit_places(release, near, importance, least=0)
+    # near_mean is of the sum of four, in sixteenths.
+    unit = 2**WEIGHT_BITS
+    return {
+        "hyper_near": at_all_rates(rates, hyper_weight * unit),
+        "hyper_shift": hyper_shift.to(torch.int8),
+        "near_mean": at_all_rates(rates, near_weight * unit * FRACTION / 4),
+        "near_shift": near_shift.to(torch.int8),
+    }
+
+
+def join(places: list[Places]) -> Places:
+    """All places of the same channels."""
+    names = [field.name for field in fields(Places)]
+    return Places(*(torch.cat([getattr(each, name) for each in places], 1) for name in names))
+
+
+def at_all_rates(rates: list[int], values: Tensor) -> Tensor:
+    """int16 [RATES,n] out of [len(rates),n]: linear between them, level beyond."""
+    every = np.arange(RATES)
+    columns = [np.interp(every, rates, column) for column in values.T.numpy()]
+    return torch.from_numpy(np.stack(columns, 1)).round().clamp(-(2**15), 2**15 - 1).short()
+
+
+def fit_places(
+    release: Release, places: list[Places], importance: list[float], least: int
+) -> tuple[Tensor, Tensor]:
+    """Weights [rates,n] and shifts [n,CLASSES], for places by rate.
+
+    least is the lowest table index there may be.
+    """
+    channels = len(places[0].position)
+    weight = torch.zeros(len(places), channels, dtype=torch.float64)
+    total = torch.zeros(channels, CLASSES, len(SHIFTS), dtype=torch.float64)
+    for k, (each, share) in enumerate(zip(places, importance, strict=True)):
+        cost = torch.stack(
+            [
+                costs(release, each, each.position - w * each.around, each.table, least).sum(1)
+                + WEIGHT_PRIOR * abs(w)
+                for w in WEIGHTS.tolist()
+            ]
+        )
+        weight[k] = WEIGHTS[cost.argmin(0)]
+        position = each.position - weight[k][:, None] * each.around
+        for n, by in enumerate(SHIFTS.tolist()):
+            cost = costs(release, each, position, each.table + by, least)
+            total[:, :, n].scatter_add_(1, each.of_class, share * cost)
+    return weight, smooth_shifts(total)
+
+
+def costs(release: Release, places: Places, position: Tensor, table: Tensor, least: int) -> Tensor:
+    """What each place costs, [n,k]: bits, and its error at its price in bits.
+
+    A symbol of a price is also lowered by one, as an encoder does, where that costs less.
+    """
+    table = torch.floor(table + 0.5).clamp(least, TABLES - 1).long()
+    size, price = position.abs(), places.price
+    nearest = torch.floor(size + 0.5) * (table > 0)
+    lower = (nearest - (price > 0).double()).clamp_min(0)
+    cost, other = (
+        release.symbol_bits(table, level.long()) + price / 2 * (size - level).square()
+        for level in (nearest, lower)
+    )
+    return torch.minimum(cost, other)
+
+
+def smooth_shifts(cost: Tensor) -> Tensor:
+    """The shifts [n,CLASSES] of least cost, by what each costs [n,CLASSES,SHIFTS].
+
+    A change from class to class has a price; the first class is compared with no shift at all.
+    """
+    change = SHIFT_PRIOR * (SHIFTS[:, None] - SHIFTS).abs().double()
+    best = cost[:, 0] + SHIFT_PRIOR * SHIFTS.abs()
+    came: list[Tensor] = []
+    for k in range(1, CLASSES):
+        best, before = (best[:, :, None] + change).min(1)
+        best = best + cost[:, k]
+        came.append(before)
+    at = best.argmin(1, keepdim=True)
+    path = [at]
+    for before in reversed(came):
+        at = before.gather(1, at)
+        path.append(at)
+    return SHIFTS[torch.cat(path[::-1], 1)]
