@@ -321,9 +321,10 @@ def test_writer_refuses(header):
 
 
 def test_newer_version_is_named_even_with_a_longer_header(file):
-    for head in (b"\x03" + bytes(41), b"\x07" + bytes(80), b"\x03"):
+    for head in (b"\x03" + bytes(41), b"\x07" + bytes(254), b"\x03"):
         with pytest.raises(VersionError, match=f"version {head[0]}.*; update it"):
             container.read(with_payload(file, head))
+    assert "header chunk" in refused(with_payload(file, b"\x03" + bytes(255)))
 
 
 def test_version_1_names_who_reads_it(file):

@@ -9,7 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -50,15 +50,38 @@ def mvm(tmp_path_factory):
     sys.modules.pop("mvm", None)
 
 
+def check_head(parsed, header):
+    for field in fields(header):
+        found = getattr(parsed.header.body, field.name)
+        assert getattr(found, "value", found) == getattr(header, field.name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"width": 128, "height": 129},
+        {"width": 16385, "height": 2**21 + 1},
+        {"width": 2**28 + 1, "height": 2**31 - 1, "generation": 255, "rate_index": 63},
+        {"photometric": 1, "bits": 16, "signed": True, "lo": -32768, "hi": 32767},
+        {"bits": 16, "signed": True, "lo": -32768, "hi": 5},
+        {"bits": 1, "signed": True, "lo": -1, "hi": 0},
+        {"photometric": 3, "bits": 1, "hi": 1},
+        {"photometric": 2, "lo": 7, "hi": 7},
+    ],
+)
+def test_headers(mvm, header, change):
+    header = replace(header, **change)
+    check_head(mvm.from_bytes(container.write(header, b"\1" + bytes(4), {})), header)
+
+
 @pytest.mark.parametrize("path", GOLDEN, ids=[path.stem for path in GOLDEN])
 def test_golden_files(mvm, path):
     data = path.read_bytes()
     parsed, whole = mvm.from_bytes(data), container.read(data)
-    body, header = parsed.header.body, whole.header
-    for field in fields(header):
-        found = getattr(body, field.name)
-        assert getattr(found, "value", found) == getattr(header, field.name)
+    check_head(parsed, whole.header)
     *metadata, last = parsed.chunks
+    header = whole.header
     if whole.flat is not None:
         areas = metadata.pop()
         assert areas.type == "FLAT" and areas.is_critical and areas.length == len(whole.flat)

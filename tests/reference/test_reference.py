@@ -534,6 +534,7 @@ DAMAGES = {
     "RGB of 16 bits": ("FormatError", lambda file: with_field(file, 2, b"\xf2")),
     "equal channels of 9 bits": ("FormatError", lambda file: with_field(file, 2, b"\x83")),
     "RGB signed": ("FormatError", lambda file: with_field(file, 2, b"\x76")),
+    "equal channels, signed": ("FormatError", lambda file: with_field(file, 2, b"\x77")),
     "generation 0": ("FormatError", lambda file: with_field(file, 3, b"\0")),
     "varint of 6 bytes": ("FormatError", lambda file: with_end(file, b"\x80" * 5 + b"\1\0")),
     "varint with a 0": ("FormatError", lambda file: with_end(file, b"\xd9\0\x45")),
@@ -580,6 +581,20 @@ def refusals(file, models):
 def test_damage_is_refused_alike(models, name):
     expected, damage = DAMAGES[name]
     assert refusals(damage(coded()), models) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("end", "field"),
+    [
+        (b"\xff\xff\xff\xff\7\0", "width"),
+        (b"\0\xff\xff\xff\xff\7", "height"),
+        (b"\0" + b"\x80" * 5 + b"\1", "varint"),
+    ],
+)
+def test_sides_are_refused_by_their_range(end, field):
+    """And not as more than this decoder takes."""
+    with pytest.raises(reference.FormatError, match=f"HEAD: .*{field}"):
+        reference.read_file(with_end(coded(), end))
 
 
 def test_metadata_changes_no_sample(models):
