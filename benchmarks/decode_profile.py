@@ -81,7 +81,7 @@ def main() -> None:
         times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
         for _ in range(ROUNDS):
             for name, each in ways.items():
-                times[name].append(parts(each, whole.payloads[0], whole.header.rate_index))
+                times[name].append(parts(each, whole.payload, whole.header.rate_index))
         for name, rows in times.items():
             ans, nets, rest = (
                 1000 * statistics.median(column) for column in zip(*rows, strict=True)

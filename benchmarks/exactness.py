@@ -60,7 +60,7 @@ def by_package(release: Release, threads: int) -> Hash:
         with codec.full_precision(release):
             codec.decode_symbols(
                 release,
-                whole.payloads[0],
+                whole.payload,
                 header.rate_index,
                 (header.height, header.width),
                 None if areas is None else areas.hidden,

@@ -1,16 +1,16 @@
 meta:
   id: mvm
-  title: MVM learned medical image, container version 1
+  title: MVM learned medical image, container version 2
   file-extension: mvm
   license: MIT
   endian: le
 doc: |
-  The container of mvm-1.md. What a DATA chunk holds is described in ans.md; symbols need a model's
+  The container of mvm-2.md. What a DATA chunk holds is described in ans.md; symbols need a model's
   tables and are out of reach of this description, as are the map and the blends of flat.md, which
   are streams of answers. Not checked here: checksums (crc is CRC-32 of
   type and payload), the order of chunks and how often each may stand, that the fields of HEAD fit
-  together (bits, signed and photometric with channels, lo and hi with bits), the characters of model
-  and of chunk types, that the strings of teXT are even in number, and the first and last words of the
+  together (bits and signed with photometric, lo and hi with bits and signed), that nothing follows its
+  last field, that width and height are not 2^31, the characters of chunk types, that the strings of teXT are even in number, and the first and last words of the
   lanes of DATA.
 seq:
   - id: magic
@@ -21,85 +21,94 @@ seq:
     type: chunk
     repeat: eos
     doc: |
-      metadata and at most one FLAT chunk in any order, then as many DATA chunks as there are frames
-      times tiles, which is one
+      metadata and at most one FLAT chunk in any order, then one DATA chunk
 types:
   header_chunk:
     seq:
       - id: length
         type: u4
-        valid: 42
+        valid:
+          min: 14
+          max: 30
       - id: type
         contents: HEAD
       - id: body
         type: head
-        size: 42
+        size: length
       - id: crc
         type: u4
   head:
     seq:
       - id: version
         type: u1
-        valid: 1
+        valid: 2
       - id: rate_index
         type: u1
         valid:
           max: 63
-      - id: flags
+      - id: kind
         type: u1
-        valid: 0
-      - id: channels
-        type: u1
-        valid:
-          any-of: [1, 3]
-      - id: bits
+      - id: generation
         type: u1
         valid:
           min: 1
-          max: 16
-      - id: signed
-        type: u1
-        valid:
-          max: 1
-      - id: photometric
-        type: u1
-        enum: photometric
-        valid:
-          in-enum: true
-      - id: tile_log2
-        type: u1
-        valid: 0
-      - id: width
-        type: u4
-        valid:
-          min: 1
-          max: 0x7fffffff
-      - id: height
-        type: u4
-        valid:
-          min: 1
-          max: 0x7fffffff
-      - id: frames
-        type: u2
-        valid: 1
-      - id: lo
-        type: s4
-      - id: hi
-        type: s4
-        valid:
-          min: lo
-      - id: model
-        type: strz
-        size: 8
-        encoding: ASCII
       - id: fingerprint
         size: 8
+      - id: width_less_1
+        type: varint
+      - id: height_less_1
+        type: varint
+      - id: given_lo
+        type: s4
+        if: ranged == 1
+      - id: given_hi
+        type: s4
+        if: ranged == 1
+        valid:
+          min: given_lo
+    instances:
+      photometric:
+        value: kind & 3
+        enum: photometric
+      signed:
+        value: (kind >> 2) & 1
+      ranged:
+        value: (kind >> 3) & 1
+      bits:
+        value: (kind >> 4) + 1
+      width:
+        value: width_less_1.value + 1
+      height:
+        value: height_less_1.value + 1
+      lo:
+        value: 'ranged == 1 ? given_lo : (signed == 1 ? -(1 << (bits - 1)) : 0)'
+      hi:
+        value: 'ranged == 1 ? given_hi : (1 << (bits - signed)) - 1'
     enums:
       photometric:
         0: min_is_black
         1: min_is_white
         2: rgb
         3: rgb_of_equal_channels
+  varint:
+    doc: an unsigned integer in 1 to 5 bytes, 7 bits in each, the least first
+    seq:
+      - id: groups
+        type: u1
+        repeat: until
+        repeat-until: _ < 0x80
+        valid:
+          min: '_index == 0 ? 0 : 1'
+          max: '_index == 4 ? 7 : 255'
+        doc: the last is not 0, unless it is the only one; the fifth holds three bits
+    instances:
+      value:
+        value: >-
+          (groups[0] & 0x7f)
+          + (groups.size > 1 ? (groups[1] & 0x7f) << 7 : 0)
+          + (groups.size > 2 ? (groups[2] & 0x7f) << 14 : 0)
+          + (groups.size > 3 ? (groups[3] & 0x7f) << 21 : 0)
+          + (groups.size > 4 ? (groups[4] & 0x7f) << 28 : 0)
   chunk:
     seq:
       - id: length
@@ -209,7 +218,7 @@ types:
         doc: 0 and 1 are one byte, 2 and 3 are two; 1 and 3 are signed
       channels:
         value: '_root.header.body.photometric == head::photometric::rgb ? 3 : 1'
-        doc: in a colour, which is not what HEAD says where photometric is rgb_of_equal_channels
+        doc: in a colour, which is one where photometric is rgb_of_equal_channels
   data:
     seq:
       - id: lane_count

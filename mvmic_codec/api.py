@@ -72,7 +72,7 @@ def encode(
     from mvmic_codec import samples as sampling
     from mvmic_codec.codec import Attempt
     from mvmic_codec.flat_choice import candidates_of
-    from mvmic_codec.nets.identity import model_identity
+    from mvmic_codec.nets.identity import GENERATION, model_identity
 
     index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
     effort = _checked_effort(effort)
@@ -82,16 +82,16 @@ def encode(
     photometric = _photometric(samples)
     # Equal channels cost no more than one of them.
     planes = samples.planes if photometric == container.RGB else samples.planes[:1]
-    model, fingerprint = model_identity(gray=len(planes) == 1)
+    _, fingerprint = model_identity(gray=len(planes) == 1)
     candidates = candidates_of(planes, samples)
     if candidates is not None and psnr is not None and candidates.psnr() < psnr:
         # However well the rest were coded.
         candidates = None
 
     def file_of(index: int, attempt: Attempt, areas: bytes | None = None) -> bytes:
-        header = _header(samples, photometric, index, model, fingerprint)
+        header = _header(samples, photometric, index, GENERATION, fingerprint)
         payload = attempt.encode(effort=effort, on_round=on_round)
-        return container.write(header, [payload], chunks, areas)
+        return container.write(header, payload, chunks, areas)
 
     def plain_at(index: int) -> bytes:
         return file_of(index, Attempt(planes, index, device=device))
@@ -172,7 +172,7 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
 def read_header(data: Data) -> Header:
     """The header of an `.mvm` file, given as bytes, path or binary file object.
 
-    Reads the first 62 bytes only and needs neither numpy nor torch. Errors as `decode`.
+    Reads no more than its first 50 bytes and needs neither numpy nor torch. Errors as `decode`.
     """
     with _open(data) as file:
         return container.read_header(file)
@@ -208,7 +208,7 @@ def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np
     from mvmic_codec import flat
     from mvmic_codec.codec import check_start, decode_planes
 
-    header, payload = whole.header, whole.payloads[0]
+    header, payload = whole.header, whole.payload
     if whole.flat is None:
         return decode_planes(payload, header, device=device)
     # A map of any size may take no bytes.
@@ -232,21 +232,20 @@ def _photometric(samples: Samples) -> int:
 
 
 def _header(
-    samples: Samples, photometric: int, index: int, model: str, fingerprint: bytes
+    samples: Samples, photometric: int, index: int, generation: int, fingerprint: bytes
 ) -> Header:
-    channels, height, width = samples.planes.shape
+    _, height, width = samples.planes.shape
     return Header(
         rate_index=index,
-        channels=channels,
-        bits=samples.bits,
-        signed=samples.signed,
         photometric=photometric,
+        signed=samples.signed,
+        bits=samples.bits,
+        generation=generation,
+        fingerprint=fingerprint,
         width=width,
         height=height,
         lo=samples.lo,
         hi=samples.hi,
-        model=model,
-        fingerprint=fingerprint,
     )
 
 

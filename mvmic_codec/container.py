@@ -1,6 +1,6 @@
-"""The `.mvm` container, version 1: magic, HEAD, metadata chunks, FLAT, DATA chunks.
+"""The `.mvm` container, version 2: magic, HEAD, metadata chunks, FLAT, DATA.
 
-formats/mvm-1.md is the specification; this module has its field names in its order. It knows
+formats/mvm-2.md is the specification; this module has its field names in its order. It knows
 bytes and nothing else: no samples, no latents, no torch, no numpy.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO
 
@@ -23,7 +23,7 @@ from mvmic_codec.errors import (
 
 # High bit, name, CR LF, ^Z, LF: a transfer that treats the file as text damages these bytes first.
 MAGIC = b"\x89MVM\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 
 HEAD = b"HEAD"
 FLAT = b"FLAT"
@@ -44,14 +44,20 @@ _CHUNK = struct.Struct("<I4s")
 _CRC = struct.Struct("<I")
 # Bytes a chunk takes besides its payload.
 CHUNK_OVERHEAD = _CHUNK.size + _CRC.size
-# version, rate_index, flags, channels, bits, signed, photometric, tile_log2,
-# width, height, frames, lo, hi, model, fingerprint
-_HEAD = struct.Struct("<BBBBBBBBIIHii8s8s")
+# version, rate_index, kind, generation, fingerprint; width - 1 and height - 1 follow as varints
+_HEAD = struct.Struct("<BBBB8s")
+# lo, hi
+_RANGE = struct.Struct("<ii")
+# Of `kind`; below them photometric, above them bits - 1.
+_SIGNED = 0x04
+_RANGED = 0x08
 
 # A later version may lengthen HEAD, and its reader must still be able to say which version it is.
 _LONGEST_HEAD = 255
 # Pillow's own bound: its image sizes are C ints.
 _LARGEST_SIDE = 2**31 - 1
+# 7 bits each: what the largest side needs.
+_LONGEST_VARINT = 5
 _LARGEST_CHUNK = 2**32 - 1
 # Lengths read from a file are not believed: bytes are asked for in pieces of this size, so memory
 # follows what the file really holds.
@@ -62,37 +68,41 @@ Source = bytes | bytearray | memoryview | IO[bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What HEAD says, field by field in file order (`flags`, always 0 in version 1, is left out).
+    """What HEAD says, field by field in file order.
 
-    version      container version, 1
+    version      container version, 2
     rate_index   0 (smallest file) to 63 (best quality)
-    channels     1 (gray) or 3 (RGB)
-    bits         bits per sample, 1 to 16
-    signed       samples are two's complement
     photometric  0 = smallest value is black, 1 = smallest value is white, 2 = RGB,
                  3 = RGB whose three channels are equal, coded as gray
-    tile_log2    0 = one tile; version 1 has no other value
-    width, height  in pixels, 1 to 2^31 - 1
-    frames       1 in version 1
-    lo, hi       sample values that the model's 0.0 and 1.0 stand for, lo <= hi
-    model        name of the model, 1 to 8 printable ASCII characters
+    signed       samples are two's complement; False for RGB
+    bits         bits per sample, 1 to 16; at most 8 for RGB
+    generation   of the model, 1 to 255
     fingerprint  8 bytes, a hash of the model's weights and tables
+    width, height  in pixels, 1 to 2^31 - 1
+    lo, hi       sample values that the model's 0.0 and 1.0 stand for, lo <= hi
     """
 
     version: int = VERSION
     rate_index: int
-    channels: int
-    bits: int
-    signed: bool
     photometric: int
-    tile_log2: int = 0
+    signed: bool
+    bits: int
+    generation: int
+    fingerprint: bytes
     width: int
     height: int
-    frames: int = 1
     lo: int
     hi: int
-    model: str
-    fingerprint: bytes
+
+    @property
+    def channels(self) -> int:
+        """1 (gray) or 3 (RGB, with equal channels too)."""
+        return 3 if self.photometric in (RGB, GRAY_RGB) else 1
+
+    @property
+    def model(self) -> str:
+        """Name of the model, for people: the fingerprint says which one it is."""
+        return f"mvmic-{self.generation}{'c' if self.photometric == RGB else 'g'}"
 
     @property
     def mode(self) -> str:
@@ -110,18 +120,18 @@ class Container:
 
     metadata  of the metadata chunks, by type
     flat      of FLAT, or None where there is none
-    payloads  of the DATA chunks
+    payload   of DATA
     """
 
     header: Header
     metadata: dict[bytes, bytes]
     flat: bytes | None
-    payloads: list[bytes]
+    payload: bytes
 
 
 def write(
     header: Header,
-    payloads: Sequence[bytes],
+    payload: bytes,
     metadata: Mapping[bytes, bytes],
     flat: bytes | None = None,
 ) -> bytes:
@@ -129,35 +139,14 @@ def write(
     fault = _fault(header)
     if fault:
         raise InputError(f"the header cannot be written: {fault}")
-    if len(payloads) != header.frames:
-        raise InputError(
-            f"{header.frames} DATA payload(s) are needed for this header, got {len(payloads)}"
-        )
     unknown = [kind for kind in metadata if kind not in METADATA]
     if unknown:
-        raise InputError(f"chunk type {unknown[0]!r} is not one of version 1's metadata chunks")
-    head = _HEAD.pack(
-        header.version,
-        header.rate_index,
-        0,
-        header.channels,
-        header.bits,
-        header.signed,
-        header.photometric,
-        header.tile_log2,
-        header.width,
-        header.height,
-        header.frames,
-        header.lo,
-        header.hi,
-        header.model.encode("ascii"),
-        header.fingerprint,
-    )
-    chunks = [MAGIC, _chunk(HEAD, head)]
+        raise InputError(f"chunk type {unknown[0]!r} is not one of version 2's metadata chunks")
+    chunks = [MAGIC, _chunk(HEAD, _pack_head(header))]
     chunks += [_chunk(kind, metadata[kind]) for kind in METADATA if kind in metadata]
     if flat is not None:
         chunks.append(_chunk(FLAT, flat))
-    chunks += [_chunk(DATA, payload) for payload in payloads]
+    chunks.append(_chunk(DATA, payload))
     return b"".join(chunks)
 
 
@@ -186,15 +175,38 @@ def read(data: Source) -> Container:
     file = _stream(data)
     header = _read_head(file)
     chunks, length = _read_chunks(file)
-    payloads = [_read_payload(file, DATA, length)]
-    while len(payloads) < header.frames:
-        kind, length = _read_chunk_start(file)
-        if kind != DATA:
-            raise FormatError(f"a {_name(kind)} chunk stands between the image data chunks")
-        payloads.append(_read_payload(file, DATA, length))
+    payload = _read_payload(file, DATA, length)
     if file.read(1):
-        raise FormatError("there are bytes after the last image data chunk; the file was altered")
-    return Container(header, chunks, chunks.pop(FLAT, None), payloads)
+        raise FormatError("there are bytes after the image data chunk; the file was altered")
+    return Container(header, chunks, chunks.pop(FLAT, None), payload)
+
+
+def _pack_head(header: Header) -> bytes:
+    """HEAD's payload."""
+    ranged = (header.lo, header.hi) != _whole_range(header.bits, header.signed)
+    flags = _SIGNED * header.signed | _RANGED * ranged
+    kind = header.photometric | flags | (header.bits - 1) << 4
+    fixed = _HEAD.pack(
+        header.version, header.rate_index, kind, header.generation, header.fingerprint
+    )
+    sides = _pack_varint(header.width - 1) + _pack_varint(header.height - 1)
+    return fixed + sides + (_RANGE.pack(header.lo, header.hi) if ranged else b"")
+
+
+def _pack_varint(value: int) -> bytes:
+    """Unsigned LEB128: 7 bits in a byte, the least first, and the high bit where more follow."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _whole_range(bits: int, signed: bool) -> tuple[int, int]:
+    """Least and most sample."""
+    least = -(1 << bits - 1) if signed else 0
+    return least, least + (1 << bits) - 1
 
 
 def _chunk(kind: bytes, payload: bytes) -> bytes:
@@ -242,58 +254,63 @@ def _read_head(file: IO[bytes]) -> Header:
             f"the file has container version {payload[0]}, this mvmic_codec reads up to {VERSION}; "
             "update it"
         )
-    if length != _HEAD.size:
-        raise FormatError(f"the header has {length} bytes, version 1 has {_HEAD.size}")
+    if payload and payload[0] == 1:
+        raise VersionError(
+            "the file has container version 1, written by mvmic_codec before 0.12: "
+            "read it with mvmic_codec 0.11 or the version that wrote it"
+        )
     return _parse_head(payload)
 
 
 def _parse_head(payload: bytes) -> Header:
-    (
-        version,
-        rate_index,
-        flags,
-        channels,
-        bits,
-        signed,
-        photometric,
-        tile_log2,
-        width,
-        height,
-        frames,
-        lo,
-        hi,
-        model,
-        fingerprint,
-    ) = _HEAD.unpack(payload)
-    if flags:
-        raise FormatError(f"the header sets flags {flags:#04x}, version 1 has none")
-    if signed > 1:
-        raise FormatError(f"the header's sign is {signed}, it can only be 0 or 1")
-    if tile_log2:
-        raise FormatError(f"the image is cut into tiles of 2^{tile_log2}; this reader takes one")
-    if frames != 1:
-        raise FormatError(f"the file holds {frames} frames; this reader takes exactly one")
+    if len(payload) < _HEAD.size:
+        raise FormatError(f"the header ends after {len(payload)} bytes, within its fields")
+    version, rate_index, kind, generation, fingerprint = _HEAD.unpack_from(payload)
+    width, at = _parse_varint(payload, _HEAD.size)
+    height, at = _parse_varint(payload, at)
+    signed, bits = bool(kind & _SIGNED), (kind >> 4) + 1
+    lo, hi = _whole_range(bits, signed)
+    if kind & _RANGED:
+        if len(payload) < at + _RANGE.size:
+            raise FormatError(f"the header ends after {len(payload)} bytes, within its range")
+        given = _RANGE.unpack_from(payload, at)
+        at += _RANGE.size
+        if given == (lo, hi):
+            raise FormatError(f"the header gives the range {lo} to {hi}, which goes without saying")
+        lo, hi = given
+    if at != len(payload):
+        raise FormatError(f"the header has {len(payload)} bytes, its fields take {at}")
     header = Header(
         version=version,
         rate_index=rate_index,
-        channels=channels,
+        photometric=kind & 3,
+        signed=signed,
         bits=bits,
-        signed=bool(signed),
-        photometric=photometric,
-        tile_log2=tile_log2,
-        width=width,
-        height=height,
-        frames=frames,
+        generation=generation,
+        fingerprint=fingerprint,
+        width=width + 1,
+        height=height + 1,
         lo=lo,
         hi=hi,
-        # Every byte decodes in latin-1, so `_fault` sees the name as it stands.
-        model=model.rstrip(b"\0").decode("latin-1"),
-        fingerprint=fingerprint,
     )
     fault = _fault(header)
     if fault:
         raise FormatError(f"the header is wrong: {fault}")
     return header
+
+
+def _parse_varint(payload: bytes, at: int) -> tuple[int, int]:
+    """The value of a varint at an offset, and the offset after it."""
+    value = 0
+    for count, byte in enumerate(payload[at : at + _LONGEST_VARINT]):
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            if byte == 0 and count > 0:
+                raise FormatError("the header's width or height is not in its shortest form")
+            return value, at + count + 1
+    if len(payload) < at + _LONGEST_VARINT:
+        raise FormatError(f"the header ends after {len(payload)} bytes, within its width or height")
+    raise FormatError(f"the header's width or height takes more than {_LONGEST_VARINT} bytes")
 
 
 def _fault(header: Header) -> str:
@@ -302,28 +319,21 @@ def _fault(header: Header) -> str:
         return f"container version {header.version} does not exist"
     if not 0 <= header.rate_index <= 63:
         return f"rate index {header.rate_index} is not in 0 to 63"
-    if header.channels not in (1, 3):
-        return f"{header.channels} channels, where 1 or 3 are possible"
+    if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB, GRAY_RGB):
+        return f"photometric {header.photometric} is not in 0 to 3"
     if not 1 <= header.bits <= 16:
         return f"{header.bits} bits per sample are not in 1 to 16"
     if header.channels == 3 and (header.bits > 8 or header.signed):
         return "colour samples have at most 8 bits and no sign"
-    if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB, GRAY_RGB):
-        return f"photometric {header.photometric} is not in 0 to 3"
-    if (header.photometric in (RGB, GRAY_RGB)) != (header.channels == 3):
-        return f"photometric {header.photometric} does not go with {header.channels} channel(s)"
-    if header.tile_log2 != 0 or header.frames != 1:
-        return "version 1 has one tile and one frame"
-    if not (1 <= header.width <= _LARGEST_SIDE and 1 <= header.height <= _LARGEST_SIDE):
-        return f"{header.width}x{header.height} pixels, each side being 1 to {_LARGEST_SIDE}"
-    least = -(1 << header.bits - 1) if header.signed else 0
-    most = least + (1 << header.bits) - 1
-    if not least <= header.lo <= header.hi <= most:
-        return f"value range {header.lo} to {header.hi} does not lie in {least} to {most}"
-    if not 1 <= len(header.model) <= 8 or any(not "!" <= c <= "~" for c in header.model):
-        return f"model name {header.model!r} is not 1 to 8 printable ASCII characters"
+    if not 1 <= header.generation <= 255:
+        return f"generation {header.generation} of the model is not in 1 to 255"
     if len(header.fingerprint) != 8:
         return f"a fingerprint of {len(header.fingerprint)} bytes, where 8 are needed"
+    if not (1 <= header.width <= _LARGEST_SIDE and 1 <= header.height <= _LARGEST_SIDE):
+        return f"{header.width}x{header.height} pixels, each side being 1 to {_LARGEST_SIDE}"
+    least, most = _whole_range(header.bits, header.signed)
+    if not least <= header.lo <= header.hi <= most:
+        return f"value range {header.lo} to {header.hi} does not lie in {least} to {most}"
     return ""
 
 
@@ -344,7 +354,7 @@ def _read_payload(file: IO[bytes], kind: bytes, length: int) -> bytes:
 
 
 def _read_chunks(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """Known chunks up to the first DATA chunk, whose length is returned with them."""
+    """Known chunks up to DATA, whose length is returned with them."""
     chunks: dict[bytes, bytes] = {}
     while True:
         kind, length = _read_chunk_start(file)

@@ -26,7 +26,7 @@ class ChecksumError(FormatError):
 
 
 class VersionError(FormatError):
-    """The file uses a newer container version than this reader knows."""
+    """The file has a container version that this reader does not know any more, or not yet."""
 
 
 class ModelError(MvmError):

@@ -10,7 +10,8 @@ from mvmic_codec.errors import ModelError
 
 EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
 ROUNDS = {1: 0, 2: 2, 3: 12}  # as of refine.py
-FAKE_MODEL = ("fake", b"\x01\x02\x03\x04\x05\x06\x07\x08")
+# Generation and fingerprint.
+FAKE_MODEL = (9, b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
 class _Attempt:
@@ -50,7 +51,8 @@ def fake_codec(monkeypatch):
     codec.decode_planes = _decode_planes
     codec.check_start = lambda payload, header, *, device=None: None
     identity = types.ModuleType("mvmic_codec.nets.identity")
-    identity.model_identity = lambda gray: FAKE_MODEL
+    identity.GENERATION = FAKE_MODEL[0]
+    identity.model_identity = lambda gray: ("fake", FAKE_MODEL[1])
     monkeypatch.setitem(sys.modules, codec.__name__, codec)
     monkeypatch.setitem(sys.modules, identity.__name__, identity)
     return codec
@@ -61,14 +63,13 @@ def header():
     """A sound header, to be varied with dataclasses.replace."""
     return Header(
         rate_index=18,
-        channels=1,
-        bits=8,
-        signed=False,
         photometric=0,
+        signed=False,
+        bits=8,
+        generation=FAKE_MODEL[0],
+        fingerprint=FAKE_MODEL[1],
         width=5,
         height=3,
         lo=0,
         hi=255,
-        model=FAKE_MODEL[0],
-        fingerprint=FAKE_MODEL[1],
     )

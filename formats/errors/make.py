@@ -3,7 +3,7 @@
     python formats/errors/make.py
 
 They are made of formats/golden/gray.mvm, colour.mvm, flat-areas.mvm or flat-blends.mvm, one fault
-each; errors.json names the error of mvm-1.md.
+each; errors.json names the error of mvm-2.md.
 """
 
 from __future__ import annotations
@@ -18,10 +18,21 @@ SOUND = (HERE.parent / "golden" / "gray.mvm").read_bytes()
 COLOUR_SOUND = (HERE.parent / "golden" / "colour.mvm").read_bytes()
 FLAT_SOUND = (HERE.parent / "golden" / "flat-areas.mvm").read_bytes()
 BLENDS_SOUND = (HERE.parent / "golden" / "flat-blends.mvm").read_bytes()
-HEAD = SOUND[8 : 8 + 54]
-# Of the models that coded them.
-GRAY_MODEL, COLOUR_MODEL = (sound[16:][34:42] for sound in (SOUND, COLOUR_SOUND))
-DATA = SOUND[62:]
+
+
+def head_end(sound: bytes) -> int:
+    """Where HEAD ends and the next chunk begins."""
+    end: int = 8 + 12 + struct.unpack_from("<I", sound, 8)[0]
+    return end
+
+
+BEFORE_DATA, DATA = SOUND[: head_end(SOUND)], SOUND[head_end(SOUND) :]
+HEAD = BEFORE_DATA[8:]
+# Of the models that coded them: the fingerprint in HEAD's payload, which begins at 16.
+GRAY_MODEL, COLOUR_MODEL = (sound[16:][4:12] for sound in (SOUND, COLOUR_SOUND))
+# Width and height in HEAD: 90 and 70, less one, a byte each. All pixels lie between 0 and 255.
+SIDES = 12
+END = 14
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:
@@ -30,30 +41,60 @@ def chunk(kind: bytes, payload: bytes) -> bytes:
     return struct.pack("<I", len(payload)) + kind + payload + struct.pack("<I", crc)
 
 
+def with_head(payload: bytes, sound: bytes = SOUND) -> bytes:
+    """The file with another payload of HEAD."""
+    return sound[:8] + chunk(b"HEAD", payload) + sound[head_end(sound) :]
+
+
 def head(at: int, value: bytes, sound: bytes = SOUND) -> bytes:
     """The file with other bytes at an offset of HEAD's payload."""
-    payload = bytearray(sound[16:58])
+    payload = bytearray(sound[16 : head_end(sound) - 4])
     payload[at : at + len(value)] = value
-    return sound[:8] + chunk(b"HEAD", bytes(payload)) + sound[62:]
+    return with_head(bytes(payload), sound)
+
+
+def sides(value: bytes) -> bytes:
+    """The file with these bytes for width and height in HEAD."""
+    return with_head(SOUND[16 : 16 + SIDES] + value)
+
+
+def ranged(lo: int, hi: int) -> bytes:
+    """The file with lo and hi in HEAD."""
+    payload = bytearray(SOUND[16 : 16 + END])
+    payload[2] |= 8
+    return with_head(bytes(payload) + struct.pack("<ii", lo, hi))
+
+
+def version_1() -> bytes:
+    """What mvmic_codec before 0.12 wrote of such an image."""
+    fields = struct.pack("<8BIIHii", 1, 27, 0, 1, 8, 0, 0, 0, 90, 70, 1, 0, 255)
+    return with_head(fields + b"mvmic-1g" + GRAY_MODEL)
 
 
 def data(at: int, value: bytes) -> bytes:
     """The file with other bytes at an offset of DATA's payload."""
     payload = bytearray(DATA[8:-4])
     payload[at : at + len(value)] = value
-    return SOUND[:62] + chunk(b"DATA", bytes(payload))
+    return BEFORE_DATA + chunk(b"DATA", bytes(payload))
 
 
 def flat(payload: bytes, between: bytes = b"", sound: bytes = FLAT_SOUND) -> bytes:
     """A file with flat areas, with another payload for them."""
-    return sound[:62] + chunk(b"FLAT", payload) + between + sound[flat_end(sound) :]
+    start = sound[: head_end(sound)]
+    return start + chunk(b"FLAT", payload) + between + sound[flat_end(sound) :]
 
 
 def flat_end(sound: bytes) -> int:
     """Where FLAT ends in a file that has it right after HEAD."""
-    assert sound[66:70] == b"FLAT"
-    end: int = 62 + 12 + struct.unpack_from("<I", sound, 62)[0]
+    start = head_end(sound)
+    assert sound[start + 4 : start + 8] == b"FLAT"
+    end: int = start + 12 + struct.unpack_from("<I", sound, start)[0]
     return end
+
+
+def flat_payload(sound: bytes) -> bytes:
+    """What FLAT holds there."""
+    return sound[head_end(sound) + 8 : flat_end(sound) - 4]
 
 
 def blends(payload: bytes) -> bytes:
@@ -73,10 +114,10 @@ def files() -> dict[str, tuple[str, bytes]]:
     payload = DATA[8:-4]
     two_lanes = b"\x02" + struct.pack("<I", 1 << 30) + payload[1:]
     text = chunk(b"teXT", b"key\0value")
-    areas = FLAT_SOUND[70 : flat_end(FLAT_SOUND) - 4]
+    areas = flat_payload(FLAT_SOUND)
     # One byte for the count, one for each colour, four for the checksum.
     lane_at = 1 + areas[0] + 4
-    blended = BLENDS_SOUND[70 : flat_end(BLENDS_SOUND) - 4]
+    blended = flat_payload(BLENDS_SOUND)
     words_at = 1 + (blended[0] & 0x7F) + 4
     (words,) = struct.unpack_from("<I", blended, words_at)
 
@@ -88,41 +129,49 @@ def files() -> dict[str, tuple[str, bytes]]:
         "within-magic": ("TruncatedError", SOUND[:5]),
         "not-mvm": ("FormatError", b"\x89PNG" + SOUND[4:]),
         "text-mode": ("FormatError", SOUND.replace(b"\r\n", b"\n", 1)),
-        "within-head": ("TruncatedError", SOUND[:40]),
-        "after-head": ("TruncatedError", SOUND[:62]),
+        "within-head": ("TruncatedError", SOUND[:24]),
+        "after-head": ("TruncatedError", BEFORE_DATA),
         "within-data": ("TruncatedError", SOUND[:-30]),
         "last-byte-missing": ("TruncatedError", SOUND[:-1]),
-        "head-bit": ("ChecksumError", flipped(30)),
+        "head-bit": ("ChecksumError", flipped(24)),
         "data-bit": ("ChecksumError", flipped(100)),
-        "length-of-data": ("TruncatedError", SOUND[:62] + b"\xff\xff\xff\xff" + DATA[4:]),
-        "newer-version": ("VersionError", head(0, b"\x02")),
+        "length-of-data": ("TruncatedError", BEFORE_DATA + b"\xff\xff\xff\xff" + DATA[4:]),
+        "newer-version": ("VersionError", head(0, b"\x03")),
+        "version-1": ("VersionError", version_1()),
         "rate-64": ("FormatError", head(1, b"\x40")),
-        "flags": ("FormatError", head(2, b"\x01")),
-        "two-channels": ("FormatError", head(3, b"\x02")),
-        "colour-without-channels": ("FormatError", head(6, b"\x02")),
-        "no-width": ("FormatError", head(8, struct.pack("<I", 0))),
-        "huge": ("FormatError", head(8, struct.pack("<II", 2**31 - 1, 2**31 - 1))),
-        "two-frames": ("FormatError", head(16, b"\x02\0")),
-        "range-upside-down": ("FormatError", head(18, struct.pack("<ii", 9, 8))),
-        "unknown-model": ("ModelError", head(34, b"\1\2\3\4\5\6\7\x08")),
-        "gray-of-a-model-for-colour": ("FormatError", head(34, COLOUR_MODEL)),
-        "colour-of-a-model-for-gray": ("FormatError", head(34, GRAY_MODEL, COLOUR_SOUND)),
-        "head-twice": ("FormatError", SOUND[:62] + HEAD + DATA),
+        "colour-of-16-bits": ("FormatError", head(2, b"\xf2")),
+        "colour-signed": ("FormatError", head(2, b"\x76")),
+        "generation-0": ("FormatError", head(3, b"\0")),
+        "huge": ("FormatError", sides(b"\xfe\xff\xff\xff\x07" * 2)),
+        "width-2-31": ("FormatError", sides(b"\xff\xff\xff\xff\x07\x45")),
+        "width-without-end": ("FormatError", sides(b"\xd9\x80\x80\x80\x80\x01\x45")),
+        "width-not-shortest": ("FormatError", sides(b"\xd9\0\x45")),
+        "height-not-shortest": ("FormatError", sides(b"\x59\xc5\x80\0")),
+        "no-height": ("FormatError", sides(b"\x59")),
+        "no-range": ("FormatError", head(2, b"\x78")),
+        "after-the-fields": ("FormatError", with_head(SOUND[16 : 16 + END] + b"\0")),
+        "range-upside-down": ("FormatError", ranged(9, 8)),
+        "range-beyond": ("FormatError", ranged(0, 256)),
+        "range-of-all": ("FormatError", ranged(0, 255)),
+        "unknown-model": ("ModelError", head(4, b"\1\2\3\4\5\6\7\x08")),
+        "gray-of-a-model-for-colour": ("FormatError", head(4, COLOUR_MODEL)),
+        "colour-of-a-model-for-gray": ("FormatError", head(4, GRAY_MODEL, COLOUR_SOUND)),
+        "head-twice": ("FormatError", BEFORE_DATA + HEAD + DATA),
         "data-twice": ("FormatError", SOUND + DATA),
         "bytes-after": ("FormatError", SOUND + b"\0"),
-        "unknown-critical": ("FormatError", SOUND[:62] + chunk(b"NEWS", b"") + DATA),
-        "type-of-digits": ("FormatError", SOUND[:62] + chunk(b"te1T", b"") + DATA),
-        "text-twice": ("FormatError", SOUND[:62] + text + text + DATA),
-        "text-without-value": ("FormatError", SOUND[:62] + chunk(b"teXT", b"key") + DATA),
-        "resolution-zero": ("FormatError", SOUND[:62] + chunk(b"dpIX", b"\0" * 8) + DATA),
+        "unknown-critical": ("FormatError", BEFORE_DATA + chunk(b"NEWS", b"") + DATA),
+        "type-of-digits": ("FormatError", BEFORE_DATA + chunk(b"te1T", b"") + DATA),
+        "text-twice": ("FormatError", BEFORE_DATA + text + text + DATA),
+        "text-without-value": ("FormatError", BEFORE_DATA + chunk(b"teXT", b"key") + DATA),
+        "resolution-zero": ("FormatError", BEFORE_DATA + chunk(b"dpIX", b"\0" * 8) + DATA),
         "three-lanes": ("FormatError", data(0, b"\x03")),
-        "no-payload": ("FormatError", SOUND[:62] + chunk(b"DATA", b"")),
-        "lane-beyond-end": ("FormatError", SOUND[:62] + chunk(b"DATA", two_lanes)),
-        "lane-not-words": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + b"\0")),
-        "lane-ends-in-zero": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + b"\0" * 4)),
+        "no-payload": ("FormatError", BEFORE_DATA + chunk(b"DATA", b"")),
+        "lane-beyond-end": ("FormatError", BEFORE_DATA + chunk(b"DATA", two_lanes)),
+        "lane-not-words": ("FormatError", BEFORE_DATA + chunk(b"DATA", payload + b"\0")),
+        "lane-ends-in-zero": ("FormatError", BEFORE_DATA + chunk(b"DATA", payload + b"\0" * 4)),
         "lane-first-word": ("FormatError", data(5, b"\x01")),
-        "lane-too-short": ("FormatError", SOUND[:62] + chunk(b"DATA", payload[:5] + payload[9:])),
-        "lane-too-long": ("FormatError", SOUND[:62] + chunk(b"DATA", payload + payload[-4:])),
+        "lane-too-short": ("FormatError", BEFORE_DATA + chunk(b"DATA", payload[:5] + payload[9:])),
+        "lane-too-long": ("FormatError", BEFORE_DATA + chunk(b"DATA", payload + payload[-4:])),
         "symbol-checksum": ("ChecksumError", data(1, bytes([payload[1] ^ 1]))),
         "flat-empty": ("FormatError", flat(b"")),
         "flat-no-colours": ("FormatError", flat(b"\0" + areas[1:])),
@@ -155,7 +204,7 @@ def files() -> dict[str, tuple[str, bytes]]:
             ),
         ),
         "another-rate": ("FormatError", head(1, b"\x1c")),
-        "another-width": ("FormatError", head(8, struct.pack("<I", 154))),
+        "another-width": ("FormatError", sides(b"\x99\x01\x45")),
     }
 
 

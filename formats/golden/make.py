@@ -130,7 +130,7 @@ def first_form(image: NDArray[Any], rate_index: int) -> bytes:
     rest = flat_fill.fill(planes, found.map > 0)
     payload = codec.encode_planes(rest, rate_index, device="cpu")
     areas = flat.to_payload(flat.Flat(found.values, found.map, None), given.bits, given.signed)
-    return container.write(written.header, [payload], {}, areas)
+    return container.write(written.header, payload, {}, areas)
 
 
 def main() -> None:

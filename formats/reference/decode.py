@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Reference decoder of `.mvm` files, version 1: the specification as a program.
+"""Reference decoder of `.mvm` files, version 2: the specification as a program.
 
-Written from the four pages mvm-1.md (the file), ans.md (the symbols), model.md (the model) and
+Written from the four pages mvm-2.md (the file), ans.md (the symbols), model.md (the model) and
 flat.md (the flat areas), in their order and their words, to be read beside them. It is slow on
 purpose and has one implementation of everything: numpy for arithmetic, constriction for the lanes
 of symbols, plain integers for the lane of flat areas, whose 16-bit probabilities constriction does
@@ -47,7 +47,7 @@ Size = tuple[int, int]  # height and width of the image, in pixels
 # anything is decoded.
 LARGEST = 1 << 24
 
-# --- Errors: mvm-1.md, "Rules for a decoder" ------------------------------------------------------
+# --- Errors: mvm-2.md, "Rules for a decoder" ------------------------------------------------------
 
 
 class MvmError(OSError):
@@ -59,7 +59,7 @@ class FormatError(MvmError):
 
 
 class TruncatedError(FormatError):
-    """The file ends before its last DATA chunk does, or its flat areas do before they should."""
+    """The file ends before its DATA chunk does, or its flat areas do before they should."""
 
 
 class ChecksumError(FormatError):
@@ -67,14 +67,14 @@ class ChecksumError(FormatError):
 
 
 class VersionError(FormatError):
-    """The container version is greater than 1."""
+    """The container version is 1, or greater than 2."""
 
 
 class ModelError(MvmError):
     """The model is not the one that the file asks for, or it breaks a rule itself."""
 
 
-# --- mvm-1.md: the container ----------------------------------------------------------------------
+# --- mvm-2.md: the container ----------------------------------------------------------------------
 
 MAGIC = bytes.fromhex("89 4D 56 4D 0D 0A 1A 0A")
 ONCE = ("exIF", "icCP", "xmPP", "dpIX", "teXT")
@@ -83,23 +83,24 @@ RGB, RGB_EQUAL = 2, 3  # values of photometric
 
 @dataclass(frozen=True)
 class Head:
-    """The fields of HEAD, in their order."""
+    """The fields of HEAD, in their order; lo and hi whether they are written or not."""
 
     version: int
     rate_index: int
-    flags: int
-    channels: int
-    bits: int
-    signed: int
     photometric: int
-    tile_log2: int
+    signed: int
+    bits: int
+    generation: int
+    fingerprint: bytes
     width: int
     height: int
-    frames: int
     lo: int
     hi: int
-    model: bytes
-    fingerprint: bytes
+
+    @property
+    def channels(self) -> int:
+        """Of the decoded image."""
+        return 1 if self.photometric < RGB else 3
 
 
 def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes | None, bytes]:
@@ -130,7 +131,7 @@ def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes | None, bytes]
             check_metadata(kind, payload)
             metadata[kind] = payload
     if at != len(data):
-        raise FormatError("bytes after the last DATA chunk")
+        raise FormatError("bytes after the DATA chunk")
     return head, metadata, flat, payload
 
 
@@ -158,34 +159,73 @@ def read_head(data: bytes) -> tuple[Head, int]:
     if kind != b"HEAD" or length > 255:
         raise FormatError("the first chunk is not HEAD")
     _, payload, at = read_chunk(data, 8)
-    if payload[:1] > b"\x01":
-        raise VersionError(f"version {payload[0]} is newer than 1")
-    if length != 42:
-        raise FormatError(f"HEAD has {length} bytes, not 42")
-    head = Head(*struct.unpack("<8BIIHii8s8s", payload))
+    if payload[:1] > b"\x02":
+        raise VersionError(f"version {payload[0]} is newer than 2")
+    if payload[:1] == b"\x01":
+        raise VersionError("version 1 is read by mvmic_codec before 0.12 only")
+    head = parse_head(payload)
     check_head(head)
     return head, at
+
+
+def parse_head(payload: bytes) -> Head:
+    """The payload of HEAD, taken apart."""
+    if len(payload) < 14:
+        raise FormatError(f"HEAD has {len(payload)} bytes, fewer than 14")
+    version, rate_index, kind, generation, fingerprint = struct.unpack_from("<4B8s", payload)
+    photometric, signed, ranged, bits = kind & 3, kind >> 2 & 1, kind >> 3 & 1, (kind >> 4) + 1
+    sides, rest = [], payload[12:]
+    for _ in range(2):
+        side, rest = take_varint(rest)
+        sides.append(side + 1)
+    lo = -(2 ** (bits - 1)) if signed else 0
+    hi = lo + 2**bits - 1
+    if len(rest) != 8 * ranged:
+        raise FormatError(f"HEAD: {len(rest)} bytes after height, not {8 * ranged}")
+    if ranged:
+        if rest == struct.pack("<2i", lo, hi):
+            raise FormatError("HEAD: lo and hi are written, but are all that bits and signed allow")
+        lo, hi = struct.unpack("<2i", rest)
+    width, height = sides
+    return Head(
+        version,
+        rate_index,
+        photometric,
+        signed,
+        bits,
+        generation,
+        fingerprint,
+        width,
+        height,
+        lo,
+        hi,
+    )
+
+
+def take_varint(data: bytes) -> tuple[int, bytes]:
+    """A varint at the start of `data`: its value and what comes after it."""
+    length = next((i + 1 for i, byte in enumerate(data) if byte < 128), len(data) + 1)
+    if length > min(5, len(data)):
+        raise FormatError("HEAD: a varint has no end")
+    if length > 1 and data[length - 1] == 0:
+        raise FormatError("HEAD: a varint is longer than it need be")
+    value = sum((byte % 128) << (7 * i) for i, byte in enumerate(data[:length]))
+    return value, data[length:]
 
 
 def check_head(head: Head) -> None:
     """Refuse a field out of range."""
     lowest = -(2 ** (head.bits - 1)) if head.signed else 0
     highest = lowest + 2**head.bits - 1
-    name = head.model.rstrip(b"\0")
     rules = {
-        "version": head.version == 1,
+        "version": head.version == 2,
         "rate_index": head.rate_index <= 63,
-        "flags": head.flags == 0,
-        "channels": head.channels in (1, 3),
-        "bits": 1 <= head.bits <= (16 if head.channels == 1 else 8),
-        "signed": head.signed in ((0, 1) if head.channels == 1 else (0,)),
-        "photometric": head.photometric in ((0, 1) if head.channels == 1 else (RGB, RGB_EQUAL)),
-        "tile_log2": head.tile_log2 == 0,
-        "width": 1 <= head.width < 2**31,
-        "height": 1 <= head.height < 2**31,
-        "frames": head.frames == 1,
+        "bits": head.channels == 1 or head.bits <= 8,
+        "signed": head.channels == 1 or not head.signed,
+        "generation": head.generation >= 1,
+        "width": head.width < 2**31,
+        "height": head.height < 2**31,
         "lo, hi": lowest <= head.lo <= head.hi <= highest,
-        "model": len(name) > 0 and all(0x21 <= byte <= 0x7E for byte in name),
     }
     for field, holds in rules.items():
         if not holds:

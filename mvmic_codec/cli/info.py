@@ -65,7 +65,6 @@ def _file(path: Path) -> dict[str, Any]:
         "signed": header.signed,
         "photometric": _PHOTOMETRIC[header.photometric],
         "range": [header.lo, header.hi],
-        "frames": header.frames,
         "rate_index": header.rate_index,
         "quality": round(rate.quality_of(header.rate_index), 2),
         "model": header.model,

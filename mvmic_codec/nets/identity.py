@@ -10,9 +10,11 @@ from pathlib import Path
 from ..errors import ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
-# The models that encode: gray images have a model of their own.
-GRAY_MODEL = "mvmic-1g"
-COLOUR_MODEL = "mvmic-1c"
+# Of the models that encode, 1 to 255; files hold it, and `container.Header.model` names them alike.
+GENERATION = 1
+# Gray images have a model of their own.
+GRAY_MODEL = f"mvmic-{GENERATION}g"
+COLOUR_MODEL = f"mvmic-{GENERATION}c"
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
         # How many rows a mode has is not known to a graph: all products, and one is picked.
         every = F.linear(rows, matrices.flatten(0, 1)).unflatten(1, matrices.shape[:2])
         picked = modes[:, None, None].expand(-1, 1, matrices.shape[1])
-        return every.gather(1, picked)[:, 0]
+        alone: Tensor = every.gather(1, picked)[:, 0]
+        return alone
     rows = rows.contiguous()
     out = rows.new_empty(len(rows), matrices.shape[1])
     for k, matrix in enumerate(matrices):
@@ -342,7 +343,8 @@ class BlockTransform(nn.Module):
         step = self.part(steps)[0].flatten(1)[:, None]
         rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
         costs = mode_costs(rows, self.luma, step, weight[:, None])
-        return costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
+        out: Tensor = costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
+        return out
 
     def forward(self, coefficients: Tensor, modes: Tensor) -> Tensor:
         """To y [B,C,h,w]; float32."""

@@ -183,7 +183,9 @@ def names(folder: Path) -> list[str]:
 def as_planes(crop: np.ndarray, planes: int) -> np.ndarray:
     """uint8 or uint16 [C,h,w], C 1 or as many as `planes` -> float32 [planes,h,w] in 0..1."""
     peak = np.float32(np.iinfo(crop.dtype).max)
-    return np.divide(crop, peak, out=np.empty((planes, *crop.shape[1:]), np.float32))
+    out = np.empty((planes, *crop.shape[1:]), np.float32)
+    np.divide(crop, peak, out=out)
+    return out
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

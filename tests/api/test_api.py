@@ -38,7 +38,7 @@ def test_header():
     assert (header.width, header.height, header.channels) == (7, 9, 1)
     assert (header.bits, header.signed) == (16, True)
     assert (header.lo, header.hi) == (CT.min(), CT.max())
-    assert (header.rate_index, header.model) == (9, "fake")
+    assert (header.rate_index, header.model) == (9, "mvmic-9g")
     assert mvmic_codec.read_header(mvmic_codec.encode(NOISE)).photometric == 2
 
 
@@ -57,7 +57,7 @@ def test_a_thin_image_is_measured_with_its_margins(header):
     """One pixel wide is 64 to decode: 1 x 3 million is above Pillow's limit."""
     thin = dataclasses.replace(header, width=1, height=3_000_000)
     with pytest.raises(FormatError, match="MAX_IMAGE_PIXELS"):
-        mvmic_codec.decode(container.write(thin, [b"payload"], {}))
+        mvmic_codec.decode(container.write(thin, b"payload", {}))
 
 
 def test_default_quality():
@@ -108,7 +108,7 @@ def test_bpp_is_kept_whatever_the_metadata():
     for extra in ({}, {"icc_profile": bytes(5000)}):
         data = mvmic_codec.encode(NOISE, bpp=20, **extra)
         whole = container.read(data)
-        size = len(container.write(whole.header, whole.payloads, {}))
+        size = len(container.write(whole.header, whole.payload, {}))
         assert 18 < size * 8 / (20 * 24) <= 20
     assert whole.metadata == {b"icCP": bytes(5000)}
     with pytest.raises(InputError, match=r"0\.001 bpp cannot be met"):
@@ -195,7 +195,7 @@ def test_every_round_is_told(effort, rounds):
 def test_info_of_decoded_image():
     data = mvmic_codec.encode(NOISE, 5, text={"a": "b"}, dpi=(72, 72))
     assert mvmic_codec.decode(data).info == {
-        "model": "fake",
+        "model": "mvmic-9c",
         "rate_index": 36,
         "quality": 5.0,
         "text": {"a": "b"},
@@ -231,7 +231,7 @@ def test_every_truncation_is_an_error():
 def test_unknown_fingerprint_is_named(monkeypatch):
     whole = container.read(mvmic_codec.encode(NOISE))
     header = mvmic_codec.Header(**{**vars(whole.header), "fingerprint": b"12345678"})
-    data = container.write(header, whole.payloads, {})
+    data = container.write(header, whole.payload, {})
     assert mvmic_codec.read_header(data) == header
     with pytest.raises(ModelError, match=b"12345678".hex()):
         mvmic_codec.decode(data)
@@ -243,7 +243,7 @@ def test_lie_about_the_size_reaches_no_codec(fake_codec, size):
     header = mvmic_codec.Header(**{**vars(whole.header), "width": size[0], "height": size[1]})
     fake_codec.decode_planes = None
     with pytest.raises(FormatError, match="MAX_IMAGE_PIXELS"):
-        mvmic_codec.decode(container.write(header, whole.payloads, {}))
+        mvmic_codec.decode(container.write(header, whole.payload, {}))
 
 
 def test_limit_can_be_raised(monkeypatch):

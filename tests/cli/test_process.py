@@ -37,7 +37,7 @@ def test_help_and_info_need_neither_torch_nor_numpy(tmp_path, header):
     from mvmic_codec import container
 
     path = tmp_path / "x.mvm"
-    path.write_bytes(container.write(header, [b"payload"], {}))
+    path.write_bytes(container.write(header, b"payload", {}))
     assert run(_WITHOUT_TORCH, "--help").returncode == 0
     result = run(_WITHOUT_TORCH, "info", path)
     assert result.returncode == 0, result.stderr

@@ -230,7 +230,7 @@ def test_files_of_the_first_form_are_painted_and_coded_whole():
     old = flat.Flat(areas.colours, areas.map, None)
     file = container.write(
         whole.header,
-        [encode_planes(planes, INDEX, device="cpu")],
+        encode_planes(planes, INDEX, device="cpu"),
         {},
         flat.to_payload(old, 8, False),
     )
@@ -243,7 +243,7 @@ def test_a_map_is_not_begun_for_an_image_that_cannot_be_there(monkeypatch):
     """A few bytes may claim the map of any size, but not the rest of the image."""
     whole = container.read(mvmic_codec.encode(COLOUR, rate_index=INDEX, device="cpu"))
     header = dataclasses.replace(whole.header, width=12000, height=12000)
-    huge = container.write(header, whole.payloads, {}, whole.flat)
+    huge = container.write(header, whole.payload, {}, whole.flat)
     monkeypatch.setattr("mvmic_codec.flat.from_payload", None)
     with pytest.raises(TruncatedError, match="ran out"):
         mvmic_codec.decode(huge, device="cpu")

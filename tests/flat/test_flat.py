@@ -19,8 +19,8 @@ TWO_FORMS = pytest.mark.parametrize("blends", [None, BLENDS], ids=["form 1", "fo
     ("changes", "colours", "size"),
     [
         ({}, [[0], [255]], 1),
-        ({"channels": 3, "photometric": RGB}, [[0, 255, 7], [1, 2, 3]], 1),
-        ({"channels": 3, "photometric": GRAY_RGB}, [[9], [200]], 1),
+        ({"photometric": RGB}, [[0, 255, 7], [1, 2, 3]], 1),
+        ({"photometric": GRAY_RGB}, [[9], [200]], 1),
         ({"bits": 16, "hi": 40000}, [[0], [40000]], 2),
         ({"bits": 16, "signed": True, "lo": -2000, "hi": 3000}, [[-2000], [1]], 2),
         ({"bits": 8, "signed": True, "lo": -100, "hi": 50}, [[-100], [50]], 1),

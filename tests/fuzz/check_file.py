@@ -14,11 +14,10 @@ from mvmic_codec.errors import MvmError
 from mvmic_codec.nets.identity import model_identity
 
 _START = len(container.MAGIC)
-# Where HEAD's payload starts and ends, and the fingerprint in it, which its CRC follows.
-_HEAD = slice(_START + 8, _START + 50)
-_FINGERPRINT = slice(_START + 42, _START + 50)
-_HEAD_CRC = slice(_START + 50, _START + 54)
-_PHOTOMETRIC = _HEAD.start + 6
+# Where HEAD's payload starts, and two of its fields.
+_HEAD = _START + 8
+_KIND = _HEAD + 2
+_FINGERPRINT = slice(_HEAD + 4, _HEAD + 12)
 # A seed's fingerprint: that of whatever model is installed for its kind of image.
 _ANY_MODEL = bytes(8)
 
@@ -31,14 +30,19 @@ def for_installed_model(data: bytes) -> bytes:
 
     HEAD's checksum is right again if it was before.
     """
-    if len(data) < _HEAD_CRC.stop or data[_FINGERPRINT] != _ANY_MODEL:
+    if data[_FINGERPRINT] != _ANY_MODEL:
         return data
-    crc = struct.pack("<I", zlib.crc32(container.HEAD + data[_HEAD]))
+    (length,) = struct.unpack_from("<I", data, _START)
+    end = _HEAD + length
     patched = bytearray(data)
-    patched[_FINGERPRINT] = model_identity(gray=data[_PHOTOMETRIC] != container.RGB)[1]
-    if data[_HEAD_CRC] == crc:
-        patched[_HEAD_CRC] = struct.pack("<I", zlib.crc32(container.HEAD + patched[_HEAD]))
+    patched[_FINGERPRINT] = model_identity(gray=data[_KIND] & 3 != container.RGB)[1]
+    if data[end : end + 4] == _crc(data[_HEAD:end]):
+        patched[end : end + 4] = _crc(patched[_HEAD:end])
     return bytes(patched)
+
+
+def _crc(head: bytes) -> bytes:
+    return struct.pack("<I", zlib.crc32(container.HEAD + head))
 
 
 def mended(data: bytes) -> bytes:
@@ -85,5 +89,5 @@ def check(data: bytes, largest: int) -> None:
     if whole is not None:
         assert mended(data) == data
         # What was read can be written, and is the same again but for chunks of unknown types.
-        again = container.write(whole.header, whole.payloads, whole.metadata, whole.flat)
+        again = container.write(whole.header, whole.payload, whole.metadata, whole.flat)
         assert container.read(again) == whole

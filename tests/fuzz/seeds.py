@@ -86,7 +86,7 @@ def rans_seeds() -> dict[str, bytes]:
     seeds |= {"runs-out": lane, "words-left": lane + b"\0\xf0\1\1" * 900}
     seeds["ends-in-zero"] = lane + b"\0\x10\1\1" + bytes(4)
     for name in ("gray", "colour", "gray-1x1", "gray-smallest"):
-        payload = container.read((GOLDEN / f"{name}.mvm").read_bytes()).payloads[0]
+        payload = container.read((GOLDEN / f"{name}.mvm").read_bytes()).payload
         start = bytes([0x80 | 0x40]) + bytes([1]) + struct.pack("<HHHBB", 20, 20, 300, 0, 1)
         seeds[f"golden-{name}"] = start + payload[5:]
     return seeds
@@ -145,28 +145,41 @@ def file_seeds() -> dict[str, bytes]:
     kinds = {
         "gray": header,
         "white": dataclasses.replace(header, photometric=1),
-        "colour": dataclasses.replace(header, channels=3, photometric=2),
-        "equal-channels": dataclasses.replace(header, channels=3, photometric=3),
+        "colour": dataclasses.replace(header, photometric=2),
+        "equal-channels": dataclasses.replace(header, photometric=3),
         "deep": dataclasses.replace(header, bits=12, lo=9, hi=4000),
         "signed": dataclasses.replace(header, bits=16, signed=True, lo=-1024, hi=3071),
         "one-value": dataclasses.replace(header, lo=7, hi=7),
         "wide": dataclasses.replace(header, width=64, height=17),
         "huge": dataclasses.replace(header, width=16384, height=10000),
     }
-    seeds = {name: container.write(kind, whole.payloads, {}) for name, kind in kinds.items()}
+    seeds = {name: container.write(kind, whole.payload, {}) for name, kind in kinds.items()}
     for name in ("gray-flat", "gray-one-row", "metadata"):
         golden = container.read((GOLDEN / f"{name}.mvm").read_bytes())
         renamed = dataclasses.replace(golden.header, fingerprint=ANY_MODEL)
-        seeds[name] = container.write(renamed, golden.payloads, golden.metadata, golden.flat)
+        seeds[name] = container.write(renamed, golden.payload, golden.metadata, golden.flat)
     plain = seeds["gray"]
-    seeds["unknown"] = plain[:62] + chunk(b"newS", b"?") + chunk(b"newS", b"") + plain[62:]
+    end = 8 + 12 + struct.unpack_from("<I", plain, 8)[0]  # of HEAD
+    head, rest = plain[:end], plain[end:]
+    seeds["unknown"] = head + chunk(b"newS", b"?") + chunk(b"newS", b"") + rest
+    fixed = head[16:28]
+    heads = {
+        "version-1": b"\1" + bytes(41),
+        "long-varint": fixed + b"\xff" * 5 + bytes(2),
+        "padded-varint": fixed + b"\x80\0\0",
+        "cut-range": fixed[:2] + b"\x78" + fixed[3:] + bytes(7),
+        "range-of-all": fixed[:2] + b"\x78" + fixed[3:] + bytes(2) + struct.pack("<ii", 0, 255),
+        "bytes-after": head[16:-4] + bytes(8),
+    }
+    for name, each in heads.items():
+        seeds[f"head-{name}"] = plain[:8] + chunk(container.HEAD, each) + rest
     faulty = {
         "text": (b"teXT", b"k\0\xff"),
         "resolution": (b"dpIX", b"\1"),
         "exif": (b"exIF", b"MM"),
     }
     for name, each in faulty.items():
-        seeds[f"faulty-{name}"] = plain[:62] + chunk(*each) + plain[62:]
+        seeds[f"faulty-{name}"] = head + chunk(*each) + rest
     flat_areas = {
         "empty": b"",
         "no-colours": b"\0" + bytes(4),
@@ -176,7 +189,7 @@ def file_seeds() -> dict[str, bytes]:
         "range": b"\1\xff" + bytes(4),
     }
     for name, each in flat_areas.items():
-        seeds[f"flat-{name}"] = container.write(header, whole.payloads, {}, each)
+        seeds[f"flat-{name}"] = container.write(header, whole.payload, {}, each)
     sound = flat.to_payload(
         flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8), None), 8, False
     )
@@ -185,21 +198,21 @@ def file_seeds() -> dict[str, bytes]:
     row = np.array([[1, 0, 0, 0, 2] + [0] * 59] * 17, np.uint8)
     wide = flat.Flat(np.array([[9], [70]], np.int32), row, (flat.beside(row) > 0).astype(np.uint8))
     many = flat.to_payload(wide, 8, False)
-    seeds["blends-sound"] = container.write(header, whole.payloads, {}, blended)
-    seeds["blends-wide"] = container.write(kinds["wide"], whole.payloads, {}, many)
-    seeds["blends-huge"] = container.write(kinds["huge"], whole.payloads, {}, blended)
-    seeds["blends-words"] = container.write(header, whole.payloads, {}, blended[:6] + b"\xff" * 8)
-    seeds["blends-short"] = container.write(header, whole.payloads, {}, blended[:8])
-    seeds["flat-sound"] = container.write(header, whole.payloads, {}, sound)
-    seeds["flat-huge"] = container.write(kinds["huge"], whole.payloads, {}, sound)
-    seeds["flat-deep"] = container.write(kinds["signed"], whole.payloads, {}, sound + bytes(1))
+    seeds["blends-sound"] = container.write(header, whole.payload, {}, blended)
+    seeds["blends-wide"] = container.write(kinds["wide"], whole.payload, {}, many)
+    seeds["blends-huge"] = container.write(kinds["huge"], whole.payload, {}, blended)
+    seeds["blends-words"] = container.write(header, whole.payload, {}, blended[:6] + b"\xff" * 8)
+    seeds["blends-short"] = container.write(header, whole.payload, {}, blended[:8])
+    seeds["flat-sound"] = container.write(header, whole.payload, {}, sound)
+    seeds["flat-huge"] = container.write(kinds["huge"], whole.payload, {}, sound)
+    seeds["flat-deep"] = container.write(kinds["signed"], whole.payload, {}, sound + bytes(1))
     lanes = {
         "no-lane-words": b"\1" + bytes(4),
         "two-lanes": b"\2" + struct.pack("<II", 1, 0) + b"\0\x10\0\0" * 2,
         "four-lanes": b"\4" + bytes(16),
         "eight-lanes": b"\x08" + struct.pack("<7I", *[2] * 7) + bytes(4) + b"\0\x10\0\1" * 16,
     }
-    seeds |= {name: container.write(header, [lane], {}) for name, lane in lanes.items()}
+    seeds |= {name: container.write(header, lane, {}) for name, lane in lanes.items()}
     return seeds
 
 

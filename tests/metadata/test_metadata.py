@@ -34,7 +34,7 @@ def test_everything_survives(header):
 
 
 def test_header_in_info(header):
-    assert metadata.to_info(header, {}) == {"model": "fake", "rate_index": 18, "quality": 3.0}
+    assert metadata.to_info(header, {}) == {"model": "mvmic-9g", "rate_index": 18, "quality": 3.0}
 
 
 def test_exif_forms_are_stored_alike():

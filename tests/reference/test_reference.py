@@ -18,7 +18,7 @@ from skimage import data
 import mvmic_codec
 from mvmic_codec import ans, codec, container, flat, flat_fill, grid, samples
 from mvmic_codec.nets import release
-from mvmic_codec.nets.identity import model_identity
+from mvmic_codec.nets.identity import GENERATION, model_identity
 from mvmic_codec.symbols import Unpacker, pack
 
 FORMATS = Path(__file__).parents[2] / "formats"
@@ -113,7 +113,7 @@ def package_decode(file, monkeypatch, hidden=None):
     released = release.load(header.fingerprint, "cpu")
     with torch.inference_mode():
         latent, modes = codec.decode_symbols(
-            released, whole.payloads[0], header.rate_index, size, hidden
+            released, whole.payload, header.rate_index, size, hidden
         )
         planes = codec.reconstruct(released, latent, modes, header.rate_index, size, exact=True)
     return recorders[0].passes, latent[0].numpy(), modes[0].numpy(), planes
@@ -148,7 +148,7 @@ def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, channels, rate):
     planes = []
     for bfloat16 in (False, True):
         multiply(monkeypatch, bfloat16)
-        planes.append(255 * codec.decode_planes(whole.payloads[0], whole.header, device="cpu"))
+        planes.append(255 * codec.decode_planes(whole.payload, whole.header, device="cpu"))
     assert 0 < np.abs(planes[0] - planes[1]).max() < 1
     assert np.mean(np.rint(planes[0]) != np.rint(planes[1])) < 0.08
 
@@ -259,24 +259,23 @@ def form_2(mode, size, rate, colours, seed):
     areas = areas_of(size, colours, seed)
     given = samples.from_array(picture(mode, size))
     colour = mode == "RGB"
-    model, fingerprint = model_identity(gray=not colour)
+    _, fingerprint = model_identity(gray=not colour)
     header = container.Header(
         rate_index=rate,
-        channels=len(given.planes),
-        bits=given.bits,
-        signed=given.signed,
         photometric=container.GRAY_RGB if mode == "equal" else 2 * colour,
+        signed=given.signed,
+        bits=given.bits,
+        generation=GENERATION,
+        fingerprint=fingerprint,
         width=size[1],
         height=size[0],
         lo=given.lo,
         hi=given.hi,
-        model=model,
-        fingerprint=fingerprint,
     )
     planes = flat_fill.fill(given.planes if colour else given.planes[:1], areas.hidden)
     payload = codec.encode_planes(planes, rate, hidden=areas.hidden, device="cpu")
     areas_payload = flat.to_payload(areas, given.bits, given.signed)
-    return container.write(header, [payload], {}, areas_payload), areas
+    return container.write(header, payload, {}, areas_payload), areas
 
 
 @pytest.mark.parametrize(("mode", "size", "rate", "colours"), FLAT_CASES)
@@ -337,21 +336,17 @@ def test_examples_of_the_flat_areas():
     text = (FORMATS / "flat.md").read_text(encoding="utf-8")
     payloads = re.findall(r"`((?:[0-9a-f]{2} ){10,}[0-9a-f]{2})`", text)
     head = reference.Head(
-        1,
-        18,
-        0,
-        1,
-        8,
-        0,
-        0,
-        0,
+        version=2,
+        rate_index=18,
+        photometric=0,
+        signed=0,
+        bits=8,
+        generation=1,
+        fingerprint=b"",
         width=4,
         height=3,
-        frames=1,
         lo=0,
         hi=255,
-        model=b"",
-        fingerprint=b"",
     )
     one, two = (reference.decode_flat(head, bytes.fromhex(each)) for each in payloads)
     assert (one.form, two.form) == (1, 2)
@@ -469,11 +464,15 @@ def chunk(kind, payload):
     return struct.pack("<I4s", len(payload), kind) + payload + struct.pack("<I", crc)
 
 
+HEAD_END = 34  # of a gray image of 8 bits whose sides take a byte each
+
+
 def parts(file):
     """HEAD's and DATA's payload of a file without metadata."""
-    length = struct.unpack_from("<I", file, 62)[0]
-    assert file[66:70] == b"DATA" and len(file) == 74 + length
-    return file[16:58], file[70:-4]
+    head, data = file[8:HEAD_END], file[HEAD_END:]
+    assert head[4:8] == b"HEAD" and data[4:8] == b"DATA"
+    assert len(data) == 12 + struct.unpack_from("<I", data)[0]
+    return head[8:-4], data[8:-4]
 
 
 def rebuilt(head, *chunks):
@@ -485,6 +484,17 @@ def with_field(file, offset, value):
     head, payload = parts(file)
     head = head[:offset] + value + head[offset + len(value) :]
     return rebuilt(head, chunk(b"DATA", payload))
+
+
+def with_end(file, end, kind=0x70):
+    """The file with other bytes for width, height and what follows them in HEAD."""
+    head, payload = parts(file)
+    return rebuilt(head[:2] + bytes([kind]) + head[3:12] + end, chunk(b"DATA", payload))
+
+
+def ranged(file, lo, hi, kind=0x78):
+    """The file with lo and hi in HEAD, by default of an image of 8 bits."""
+    return with_end(file, parts(file)[0][12:] + struct.pack("<2i", lo, hi), kind)
 
 
 def flipped(file, at):
@@ -502,41 +512,50 @@ DAMAGES = {
     "empty": ("TruncatedError", lambda file: b""),
     "half the magic": ("TruncatedError", lambda file: file[:5]),
     "another magic": ("FormatError", lambda file: b"\x89PNG" + file[4:]),
-    "cut in HEAD": ("TruncatedError", lambda file: file[:40]),
-    "cut before DATA": ("TruncatedError", lambda file: file[:62]),
+    "cut in HEAD": ("TruncatedError", lambda file: file[:24]),
+    "cut before DATA": ("TruncatedError", lambda file: file[:HEAD_END]),
     "cut in DATA": ("TruncatedError", lambda file: file[:-20]),
     "cut by one": ("TruncatedError", lambda file: file[:-1]),
     "more bytes": ("FormatError", lambda file: file + b"\0"),
-    "second DATA": ("FormatError", lambda file: file + file[62:]),
-    "HEAD flipped": ("ChecksumError", lambda file: flipped(file, 30)),
+    "second DATA": ("FormatError", lambda file: file + file[HEAD_END:]),
+    "HEAD flipped": ("ChecksumError", lambda file: flipped(file, 24)),
     "DATA flipped": ("ChecksumError", lambda file: flipped(file, 90)),
     "checksum flipped": ("ChecksumError", lambda file: flipped(file, len(file) - 1)),
-    "no HEAD": ("FormatError", lambda file: reference.MAGIC + file[62:]),
-    "second HEAD": ("FormatError", lambda file: between(file, file[8:62])),
-    "HEAD too long": ("FormatError", lambda file: rebuilt(parts(file)[0] + b"\0", file[62:])),
-    "HEAD far too long": ("FormatError", lambda file: rebuilt(bytes(256), file[62:])),
-    "HEAD is empty": ("FormatError", lambda file: rebuilt(b"", file[62:])),
-    "version 2": ("VersionError", lambda file: rebuilt(b"\2" + bytes(200), file[62:])),
+    "no HEAD": ("FormatError", lambda file: reference.MAGIC + file[HEAD_END:]),
+    "second HEAD": ("FormatError", lambda file: between(file, file[8:HEAD_END])),
+    "HEAD too long": ("FormatError", lambda file: rebuilt(parts(file)[0] + b"\0", file[HEAD_END:])),
+    "HEAD far too long": ("FormatError", lambda file: rebuilt(bytes(256), file[HEAD_END:])),
+    "HEAD too short": ("FormatError", lambda file: rebuilt(parts(file)[0][:13], file[HEAD_END:])),
+    "HEAD is empty": ("FormatError", lambda file: rebuilt(b"", file[HEAD_END:])),
+    "version 3": ("VersionError", lambda file: rebuilt(b"\3" + bytes(200), file[HEAD_END:])),
+    "version 1": ("VersionError", lambda file: rebuilt(b"\1" + bytes(41), file[HEAD_END:])),
     "version 0": ("FormatError", lambda file: with_field(file, 0, b"\0")),
     "rate 64": ("FormatError", lambda file: with_field(file, 1, b"\x40")),
-    "flags": ("FormatError", lambda file: with_field(file, 2, b"\1")),
-    "2 channels": ("FormatError", lambda file: with_field(file, 3, b"\2")),
-    "RGB without channels": ("FormatError", lambda file: with_field(file, 6, b"\2")),
-    "0 bits": ("FormatError", lambda file: with_field(file, 4, b"\0")),
-    "17 bits": ("FormatError", lambda file: with_field(file, 4, b"\x11")),
-    "sign 2": ("FormatError", lambda file: with_field(file, 5, b"\2")),
-    "signed, hi 255": ("FormatError", lambda file: with_field(file, 5, b"\1")),
-    "tiles": ("FormatError", lambda file: with_field(file, 7, b"\6")),
-    "width 0": ("FormatError", lambda file: with_field(file, 8, bytes(4))),
-    "height 2^31": ("FormatError", lambda file: with_field(file, 12, b"\0\0\0\x80")),
-    "too large": ("FormatError", lambda file: with_field(file, 8, b"\xff\xff\xff\x7f" * 2)),
-    "thin and long": ("FormatError", lambda file: with_field(file, 8, b"\xff\xff\xff\0\1\0\0\0")),
-    "2 frames": ("FormatError", lambda file: with_field(file, 16, b"\2")),
-    "lo over hi": ("FormatError", lambda file: with_field(file, 18, b"\2\0\0\0\1\0\0\0")),
-    "hi 256": ("FormatError", lambda file: with_field(file, 22, b"\0\1\0\0")),
-    "no name": ("FormatError", lambda file: with_field(file, 26, bytes(8))),
-    "zero in a name": ("FormatError", lambda file: with_field(file, 26, b"a\0b")),
-    "fingerprint": ("ModelError", lambda file: with_field(file, 34, b"unknown!")),
+    "RGB of 16 bits": ("FormatError", lambda file: with_field(file, 2, b"\xf2")),
+    "equal channels of 9 bits": ("FormatError", lambda file: with_field(file, 2, b"\x83")),
+    "RGB signed": ("FormatError", lambda file: with_field(file, 2, b"\x76")),
+    "equal channels, signed": ("FormatError", lambda file: with_field(file, 2, b"\x77")),
+    "generation 0": ("FormatError", lambda file: with_field(file, 3, b"\0")),
+    "varint of 6 bytes": ("FormatError", lambda file: with_end(file, b"\x80" * 5 + b"\1\0")),
+    "varint with a 0": ("FormatError", lambda file: with_end(file, b"\xd9\0\x45")),
+    "varint with 0s": ("FormatError", lambda file: with_end(file, b"\x59\xc5\x80\x80\x80\0")),
+    "varint without end": ("FormatError", lambda file: with_end(file, b"\x59\xc5")),
+    "no height": ("FormatError", lambda file: with_end(file, b"\x59")),
+    "width 2^31": ("FormatError", lambda file: with_end(file, b"\xff\xff\xff\xff\7\0")),
+    "height 2^31": ("FormatError", lambda file: with_end(file, b"\0\xff\xff\xff\xff\7")),
+    "height 2^35": ("FormatError", lambda file: with_end(file, b"\0\xff\xff\xff\xff\x7f")),
+    "too large": ("FormatError", lambda file: with_end(file, b"\xfe\xff\xff\xff\7" * 2)),
+    "thin and long": ("FormatError", lambda file: with_end(file, b"\xff\xff\xff\7\0")),
+    "bytes after height": ("FormatError", lambda file: with_end(file, b"\x59\x45" + bytes(8))),
+    "no range": ("FormatError", lambda file: with_field(file, 2, b"\x78")),
+    "half a range": ("FormatError", lambda file: with_end(file, b"\x59\x45\1\0\0\0", 0x78)),
+    "range of all": ("FormatError", lambda file: ranged(file, 0, 255)),
+    "range of all, signed": ("FormatError", lambda file: ranged(file, -128, 127, 0x7C)),
+    "lo over hi": ("FormatError", lambda file: ranged(file, 2, 1)),
+    "hi 256": ("FormatError", lambda file: ranged(file, 0, 256)),
+    "signed, hi 255": ("FormatError", lambda file: ranged(file, 0, 255, 0x7C)),
+    "lo -1": ("FormatError", lambda file: ranged(file, -1, 255)),
+    "fingerprint": ("ModelError", lambda file: with_field(file, 4, b"unknown!")),
     "critical": ("FormatError", lambda file: between(file, chunk(b"NEWs", b"abc"))),
     "DATa": ("FormatError", lambda file: between(file, chunk(b"DATa", b""))),
     "no letter": ("FormatError", lambda file: between(file, chunk(b"ex1F", b"II*\0"))),
@@ -564,6 +583,20 @@ def test_damage_is_refused_alike(models, name):
     assert refusals(damage(coded()), models) == (expected, expected)
 
 
+@pytest.mark.parametrize(
+    ("end", "field"),
+    [
+        (b"\xff\xff\xff\xff\7\0", "width"),
+        (b"\0\xff\xff\xff\xff\7", "height"),
+        (b"\0" + b"\x80" * 5 + b"\1", "varint"),
+    ],
+)
+def test_sides_are_refused_by_their_range(end, field):
+    """And not as more than this decoder takes."""
+    with pytest.raises(reference.FormatError, match=f"HEAD: .*{field}"):
+        reference.read_file(with_end(coded(), end))
+
+
 def test_metadata_changes_no_sample(models):
     plain = reference.decode(coded(), models)
     text = "ward\0Nürnberg\0empty\0".encode()
@@ -575,10 +608,11 @@ def test_metadata_changes_no_sample(models):
 
 
 def test_example_of_the_container():
-    text = (FORMATS / "mvm-1.md").read_text(encoding="utf-8")
+    text = (FORMATS / "mvm-2.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}[ \d]{3}  ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
     head, metadata, flat, payload = reference.read_file(bytes.fromhex("".join(lines)))
-    assert (head.width, head.height, head.rate_index, head.model[:4]) == (5, 3, 18, b"fake")
+    assert (head.width, head.height, head.rate_index, head.generation) == (300, 3, 18, 1)
+    assert (head.bits, head.signed, head.photometric, head.lo, head.hi) == (12, 0, 0, 0, 1000)
     assert (metadata, flat, payload) == ({}, None, b"payload bytes")
 
 

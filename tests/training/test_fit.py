@@ -26,19 +26,18 @@ def weights(request, tmp_path, monkeypatch):
 def code(planes, rate, gray):
     identity.default_identity.cache_clear()
     payload = codec.encode_planes(planes, rate, device="cpu")
-    name, fingerprint = identity.model_identity(gray)
+    _, fingerprint = identity.model_identity(gray)
     header = Header(
         rate_index=rate,
-        channels=len(planes),
-        bits=8,
-        signed=False,
         photometric=MIN_IS_BLACK if gray else RGB,
+        signed=False,
+        bits=8,
+        generation=identity.GENERATION,
+        fingerprint=fingerprint,
         width=planes.shape[2],
         height=planes.shape[1],
         lo=0,
         hi=255,
-        model=name,
-        fingerprint=fingerprint,
     )
     return payload, codec.decode_planes(payload, header, device="cpu")
 
