@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 START_CROPS = 96
 START_SIZE = 512
-FIT_CROPS = 128  # of START_SIZE
+FIT_CROPS = 48  # of START_SIZE
 RATE_BUCKETS = 8
 LOG_EVERY = 100
 

@@ -7,6 +7,7 @@ most free-threaded Pythons.
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def code_map(number):
     return lane
 
 
-def run_layer(number, shared):
+def run_layer(shared, number):
     """A layer of the integer networks over a map."""
     features = np.zeros((22, 19, intnet.stride_of(CHANNELS)), np.uint8)
     features[1:-1, 1:-1, :CHANNELS] = np.random.default_rng(number).integers(
@@ -62,8 +63,7 @@ def run_layer(number, shared):
 
 
 JOBS_BY_NAME = {"symbols": code_symbols, "maps": code_map} | {
-    f"layers, {path}": lambda number, shared=layer(path): run_layer(number, shared)
-    for path in intnet.usable_paths()
+    f"layers, {path}": partial(run_layer, layer(path)) for path in intnet.usable_paths()
 }
 
 
