@@ -34,9 +34,10 @@ HEAD_PAYLOAD = 16
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loaded_model():
-    """Loading it is not part of what may take a second."""
-    mvmic_codec.decode(FILES["gray"], device="cpu")
+def loaded_models():
+    """Loading them is not part of what may take a second."""
+    for name in ("gray", "colour"):
+        mvmic_codec.decode(FILES[name], device="cpu")
 
 
 def load_with_pillow(data):
