@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fuzz.check_file import REFUSALS, mended
 from PIL import Image
 
@@ -35,9 +36,16 @@ HEAD_PAYLOAD = 16
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded_models():
-    """Loading them is not part of what may take a second."""
+    """Loading them is not part of what may take a second, nor is that threads wait for each other.
+
+    On a busy machine they do that most of the time, and it counts as time of this process.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     for name in ("gray", "colour"):
         mvmic_codec.decode(FILES[name], device="cpu")
+    yield
+    torch.set_num_threads(before)
 
 
 def load_with_pillow(data):
