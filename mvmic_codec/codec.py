@@ -227,7 +227,7 @@ def reconstruct(
 ) -> Planes:
     """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1.
 
-    Unless `exact`, convolutions may run in bfloat16: values move by less than a 255th.
+    Unless `exact`, convolutions may run in bfloat16: see formats/model.md, section 9.
     """
     rates = torch.tensor([rate], device=release.device)
     coefficients = release.blocks.inverse(latent, modes)
