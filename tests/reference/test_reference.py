@@ -120,14 +120,14 @@ def package_decode(file, monkeypatch, hidden=None):
 
 
 @pytest.mark.parametrize(("mode", "size", "rate"), CASES)
-def test_bfloat16_moves_little_and_nothing_deep(monkeypatch, mode, size, rate):
+def test_bfloat16_moves_little_in_colour_and_nothing_in_gray(monkeypatch, mode, size, rate):
     file = coded(mode, size, rate)
     pictures = []
     for bfloat16 in (False, True):
         multiply(monkeypatch, bfloat16)
         pictures.append(np.asarray(mvmic_codec.decode(file, device="cpu")).astype(np.int64))
     exact, near = pictures
-    if container.read_header(file).bits > 8:
+    if container.read_header(file).photometric != container.RGB:
         assert np.array_equal(exact, near)
         return
     difference = np.abs(exact - near)
@@ -139,18 +139,17 @@ def test_bfloat16_moves_little_and_nothing_deep(monkeypatch, mode, size, rate):
 
 
 @pytest.mark.parametrize("rate", [0, 27, 63])
-@pytest.mark.parametrize(("channels", "levels", "share"), [(1, 3.0, 0.32), (3, 0.7, 0.1)])
-def test_bfloat16_moves_noise_by_few_levels(monkeypatch, channels, levels, share, rate):
+def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, rate):
     """As model.md says: black and white at random is as hard as it gets."""
-    noise = np.random.default_rng(0).integers(0, 2, (192, 192, channels)).astype(np.uint8) * 255
-    file = mvmic_codec.encode(noise if channels == 3 else noise[:, :, 0], rate_index=rate)
+    noise = np.random.default_rng(0).integers(0, 2, (192, 192, 3)).astype(np.uint8) * 255
+    file = mvmic_codec.encode(noise, rate_index=rate)
     whole = container.read(file)
     planes = []
     for bfloat16 in (False, True):
         multiply(monkeypatch, bfloat16)
         planes.append(255 * codec.decode_planes(whole.payload, whole.header, device="cpu"))
-    assert 0 < np.abs(planes[0] - planes[1]).max() < levels
-    assert np.mean(np.rint(planes[0]) != np.rint(planes[1])) < share
+    assert 0 < np.abs(planes[0] - planes[1]).max() < 0.7
+    assert np.mean(np.rint(planes[0]) != np.rint(planes[1])) < 0.1
 
 
 @pytest.mark.parametrize(("mode", "size"), [("L", (130, 190)), ("RGB", (130, 190))])
