@@ -168,3 +168,19 @@ def test_painting_blends():
     np.testing.assert_allclose(painted[:, 0, 1], [25, 100, 175], atol=1e-3)
     np.testing.assert_allclose(painted[:, 0, 2], [177.5] * 3, atol=1e-3)
     np.testing.assert_allclose(painted[:, 0, 0], [0, 100, 200], atol=1e-3)
+
+
+def test_painting_part_by_part():
+    rng = np.random.default_rng(1)
+    map = rng.integers(0, 3, (9, 11)).astype(np.uint8) * (rng.random((9, 11)) < 0.3)
+    blends = rng.integers(0, 4, (9, 11)).astype(np.uint8) * (flat.beside(map) > 0)
+    areas = flat.Flat(rng.integers(0, 256, (2, 3)).astype(np.int32), map, blends)
+    planes = rng.random((3, 9, 11)).astype(np.float32)
+    whole = flat.paint(planes, areas, 0, 255)
+    parts = np.zeros_like(whole)
+    for top, bottom in ((0, 1), (1, 5), (5, 9)):
+        for left, right in ((0, 4), (4, 10), (10, 11)):
+            part = planes[:, top:bottom, left:right]
+            parts[:, top:bottom, left:right] = flat.paint(part, areas, 0, 255, top, left)
+    assert np.count_nonzero(blends) > 10
+    np.testing.assert_array_equal(parts, whole)
