@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,20 @@ from .grid import hyper_size, sites_coded, to_uint8
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
-from .nets.transforms import restore_colour
+from .nets.transforms import BLOCK, StripedSynthesis, restore_colour
 from .refine import ROUNDS, Refiner, refine
 from .symbols import Unpacker, pack
 
 Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
+# Called with a part [C,h,w] of an image's planes, after the row and the column where it begins.
+TakePart = Callable[[int, int, Planes], object]
+
+# A CPU reconstructs so many blocks of 16x16 samples at once, one megapixel: what lies between the
+# layers is many times the planes, and so takes little memory and less time.
+STRIPE = 4096
+# And columns of blocks, of wider images.
+BAND = 256
 
 
 def encode_planes(
@@ -111,6 +121,20 @@ def decode_planes(
     Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
     is damaged or for a model that takes images of the other kind only.
     """
+    planes = np.empty((planes_of(header), header.height, header.width), np.float32)
+    decode_parts(payload, header, partial(put, planes), hidden=hidden, device=device)
+    return planes
+
+
+def decode_parts(
+    payload: bytes,
+    header: Header,
+    take: TakePart,
+    *,
+    hidden: Hidden | None = None,
+    device: str | None = None,
+) -> None:
+    """Give `take` what `decode_planes` returns, part by part: all of it may be too much memory."""
     release = decoding_release(header, device)
     size = (header.height, header.width)
     with full_precision(release):
@@ -118,7 +142,13 @@ def decode_planes(
         # Gray samples would show what bfloat16 rounds, by up to three levels: other processors'
         # would differ visibly.
         exact = header.photometric != RGB
-        return reconstruct(release, latent, modes, header.rate_index, size, exact=exact)
+        reconstruct_parts(release, latent, modes, header.rate_index, size, take, exact=exact)
+
+
+def put(whole: npt.NDArray[Any], top: int, left: int, part: npt.NDArray[Any]) -> None:
+    """Put a part [C,h,w] in its place in the whole [C,H,W]."""
+    _, height, width = part.shape
+    whole[:, top : top + height, left : left + width] = part
 
 
 def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
@@ -138,7 +168,7 @@ def check_start(payload: bytes, header: Header, *, device: str | None = None) ->
 def decoding_release(header: Header, device: str | None) -> Release:
     """The model that the header names. Errors as `decode_planes`."""
     release = load(header.fingerprint, pick_device(device))
-    planes = 3 if header.photometric == RGB else 1
+    planes = planes_of(header)
     if release.shape.planes != planes:
         kinds = {1: "gray", 3: "colour"}
         raise FormatError(
@@ -146,6 +176,11 @@ def decoding_release(header: Header, device: str | None) -> Release:
             f"for {kinds[release.shape.planes]} images"
         )
     return release
+
+
+def planes_of(header: Header) -> int:
+    """Planes that are coded of the image: those of gray in RGB are one."""
+    return 3 if header.photometric == RGB else 1
 
 
 def pick_device(device: str | None) -> str:
@@ -230,9 +265,62 @@ def reconstruct(
 
     Unless `exact`, convolutions may run in bfloat16: see formats/model.md, section 9.
     """
+    planes = np.empty((release.shape.planes, *size), np.float32)
+    reconstruct_parts(release, latent, modes, rate, size, partial(put, planes), exact=exact)
+    return planes
+
+
+def reconstruct_parts(
+    release: Release,
+    latent: Tensor,
+    modes: Tensor,
+    rate: int,
+    size: tuple[int, int],
+    take: TakePart,
+    *,
+    exact: bool,
+) -> None:
+    """Give `take` what `reconstruct` returns, part by part.
+
+    Parts are stripes of rows, from top to bottom; a wide image is cut into bands of columns first,
+    which overlap by all that their samples depend on.
+    """
     rates = torch.tensor([rate], device=release.device)
+    rows, columns = modes.shape[1:]
+    whole = release.device.type != "cpu" or rows * columns <= STRIPE
+    width = columns if whole else BAND
+    for left in range(0, columns, width):
+        synthesis = StripedSynthesis(release.synthesis, rates)
+        start, end = max(0, left - synthesis.reach), min(columns, left + width + synthesis.reach)
+        height = rows if whole else max(STRIPE // (end - start), 2 * synthesis.reach)
+        inner = slice(BLOCK * (left - start), BLOCK * (left - start + width))
+        top = 0
+        for first in range(0, rows, height):
+            stripe = slice(first, first + height)
+            restored = restore(
+                release,
+                synthesis,
+                latent[:, :, stripe, start:end],
+                modes[:, stripe, start:end],
+                last=first + height >= rows,
+                exact=exact,
+            )
+            seen = restored[..., inner][0, :, : size[0] - top, : size[1] - BLOCK * left]
+            take(top, BLOCK * left, seen.clamp(0, 1).cpu().numpy())
+            top += restored.shape[2]
+
+
+def restore(
+    release: Release,
+    synthesis: StripedSynthesis,
+    latent: Tensor,
+    modes: Tensor,
+    *,
+    last: bool,
+    exact: bool,
+) -> Tensor:
+    """The next rows of a latent and of modes -> the next rows of planes [1,P,H,W], not clamped."""
     coefficients = release.blocks.inverse(latent, modes)
     with nullcontext() if exact else release.branches():
-        rotated = release.synthesis(coefficients, modes, rates)
-    cut = restore_colour(rotated)[0, :, : size[0], : size[1]].clamp(0, 1)
-    return cut.cpu().numpy()
+        rotated = synthesis(coefficients, modes, last=last)
+    return restore_colour(rotated)

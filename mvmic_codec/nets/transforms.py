@@ -30,6 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .stripes import Striped
+
 BLOCK = 16
 AREA = BLOCK * BLOCK
 RATES = 64
@@ -430,16 +432,50 @@ class Synthesis(nn.Module):
 
     def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
         """Rate [B] holds indices; the planes are float32 whatever autocast does."""
+        return StripedSynthesis(self, rate)(coefficients, modes, last=True)
+
+    def straight(self, coefficients: Tensor) -> Tensor:
+        """What the linear path makes of coefficients."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            straight = filter_borders(inverse_block_dct(coefficients), self.borders)
-        x = self.enter(coefficients, 1.0 / self.spread)
-        x = x + self.mode(one_hot(modes, self.modes).to(x.dtype))
-        x = self.body16(self.rate16(x, rate))
-        x = shuffle(self.up(x), 2) + self.inject(unshuffle(straight, 8), 1.0 / 64.0)
-        x = self.body8(self.rate8(x, rate))
-        planes = torch.add(straight, shuffle(self.leave(x), 8), alpha=16.0)
-        out: Tensor = self.retouch(planes, rate)
-        return out
+            return filter_borders(inverse_block_dct(coefficients), self.borders)
+
+
+class StripedSynthesis:
+    """Synthesis of images whose rows of blocks come in stripes, one below the other.
+
+    reach  blocks on every side that a sample of the planes depends on. The first stripe has at
+           least as many rows, and as many are not complete until others follow.
+    """
+
+    def __init__(self, net: Synthesis, rate: Tensor) -> None:
+        self.net, self.rate = net, rate
+        # Two rows at 1/16 for each block of that body, two at 1/8, and REACH samples.
+        self.reach = 2 * len(net.body16) + len(net.body8) + 1
+        self.straight = Striped(net.straight, 1, BLOCK)
+        self.body16 = [Striped(block, 2) for block in net.body16]
+        self.body8 = [Striped(block, 2) for block in net.body8]
+        # The linear picture waits, by rows of samples, for what goes through the bodies.
+        self.until_up = Striped(nn.Identity(), BLOCK * (2 * len(net.body16) - 1))
+        self.until_leave = Striped(nn.Identity(), 8 * 2 * len(net.body8))
+        self.retouch = Striped(lambda planes: net.retouch(planes, rate), REACH)
+
+    def __call__(self, coefficients: Tensor, modes: Tensor, *, last: bool) -> Tensor:
+        """The next rows, as for `Synthesis` -> the next rows of its planes."""
+        net = self.net
+        straight = self.until_up(self.straight(coefficients, last=last), last=last)
+        x = net.enter(coefficients, 1.0 / net.spread)
+        x = net.rate16(x + net.mode(one_hot(modes, net.modes).to(x.dtype)), self.rate)
+        for block in self.body16:
+            x = block(x, last=last)
+        x = shuffle(net.up(x), 2) + net.inject(unshuffle(straight, 8), 1.0 / 64.0)
+        x = net.rate8(x, self.rate)
+        for block in self.body8:
+            x = block(x, last=last)
+        straight = self.until_leave(straight, last=last)
+        planes = torch.add(straight, shuffle(net.leave(x), 8), alpha=16.0)
+        # Retouching takes memory of its own.
+        del straight, x
+        return self.retouch(planes, last=last)
 
 
 def less_mean(quads: Tensor) -> Tensor:
