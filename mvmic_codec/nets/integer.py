@@ -314,17 +314,21 @@ class EntropyArrays:
         symbol = coder(shifted.clamp(1, TABLES - 1) * ~white, mean)
         return q + symbol.double() * FRACTION + mean
 
-    def from_neighbours(self, symbol: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+    def from_neighbours(
+        self, symbol: Tensor, rate: int, channels: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
         """What the white places' symbols [B,N,h,w] of part 0 add to the others' means and scores.
 
-        Both in sixteenths, as float64, and 0 at white places.
+        Both in sixteenths, as float64, and 0 at white places. Of these channels of N alone.
         """
-        symbol = symbol.double()
+        symbol = symbol[:, channels].double()
         black = ~white_places(symbol.shape[-2], symbol.shape[-1], self.device)
-        mean = floor_shift(self.near_mean[rate][:, None, None] * sum_around(symbol), WEIGHT_BITS)
+        weight = self.near_mean[rate, channels, None, None]
+        mean = floor_shift(weight * sum_around(symbol), WEIGHT_BITS)
         # The four are 0 where there is none: the mean of their magnitudes is a fourth.
         size = sum_around(symbol.abs()) * (FRACTION // 4)
-        return mean * black, self.class_shift(self.near_shift, size) * FRACTION * black
+        shift = self.class_shift(self.near_shift[channels], size)
+        return mean * black, shift * FRACTION * black
 
     def places(self, part: int) -> Tensor:
         """Of each plane of a part, its position among the 4C planes of a latent in cells."""

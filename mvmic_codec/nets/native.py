@@ -43,6 +43,7 @@ from .intnet import (
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
+Symbols = npt.NDArray[np.int16]
 Reals = npt.NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 
@@ -50,6 +51,8 @@ Number = TypeVar("Number", bound=np.generic)
 # Arrays that are used as they are.
 SMALL_ARRAYS = ["step", "gain", "hyper_step", "base", "base_mode", "mode_base", "aligned"]
 SMALL_ARRAYS += ["start", "compand"]
+# Channels that neighbours are counted of together.
+NEIGHBOURS_OF = 8
 
 
 class NativeEntropy(EntropyArrays):
@@ -164,6 +167,22 @@ class NativeEntropy(EntropyArrays):
             inside,
         )
 
+    def with_neighbours(
+        self, symbols: Symbols, rate: int, means: Ints, sums: Ints
+    ) -> tuple[Ints, Ints]:
+        """Means [N,h,w] and sums [h,w,N] of part 0, with what `from_neighbours` adds to them.
+
+        Few channels at once: its doubles take many times the memory of the symbols.
+        """
+        means, sums = means.copy(), sums.copy()
+        white = torch.from_numpy(symbols)[None]
+        for first in range(0, self.linear, NEIGHBOURS_OF):
+            channels = slice(first, first + NEIGHBOURS_OF)
+            more, shift = self.from_neighbours(white, rate, channels)
+            means[channels] += more[0].int().numpy()
+            sums[..., channels] += shift[0].int().permute(1, 2, 0).numpy()
+        return means.clip(-MEAN_MAX, MEAN_MAX), sums
+
     def code(
         self,
         z: Tensor,
@@ -195,6 +214,7 @@ class NativeEntropy(EntropyArrays):
             if number:
                 merged = merge(features, self.width, q, self.arrays["compand"], bool(far))
                 features = self.native[f"merge.{number - 1}"].map(merged)
+                del merged, q
             deep = self.native[f"think.{number}"].map(features)
             part = self.part(number, rate, modes, inside_cells)
             sums = self.native[f"scales.{number}"].sums(deep)
@@ -205,19 +225,23 @@ class NativeEntropy(EntropyArrays):
                 for source, weight in zip(levels, self.native_predict[p], strict=True):
                     predict(source, weight, linear, self.path)
                 means, predicted = part.means(linear, self.native[f"means.{p}"].sums(deep))
+                del linear
+                if p == PASSES - 1:
+                    levels.clear()
 
             if means is None or number:
                 symbols = ask(coder, number, part, sums, means, predicted)
             else:
                 symbols = ask(coder, number, part, sums, means, predicted, white)
-                more, shift = self.from_neighbours(torch.from_numpy(symbols)[None], rate)
-                means = np.clip(means + more[0].int().numpy(), -MEAN_MAX, MEAN_MAX)
-                sums = sums + np.ascontiguousarray(shift[0].int().permute(1, 2, 0).numpy())
+                means, sums = self.with_neighbours(symbols, rate, means, sums)
                 symbols = symbols + ask(coder, number, part, sums, means, predicted, 1 - white)
+            # What is not needed any more is freed before q, which is as large as the sums, is made.
+            del deep, sums
             mine = latent[self.linear :] if far else latent[: self.linear]
             q, level = part.settle(symbols, means, mine)
             if level is not None:
                 levels.append(level)
+            del level
         spread = modes.reshape(2, 2, rows // 2, columns // 2).transpose(2, 0, 3, 1)
         whole = np.ascontiguousarray(spread).reshape(rows, columns).astype(np.int64)
         return torch.from_numpy(latent)[None], torch.from_numpy(whole)[None]
@@ -231,17 +255,17 @@ def ask(
     means: Ints | None,
     predicted: Ints | None,
     coded: Bytes | None = None,
-) -> npt.NDArray[np.int16]:
+) -> Symbols:
     """Symbols [n,h,w] of a part at the places `coded` [h,w], or of all; 0 at others."""
     index = part.indices(sums)
     if coded is not None:
         index *= coded
-    nothing = np.zeros(index.shape, np.int32)
+    nothing = torch.zeros((), dtype=torch.int32).expand(index.shape)
     symbols = coder(
         number,
         torch.from_numpy(index)[None],
-        torch.from_numpy(nothing if means is None else means)[None],
-        torch.from_numpy(nothing if predicted is None else predicted)[None],
+        (nothing if means is None else torch.from_numpy(means))[None],
+        (nothing if predicted is None else torch.from_numpy(predicted))[None],
         lambda: torch.from_numpy(part.scores(sums))[None],
     )
     return symbols[0].to(torch.int16).contiguous().numpy()
