@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mvmic_codec.flat import Flat
     from mvmic_codec.samples import Samples
 
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
@@ -157,14 +158,7 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
             f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
             "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
         )
-    from mvmic_codec import samples as sampling
-
-    planes = _decode_planes(whole, device)
-    if header.photometric == container.GRAY_RGB:
-        planes = planes.repeat(3, axis=0)
-    image = sampling.to_image(
-        sampling.Samples(planes, header.bits, header.signed, header.lo, header.hi)
-    )
+    image = Image.fromarray(_decode_samples(whole, device))
     image.info = info
     return image
 
@@ -203,19 +197,60 @@ def _checked_effort(effort: object) -> int:
     return int(effort)
 
 
+def _decode_samples(whole: container.Container, device: str | None) -> NDArray[Any]:
+    """The sample values of a file: [H,W] or [H,W,3], as `samples.to_array`.
+
+    Part by part, since planes of the whole image take four times as much memory.
+    """
+    import numpy as np
+
+    from mvmic_codec import flat
+    from mvmic_codec import samples as sampling
+    from mvmic_codec.codec import decode_parts
+
+    header = whole.header
+    areas = _flat_areas(whole, device)
+    size = (header.height, header.width)
+    shape = size if header.channels == 1 else (*size, 3)
+    values = np.empty(shape, sampling.array_type(header.bits, header.signed))
+
+    def take(top: int, left: int, planes: NDArray[np.float32]) -> None:
+        if areas is not None:
+            planes = flat.paint(planes, areas, header.lo, header.hi, top, left)
+        if header.photometric == container.GRAY_RGB:
+            planes = planes.repeat(3, axis=0)
+        samples = sampling.Samples(planes, header.bits, header.signed, header.lo, header.hi)
+        _, height, width = planes.shape
+        values[top : top + height, left : left + width] = sampling.to_array(samples)
+
+    hidden = None if areas is None else areas.hidden
+    decode_parts(whole.payload, header, take, hidden=hidden, device=device)
+    return values
+
+
 def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
     """The planes of a file, flat areas painted over what networks made of them."""
     from mvmic_codec import flat
-    from mvmic_codec.codec import check_start, decode_planes
+    from mvmic_codec.codec import decode_planes
 
     header, payload = whole.header, whole.payload
-    if whole.flat is None:
+    areas = _flat_areas(whole, device)
+    if areas is None:
         return decode_planes(payload, header, device=device)
-    # A map of any size may take no bytes.
-    check_start(payload, header, device=device)
-    areas = flat.from_payload(whole.flat, header)
     planes = decode_planes(payload, header, hidden=areas.hidden, device=device)
     return flat.paint(planes, areas, header.lo, header.hi)
+
+
+def _flat_areas(whole: container.Container, device: str | None) -> Flat | None:
+    """The flat areas of a file, if it has any."""
+    from mvmic_codec import flat
+    from mvmic_codec.codec import check_start
+
+    if whole.flat is None:
+        return None
+    # A map of any size may take no bytes.
+    check_start(whole.payload, whole.header, device=device)
+    return flat.from_payload(whole.flat, whole.header)
 
 
 def _padded_pixels(header: Header) -> int:

@@ -79,11 +79,12 @@ class _MvmDecoder(ImageFile.PyDecoder):
     def decode(self, buffer: object) -> tuple[int, int]:
         from mvmic_codec import api
 
-        assert self.fd is not None
+        assert self.fd is not None and self.im is not None
         image = api.decode(self.fd, device=_device)
         if image.mode != self.mode or image.size != (self.state.xsize, self.state.ysize):
             raise FormatError("the file was replaced by another one after it was opened")
-        self.set_as_raw(image.tobytes())
+        # Not set_as_raw, which would take the whole image as bytes once more.
+        self.im.paste(image.im, (0, 0, *image.size))
         return -1, 0
 
 

@@ -110,15 +110,15 @@ def to_array(samples: Samples) -> NDArray[Any]:
     values = np.rint(np.clip(samples.planes, 0, 1) * np.float32(span)).astype(np.int32)
     values += samples.lo
     values = values[0] if len(values) == 1 else values.transpose(1, 2, 0)
-    if samples.signed:
-        return np.ascontiguousarray(values)
+    return np.ascontiguousarray(values, dtype=array_type(samples.bits, samples.signed))
+
+
+def array_type(bits: int, signed: bool) -> np.dtype[Any]:
+    """The type of `to_array`'s values, of which Pillow makes modes L or RGB, I;16 and I."""
+    if signed:
+        return np.dtype(np.int32)
     # Explicitly little-endian: Pillow's I;16 is, on every machine.
-    return np.ascontiguousarray(values, dtype=np.uint8 if samples.bits <= 8 else "<u2")
-
-
-def to_image(samples: Samples) -> Image.Image:
-    """The image: mode L or RGB, I;16 for more than 8 bits, I for signed samples."""
-    return Image.fromarray(to_array(samples))
+    return np.dtype(np.uint8 if bits <= 8 else "<u2")
 
 
 def psnr(original: Samples, planes: NDArray[np.float32]) -> float:

@@ -49,6 +49,14 @@ def fake_codec(monkeypatch):
     codec = types.ModuleType("mvmic_codec.codec")
     codec.Attempt = _Attempt
     codec.decode_planes = _decode_planes
+
+    def decode_parts(payload, header, take, **options):
+        planes = codec.decode_planes(payload, header, **options)
+        for top, bottom in ((0, 1), (1, None)):
+            take(top, 0, planes[:, top:bottom, :2])
+            take(top, 2, planes[:, top:bottom, 2:])
+
+    codec.decode_parts = decode_parts
     codec.check_start = lambda payload, header, *, device=None: None
     identity = types.ModuleType("mvmic_codec.nets.identity")
     identity.GENERATION = FAKE_MODEL[0]

@@ -348,7 +348,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
         seen.append(device)
         return attempt(planes, index)
 
-    def decode_planes(payload, header, *, device):
+    def decode_planes(payload, header, *, hidden, device):
         seen.append(device)
         return decode(payload, header)
 
