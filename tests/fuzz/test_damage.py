@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import random
 import struct
 import subprocess
@@ -213,6 +214,33 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     assert grown < 64 * MIB + 4 * width * height, f"{grown / MIB:.0f} MiB"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize(("name", "most"), [("gray", 7), ("colour", 12)])
+def test_memory_by_pixel_of_what_is_decoded(monkeypatch, tmp_path, name, most):
+    """What more rows take: all else is the same however large an image is."""
+    held = []
+    for height in (1024, 5120):
+        header = dataclasses.replace(container.read_header(FILES[name]), width=512, height=height)
+        release = load(header.fingerprint, "cpu")
+        wild = Wild(0, 0)
+        with monkeypatch.context() as patch, codec.full_precision(release):
+            patch.setattr(codec, "Unpacker", lambda payload, tables, wild=wild: wild)
+            codec.decode_symbols(release, b"", header.rate_index, (height, 512))
+        path = tmp_path / f"{height}.mvm"
+        path.write_bytes(container.write(header, pack(wild.passes, release.tables), {}))
+        child = subprocess.run(
+            [sys.executable, "-c", DECODING, GOLDEN / f"{name}.mvm", path],
+            capture_output=True,
+            text=True,
+            check=True,
+            # Of the GNU C library: what is freed is given back, so that it is not counted.
+            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
+        )
+        held.append(json.loads(child.stdout))
+    by_pixel = (held[1] - held[0]) / (512 * 4096)
+    assert by_pixel < most, f"{by_pixel:.1f} bytes a pixel"
+
+
 def growth(paths):
     """Bytes by which a process grows that is given files to refuse."""
     child = subprocess.run(
@@ -223,6 +251,22 @@ def growth(paths):
     )
     return json.loads(child.stdout)
 
+
+# The most that memory grew while a file was decoded, in stripes of a fourth of a megapixel.
+DECODING = """
+import pathlib, sys
+import mvmic_codec, mvmic_codec.codec, torch
+torch.set_num_threads(1)
+mvmic_codec.codec.STRIPE = 1024
+mvmic_codec.decode(sys.argv[1], device="cpu")
+def kilobytes(name):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+pathlib.Path("/proc/self/clear_refs").write_text("5")
+held = kilobytes("VmRSS")
+mvmic_codec.decode(sys.argv[2], device="cpu")
+print(1024 * (kilobytes("VmHWM") - held))
+"""
 
 # The most that memory grew while all files were refused. The kernel forgets the peak of what came
 # before, loading the model, under which something could hide.
