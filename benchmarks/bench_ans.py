@@ -53,8 +53,8 @@ def of_an_image():
     release = load(model_identity(gray=False)[1], "cpu")
     with codec.full_precision(release), torch.no_grad():
         passes = code_symbols(Encoder(release, picture.astype(np.float32), RATE_INDEX))
-    symbols = np.concatenate([each for each, _ in passes])
-    indices = np.concatenate([each for _, each in passes])
+    coded = [each.coded() for each in passes]
+    symbols, indices = (np.concatenate(arrays) for arrays in zip(*coded, strict=True))
     half = np.where(indices == 0, 0, HALF[indices]).astype(np.int16)
     repeats = -(-SIZE // len(symbols))
     return np.tile(np.clip(symbols, -half, half), repeats)[:SIZE], np.tile(indices, repeats)[:SIZE]

@@ -36,9 +36,9 @@ class Stopwatch(Unpacker):
 
     seconds = 0.0
 
-    def next(self, indices: np.ndarray) -> np.ndarray:
+    def next(self, indices: np.ndarray, second: int = 0) -> np.ndarray:
         start = time.perf_counter()
-        symbols = super().next(indices)
+        symbols = super().next(indices, second)
         Stopwatch.seconds += time.perf_counter() - start
         return symbols
 

@@ -42,7 +42,7 @@ def middle(image: np.ndarray) -> np.ndarray:
 def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
     """Bits a pixel plus lambda times the mean squared error of what is decoded."""
     release, rate = encoder.release, encoder.rate
-    bits = sum(ans.estimate_bits(*each, release.tables) for each in run.passes)
+    bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
     size, payload = planes.shape[1:], pack(run.passes, release.tables)
     latent, modes = codec.decode_symbols(release, payload, rate, size)
     decoded = codec.reconstruct(release, latent, modes, rate, size, exact=False)
@@ -51,10 +51,9 @@ def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
 
 
 def chosen(encoder: Encoder) -> list[Run]:
-    """The first run, one with modes chosen again, and one with other roundings tried as well."""
-    first = encoder.run(encoder.rough_costs, encoder.level)
-    costs = encoder.costs_after(first)
-    return [first, *(encoder.run(costs, r) for r in (encoder.level, encoder.best_level))]
+    """The first run, and one with modes chosen again."""
+    first = encoder.run(encoder.rough_costs)
+    return [first, encoder.run(encoder.costs_after(first))]
 
 
 def refined(encoder: Encoder) -> list[Run]:
@@ -65,12 +64,12 @@ def refined(encoder: Encoder) -> list[Run]:
 
 def table(
     validation: dict[str, list[np.ndarray]],
-    names: tuple[str, str],
+    names: tuple[str, ...],
     runs: Callable[[Encoder], list[Run]],
 ) -> None:
-    """Print what the second and third run of each image save against its first."""
-    print(f"| images | rate index | {names[0]} | {names[1]} |")
-    print("|---|---:|---:|---:|")
+    """Print what the other runs of each image save against its first."""
+    print(f"| images | rate index | {' | '.join(names)} |")
+    print("|---|---:|" + "---:|" * len(names))
     for kind in KINDS:
         gray = len(validation[kind][0]) == 1
         release = load(model_identity(gray)[1], "cpu")
@@ -82,13 +81,13 @@ def table(
                     encoder = Encoder(release, planes, rate)
                     before, *after = (cost(encoder, run, planes) for run in runs(encoder))
                 gains.append([100 * math.log(each / before) for each in after])
-            one, two = np.mean(gains, 0)
-            print(f"| {kind} ({len(gains)}) | {rate} | {one:+.2f}% | {two:+.2f}% |", flush=True)
+            means = " | ".join(f"{each:+.2f}%" for each in np.mean(gains, 0))
+            print(f"| {kind} ({len(gains)}) | {rate} | {means} |", flush=True)
 
 
 def main(folder: Path) -> None:
     validation = load_split(folder, KINDS).validation
-    table(validation, ("modes chosen again", "and other roundings tried"), chosen)
+    table(validation, ("modes chosen again",), chosen)
     print()
     table(validation, ("effort 2", "effort 3"), refined)
 

@@ -44,8 +44,8 @@ class Recorder(Unpacker):
 
     digest = hashlib.sha256()  # anew for each file; encoders decode, too
 
-    def next(self, indices: np.ndarray) -> np.ndarray:
-        symbols = super().next(indices)
+    def next(self, indices: np.ndarray, second: int = 0) -> np.ndarray:
+        symbols = super().next(indices, second)
         self.digest.update(symbols.astype("<i2").tobytes())
         return symbols
 

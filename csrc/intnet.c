@@ -30,6 +30,7 @@
 #define TILE_GROUPS 4
 
 #define FRACTION_BITS 4
+#define SPACING 12 /* of the levels of y, in sixteenths of a step */
 #define TABLE_LAST 63
 #define STEP_BITS 12
 #define GAIN_BITS 20
@@ -545,7 +546,7 @@ void intnet_settle(const IntnetPart *part, const IntnetSites *sites, const int16
         float *plane = latent + c * 4 * h * w + (site / 2) * 2 * w + site % 2;
         for (size_t y = 0; y < h; y++)
             for (size_t x = 0; x < w; x++, symbols++, q++) {
-                *q = *symbols * (1 << FRACTION_BITS) + (mean == NULL ? 0 : *mean++);
+                *q = *symbols * SPACING + (mean == NULL ? 0 : *mean++);
                 int64_t v = divide((int64_t)*q * part->step[c], STEP_BITS);
                 plane[4 * y * w + 2 * x] = (float)((double)v / (1 << FRACTION_BITS));
                 if (levels != NULL) {

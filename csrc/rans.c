@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "trellis.h"
+
 /* A decoded state below this takes in a word; an encoded one stays at or above it once it has been
  * there. 2^32 because words have 32 bits: in and out are then exact opposites. */
 #define RANS_STATE_LOW ((uint64_t)1 << 32)
@@ -96,12 +98,13 @@ RANS_INLINE int rans_group_coded(const uint8_t *indices)
 }
 
 /* A loop of its own, which compilers turn into one over many at a time. */
-static RansStatus rans_indices_check(const RansTables *tables, const uint8_t *indices, size_t n)
+static RansStatus rans_indices_check(const RansTables *tables, uint32_t second,
+                                     const uint8_t *indices, size_t n)
 {
     uint8_t greatest = 0;
     for (size_t i = 0; i < n; i++)
         greatest = indices[i] > greatest ? indices[i] : greatest;
-    return greatest < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
+    return greatest + second < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
 }
 
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
@@ -134,7 +137,7 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
         }
     }
     *coded += kept;
-    RansStatus status = rans_indices_check(tables, coded_indices, kept);
+    RansStatus status = rans_indices_check(tables, 0, coded_indices, kept);
     return status == RANS_OK && skipped_bits != 0 ? RANS_SKIP_NOT_ZERO : status;
 }
 
@@ -343,8 +346,9 @@ RANS_INLINE size_t rans_rounds_decode(const RansTables *tables, RansDecoderLane 
 
 /* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK. They are
  * a private copy: what is checked here is what is used afterwards. */
-static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *indices, size_t n,
-                                    uint8_t *kept, uint16_t *places, size_t *coded)
+static RansStatus rans_block_gather(const RansTables *tables, uint32_t second,
+                                    const uint8_t *indices, size_t n, uint8_t *kept,
+                                    uint16_t *places, size_t *coded)
 {
     size_t count = 0;
     for (size_t start = 0; start < n; start += RANS_GROUP) {
@@ -366,7 +370,7 @@ static RansStatus rans_block_gather(const RansTables *tables, const uint8_t *ind
         }
     }
     *coded = count;
-    return rans_indices_check(tables, kept, count);
+    return rans_indices_check(tables, second, kept, count);
 }
 
 /* As many rounds as every lane has words for, up to `rounds`. */
@@ -403,26 +407,70 @@ static size_t rans_some_decode(const RansTables *tables, RansDecoderLane *lanes,
     return done;
 }
 
+/* Decodes n coded symbols of a dependent pass, one after the other: each says which tables the next
+ * has. *state is that of the trellis. */
+static void rans_levels_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
+                               size_t *turn, uint32_t second, unsigned *state,
+                               const uint8_t *indices, const uint16_t *places, int16_t *symbols,
+                               size_t n, int *exhausted)
+{
+    for (size_t i = 0; i < n; i++) {
+        RansDecoderLane *lane = &lanes[*turn];
+        *exhausted |= lane->state == 0;
+        int number = rans_symbol_get(tables, lane, indices[i] + second * trellis_second(*state));
+        symbols[places[i]] = (int16_t)trellis_level(number, *state);
+        *state = TRELLIS_NEXT[*state][number & 1];
+        *turn = *turn + 1 == lane_count ? 0 : *turn + 1;
+    }
+}
+
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
-                             size_t *turn, const uint8_t *indices, int16_t *symbols, size_t n)
+                             size_t *turn, uint32_t second, const uint8_t *indices,
+                             int16_t *symbols, size_t n)
 {
     uint8_t kept[RANS_BLOCK];
     uint16_t places[RANS_BLOCK];
+    unsigned state = 0;
     for (size_t start = 0; start < n; start += RANS_BLOCK) {
         size_t size = n - start < RANS_BLOCK ? n - start : RANS_BLOCK;
         size_t coded, done = 0;
         int exhausted = 0;
         int16_t *out = symbols + start;
-        RansStatus status = rans_block_gather(tables, indices + start, size, kept, places, &coded);
+        RansStatus status =
+            rans_block_gather(tables, second, indices + start, size, kept, places, &coded);
         if (status != RANS_OK)
             return status;
         for (size_t i = 0; i < size; i++)
             out[i] = 0;
-        while (done < coded)
-            done += rans_some_decode(tables, lanes, lane_count, turn, kept + done, places + done,
-                                     out, coded - done, &exhausted);
+        if (second != 0)
+            rans_levels_decode(tables, lanes, lane_count, turn, second, &state, kept, places, out,
+                               coded, &exhausted);
+        else
+            while (done < coded)
+                done += rans_some_decode(tables, lanes, lane_count, turn, kept + done,
+                                         places + done, out, coded - done, &exhausted);
         if (exhausted)
             return RANS_LANE_EXHAUSTED;
+    }
+    return RANS_OK;
+}
+
+RansStatus rans_levels_resolve(int16_t *symbols, uint8_t *indices, size_t n, uint32_t second)
+{
+    unsigned state = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (indices[i] == 0)
+            continue;
+        int level = symbols[i], other = (int)trellis_second(state);
+        int sign = (level > 0) - (level < 0);
+        int number = (level + sign * other) / 2;
+        uint32_t table = indices[i] + second * (uint32_t)other;
+        if (trellis_level(number, state) != level || table > UINT8_MAX
+            || number > TRELLIS_NUMBER_MAX || number < -TRELLIS_NUMBER_MAX)
+            return RANS_NO_LEVEL;
+        symbols[i] = (int16_t)number;
+        indices[i] = (uint8_t)table;
+        state = TRELLIS_NEXT[state][number & 1];
     }
     return RANS_OK;
 }

@@ -60,7 +60,8 @@ typedef enum {
     RANS_TABLE_OUT_OF_RANGE, /* a table index at or over the number of tables */
     RANS_SKIP_NOT_ZERO,      /* a symbol other than 0 where table 0 says that it is not coded */
     RANS_LANE_NOT_CANONICAL, /* last word 0, or low 12 bits of the first word not 0 */
-    RANS_LANE_EXHAUSTED      /* a symbol was asked of a lane that is at its end */
+    RANS_LANE_EXHAUSTED,     /* a symbol was asked of a lane that is at its end */
+    RANS_NO_LEVEL            /* a symbol of a dependent pass that its quantiser does not have */
 } RansStatus;
 
 /* One entry of one table, at 24 bits: both are multiples of 2^12, and freq is under 2^24, as there
@@ -128,10 +129,17 @@ RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t 
 
 /* Decodes the symbols of n table indices; those of index 0 are 0 and take nothing from a lane.
  * *turn (under lane_count) is the lane of the next coded symbol and carries on between calls.
+ * `second` is 0, or says that these are all symbols of a dependent pass and how far behind its table
+ * each has the one of the second quantiser.
  * After RANS_TABLE_OUT_OF_RANGE or RANS_LANE_EXHAUSTED, which both may be noticed late, the symbols
  * of this call are of no use. */
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
-                             size_t *turn, const uint8_t *indices, int16_t *symbols, size_t n);
+                             size_t *turn, uint32_t second, const uint8_t *indices,
+                             int16_t *symbols, size_t n);
+
+/* Puts the numbers that are coded for the symbols of a dependent pass in their places, and the
+ * tables that they are coded with. RANS_NO_LEVEL where there is no such number. */
+RansStatus rans_levels_resolve(int16_t *symbols, uint8_t *indices, size_t n, uint32_t second);
 
 /* Writes count words as little-endian bytes. */
 void rans_words_store(uint8_t *bytes, const uint32_t *words, size_t count);

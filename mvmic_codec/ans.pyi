@@ -38,6 +38,18 @@ def encode(
     another type or length, or another number of lanes.
     """
 
+def resolve(
+    symbols: npt.NDArray[np.int16], indices: npt.NDArray[np.uint8], second: int
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+    """Symbols and table indices of a dependent pass -> numbers and tables that code them.
+
+    All [N]; formats/ans.md, section 4. The tables of the second quantiser lie `second` behind those
+    of the first.
+
+    Raises InputError for arrays of another type or length, and for a symbol that is not a level of
+    the quantiser that those before it leave it.
+    """
+
 class Decoder:
     """Decodes what :func:`encode` wrote, pass by pass.
 
@@ -49,8 +61,10 @@ class Decoder:
     """
 
     def __init__(self, lanes: Sequence[bytes], tables: Tables) -> None: ...
-    def decode(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+    def decode(self, indices: npt.NDArray[np.uint8], second: int = 0) -> npt.NDArray[np.int16]:
         """Symbols int16 [N] of the next N table indices, going on where the last call ended.
+
+        With `second` they are a whole dependent pass, as for :func:`resolve`.
 
         Raises TruncatedError when a lane has run out, InputError for an index >= tables.count or
         an array of another type. Nothing more can be decoded after the first two.

@@ -29,6 +29,7 @@ cdef extern from "rans.h" nogil:
         RANS_SKIP_NOT_ZERO
         RANS_LANE_NOT_CANONICAL
         RANS_LANE_EXHAUSTED
+        RANS_NO_LEVEL
 
     ctypedef struct RansEntry:
         uint32_t start
@@ -66,7 +67,9 @@ cdef extern from "rans.h" nogil:
         RansDecoderLane *lane, uint32_t *words, const uint8_t *data, size_t count)
     RansStatus rans_lanes_decode(
         const RansTables *tables, RansDecoderLane *lanes, size_t lane_count, size_t *turn,
-        const uint8_t *indices, int16_t *symbols, size_t n)
+        uint32_t second, const uint8_t *indices, int16_t *symbols, size_t n)
+    RansStatus rans_levels_resolve(
+        int16_t *symbols, uint8_t *indices, size_t n, uint32_t second)
     void rans_words_store(uint8_t *data, const uint32_t *words, size_t count)
 
 LANE_COUNTS = (1, 2, 4, 8)
@@ -115,6 +118,8 @@ cdef _raise_status(RansStatus status):
         raise InputError("a table index is at or over the number of tables")
     if status == RANS_SKIP_NOT_ZERO:
         raise InputError("a symbol at a skipped place (table index 0) is not 0")
+    if status == RANS_NO_LEVEL:
+        raise InputError("a symbol of a dependent pass is none of the levels that it can have")
     if status == RANS_LANE_EXHAUSTED:
         raise TruncatedError("an ANS lane ran out before its last symbol: it was cut or damaged")
 
@@ -202,6 +207,24 @@ def encode(passes, Tables tables not None, int lanes):
     return written
 
 
+def resolve(symbols, indices, uint32_t second):
+    numbers = _vector(symbols, np.int16, "symbols").copy()
+    tables = _vector(indices, np.uint8, "table indices").copy()
+    if len(numbers) != len(tables):
+        raise InputError(f"{len(numbers)} symbols but {len(tables)} table indices")
+    if len(numbers) == 0:
+        return numbers, tables
+    cdef int16_t[::1] number_view = numbers
+    cdef uint8_t[::1] table_view = tables
+    cdef size_t n = number_view.shape[0]
+    cdef RansStatus status
+    with nogil:
+        status = rans_levels_resolve(&number_view[0], &table_view[0], n, second)
+    if status != RANS_OK:
+        _raise_status(status)
+    return numbers, tables
+
+
 cdef class Decoder:
     cdef Tables _tables
     cdef uint32_t[::1] _words
@@ -241,7 +264,7 @@ cdef class Decoder:
             start += count
         self._lock = threading.Lock()
 
-    def decode(self, indices):
+    def decode(self, indices, uint32_t second=0):
         indices = _vector(indices, np.uint8, "table indices")
         symbols = np.empty(len(indices), np.int16)
         if len(indices) == 0:
@@ -253,7 +276,7 @@ cdef class Decoder:
         with self._lock:
             with nogil:
                 status = rans_lanes_decode(
-                    &self._tables._c, self._lanes, self._lane_count, &self._turn,
+                    &self._tables._c, self._lanes, self._lane_count, &self._turn, second,
                     &index_view[0], &symbol_view[0], n)
         if status != RANS_OK:
             _raise_status(status)

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from . import ans
 from .container import RGB, Header
-from .encoder import Encoder, Pass
+from .encoder import Encoder
 from .errors import FormatError, InputError
 from .grid import hyper_size, sites_coded, to_uint8
+from .nets.entropy import SECOND
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
 from .nets.release import Release, load
 from .nets.transforms import BLOCK, StripedSynthesis, restore_colour
 from .refine import ROUNDS, Refiner, refine
-from .symbols import Unpacker, pack
+from .symbols import Pass, Unpacker, pack
 
 Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
@@ -108,7 +109,7 @@ def estimate_bits(
     release = encoding_release(planes, device)
     with full_precision(release):
         passes = code_symbols(Encoder(release, planes, rate_index), effort)
-    return sum(ans.estimate_bits(*each, release.tables) for each in passes)
+    return sum(ans.estimate_bits(*each.coded(), release.tables) for each in passes)
 
 
 def decode_planes(
@@ -236,8 +237,8 @@ def decode_symbols(
     """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
     unpacker = Unpacker(payload, release.tables)
 
-    def take(index: Tensor) -> Tensor:
-        symbols = unpacker.next(to_uint8(index))
+    def take(index: Tensor, second: int = 0) -> Tensor:
+        symbols = unpacker.next(to_uint8(index), second)
         return torch.from_numpy(symbols).to(release.device).reshape(index.shape)
 
     z = release.entropy.code_hyper(rate, *hyper_size(size), lambda index, mean: take(index))
@@ -246,7 +247,7 @@ def decode_symbols(
         rate,
         sites_coded(release, size, hidden),
         lambda half, index: walk_modes(index, lambda bit, table: take(table)),
-        lambda part, index, mean, predicted, scores: take(index),
+        lambda part, index, mean, predicted, scores: take(index, SECOND),
     )
     unpacker.finish()
     return latent, modes

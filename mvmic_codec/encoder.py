@@ -2,8 +2,7 @@
 
 The modes of blocks are chosen twice. Symbols have no tables before modes are known, so the first
 choice is by a rule of thumb (`transforms.mode_costs`). It gives every coefficient a table and a
-mean; the second choice is by what the symbols of each mode would take there. The second run also
-tries out other roundings of each symbol.
+mean; the second choice is by what the coefficients of each mode would take there.
 """
 
 from __future__ import annotations
@@ -19,12 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import trellis
 from .grid import UNIT, sites_coded, to_int16, to_uint8
 from .nets.entropy import (
     FRACTION,
     MODE_DEPTH,
     MODES,
+    SECOND,
     SITE_ORDER,
+    SPACING,
     TABLES,
     mode_bits,
     step_to_zero_bits,
@@ -33,13 +35,10 @@ from .nets.integer import STEP_BITS, walk_modes
 from .nets.release import Release
 from .nets.transforms import AREA, rotate_colour, rows_of, shuffle, unshuffle
 from .rate import lambda_of
-
-Pass = tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]
+from .symbols import Pass
 
 SYMBOL_MAX = 32767
 DEADZONE_MAX = 0.6
-# Of a symbol's bits, what counts in choosing it: it also tells its neighbours something.
-BITS_SHARE = 0.9
 
 # What the rule of thumb leaves out of a block: its mean, and the smoothness of what is smooth.
 SITE_BITS = 2.0
@@ -47,9 +46,6 @@ SITE_BITS = 2.0
 NEIGHBOUR_BITS = 8.0
 # A mode that the rule of thumb says to cost more than the best by this share gets no second look.
 SECOND_LOOK = 0.25
-
-# (magnitudes in steps, tables, prices) -> symbols' magnitudes, all of coded places, flat
-Rounding = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -63,7 +59,7 @@ class Run:
     score: Tensor  # its table before the mode adds its part, in sixteenths
     mean: Tensor  # in sixteenths of a step
     predicted: Tensor  # what linear prediction gives of that in mode 0
-    symbols: Tensor
+    coded: Tensor  # what its symbol stands for, in sixteenths of a step
 
 
 class Encoder:
@@ -91,6 +87,7 @@ class Encoder:
         # Bits saved by coding 0 in place of 1, by table.
         tables = torch.arange(TABLES, device=release.device, dtype=torch.float64)
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
+        self.bits = release.bits.cpu().numpy()
 
     @cached_property
     def hyper_positions(self) -> Tensor:
@@ -109,7 +106,7 @@ class Encoder:
         def choose(index: Tensor, mean: Tensor) -> Tensor:
             nearest = torch.round(self.hyper_positions - mean / FRACTION) * (index > 0)
             symbols = nearest.clamp(-SYMBOL_MAX, SYMBOL_MAX)
-            passes.append((to_int16(symbols), to_uint8(index)))
+            passes.append(Pass(to_int16(symbols), to_uint8(index)))
             return symbols
 
         rows, columns = self.hyper_positions.shape[2:]
@@ -134,11 +131,11 @@ class Encoder:
 
     def second_run(self) -> Run:
         """What the encoder does unless more effort is asked for."""
-        first = self.run(self.rough_costs, self.level)
-        return self.run(self.costs_after(first), self.best_level)
+        first = self.run(self.rough_costs)
+        return self.run(self.costs_after(first))
 
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
-        """As `rough_costs`, by the bits of symbols were the networks' sums as they were in `run`.
+        """As `rough_costs`, by the bits of whole steps, if the networks' sums were those of `run`.
 
         Infinite for modes that are far too dear by the rule of thumb, except those of `run`. aim
         [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis if
@@ -192,23 +189,19 @@ class Encoder:
         level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5)
         return level
 
-    def best_level(
-        self, size: Tensor, table: Tensor, price: Tensor, share: float = BITS_SHARE
-    ) -> Tensor:
-        """Of the nearest magnitude, the one below it and zero, what costs least.
+    def quantise(self, position: Tensor, table: Tensor, price: Tensor) -> Tensor:
+        """Symbols of the coded places of a part, all flat and in order: those that cost least."""
+        symbols = trellis.quantise(
+            position.double().cpu().numpy(),
+            to_uint8(table),
+            price.double().cpu().numpy(),
+            self.bits,
+            SPACING / FRACTION,
+            SECOND,
+        )
+        return torch.from_numpy(symbols).to(position)
 
-        share: of a symbol's bits, what counts.
-        """
-        nearest = torch.floor(size + 0.5)
-        best, least = torch.zeros_like(size), torch.full_like(size, math.inf)
-        for level in (nearest, (nearest - 1).clamp_min(0), torch.zeros_like(size)):
-            bits = self.release.symbol_bits(table, level.long())
-            cost = share * bits + price / 2 * (size - level).square()
-            better = cost < least
-            best, least = torch.where(better, level, best), torch.where(better, cost, least)
-        return best
-
-    def run(self, costs: Tensor, rounding: Rounding, aim: Tensor | None = None) -> Run:
+    def run(self, costs: Tensor, aim: Tensor | None = None) -> Run:
         """Code with the modes of least cost [1,K,h,w], their own bits included.
 
         Symbols come as near as pays to `aim`, as for `costs_after`.
@@ -236,7 +229,7 @@ class Encoder:
 
             def give(bit: int, table: Tensor) -> Tensor:
                 flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
-                passes.append((to_int16(flags), to_uint8(table)))
+                passes.append(Pass(to_int16(flags), to_uint8(table)))
                 return flags
 
             return walk_modes(index, give)
@@ -252,12 +245,12 @@ class Encoder:
             position = positions[:, places] - mean / FRACTION
             price = self.price[places // 4][:, None, None].expand_as(position)
             coded = index > 0
-            size = rounding(position[coded].abs(), index[coded].long(), price[coded])
             symbols = torch.zeros_like(position)
-            symbols[coded] = (position[coded].sign() * size).clamp(-SYMBOL_MAX, SYMBOL_MAX)
-            passes.append((to_int16(symbols), to_uint8(index)))
+            symbols[coded] = self.quantise(position[coded], index[coded], price[coded])
+            passes.append(Pass(to_int16(symbols), to_uint8(index), SECOND))
             # Of part 0 the second call knows everything but the symbols of the first.
-            whole = symbols + asked[part][3] if part in asked else symbols
+            whole = symbols * SPACING
+            whole = whole + asked[part][3] if part in asked else whole
             asked[part] = scores(), mean, predicted, whole
             return symbols
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -31,8 +31,6 @@ ROUNDS = {1: 0, 2: 2, 3: 12}
 STRIDE = 0.5
 # Rounds after which blocks choose their modes again.
 MODES_EVERY = 3
-# Of a symbol's bits, what counts in choosing it: what it tells its neighbours is in its aim.
-BITS_SHARE = 1.0
 
 
 @lru_cache(maxsize=2)
@@ -69,7 +67,7 @@ class Refiner:
 
     def cost(self, run: Run) -> float:
         """Bits, and error at its price in bits."""
-        bits = sum(ans.estimate_bits(*each, self.release.tables) for each in run.passes)
+        bits = sum(ans.estimate_bits(*each.coded(), self.release.tables) for each in run.passes)
         return bits + self.weight * float(self.error(run.latent, run.modes))
 
     def pull(self, run: Run, aim: Tensor) -> Tensor:
@@ -95,12 +93,15 @@ class Refiner:
         return pull
 
     def told(self, run: Run) -> Tensor:
-        """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours."""
+        """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours.
+
+        They are not whole: nothing is dependent there.
+        """
         entropy = self.release.entropy
-        cells = unshuffle(run.symbols[None], 2).clone()
+        cells = unshuffle(run.coded[None], 2).clone()
         first = entropy.places(0)
-        cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0] / FRACTION
-        return shuffle(cells, 2).float()
+        cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0]
+        return shuffle(cells, 2).float() / FRACTION
 
 
 def only(modes: Tensor) -> Tensor:
@@ -117,7 +118,6 @@ def refine(
     on_round is called after each.
     """
     encoder, blocks = refiner.encoder, refiner.release.blocks
-    rounding = partial(encoder.best_level, share=BITS_SHARE)
     aim = encoder.coefficients
     best, least = run, refiner.cost(run)
     for done in range(1, rounds + 1):
@@ -126,7 +126,7 @@ def refine(
         aim = torch.lerp(aim, blocks.inverse(wanted, run.modes), STRIDE)
         again = done % MODES_EVERY == 0
         costs = encoder.costs_after(run, aim) if again else only(run.modes)
-        run = encoder.run(costs, rounding, aim)
+        run = encoder.run(costs, aim)
         cost = refiner.cost(run)
         if cost < least:
             best, least = run, cost

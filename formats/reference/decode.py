@@ -29,10 +29,9 @@ import math
 import struct
 import sys
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import constriction
 import numpy as np
@@ -272,6 +271,8 @@ def to_samples(head: Head, levels: Reals) -> NDArray[Any]:
 # --- ans.md: from the payload of DATA to symbols --------------------------------------------------
 
 BYTE = constriction.stream.model.Uniform(256)
+SECOND = 95  # from a table to that of the second quantiser
+NEXT_STATE = ((0, 2), (2, 0), (4, 6), (6, 4), (5, 7), (7, 5), (1, 3), (3, 1))
 
 
 @dataclass(frozen=True)
@@ -283,7 +284,7 @@ class Table:
 
 
 def build_table(half: int, cdf: Ints) -> Table:
-    """Table of `cdf` (2 half + 3 values, 0 to 4096), as in ans.md, section 6."""
+    """Table of `cdf` (2 half + 3 values, 0 to 4096), as in ans.md, section 7."""
     n = 2 * half + 2
     F = cdf[: n + 1] * 4096
     c = (F - np.arange(n + 1)) / (2**24 - n)
@@ -311,17 +312,31 @@ class Payload:
         self.count = 0  # of coded symbols so far, over all passes
         self.crc = 0  # of all symbols so far
 
-    def take(self, index: Ints) -> Ints:
+    def take(self, index: Ints, dependent: bool = False) -> Ints:
         """Symbols of one pass, of the shape of `index`: one table index per symbol, in order."""
         symbols = np.zeros(index.size, np.int64)
-        for place, t in enumerate(index.flat):
-            table = self.tables[t]
-            if table is not None:
-                symbols[place] = decode_symbol(self.lanes[self.count % len(self.lanes)], table)
-                self.count += 1
+        state = 0
+        for place, t in enumerate(index.ravel().tolist()):
+            if t == 0:
+                continue
+            lane = self.lanes[self.count % len(self.lanes)]
+            if dependent:
+                second = state // 4
+                k = decode_symbol(lane, self.table(t + SECOND * second))
+                symbols[place] = max(-32767, min(32767, 2 * k - second * int(np.sign(k))))
+                state = NEXT_STATE[state][k % 2]
+            else:
+                symbols[place] = decode_symbol(lane, self.table(t))
+            self.count += 1
         self.crc = zlib.crc32(symbols.astype("<i2").tobytes(), self.crc)
         self.passes.append(symbols.astype(np.int16))
         return symbols.reshape(index.shape)
+
+    def table(self, t: int) -> Table:
+        """Table t, which is not 0."""
+        table = self.tables[t]
+        assert table is not None
+        return table
 
     def close(self) -> None:
         """After the last pass: refuse what is left, or a wrong symbol."""
@@ -482,8 +497,8 @@ def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -
         "predict.0": ("int16", (N, N, 3, 3)),
         "predict.1": ("int16", (N, 2 * N, 3, 3)),
         "predict.2": ("int16", (N, 3 * N, 3, 3)),
-        "table_half": ("uint16", (96,)),
-        "table_cdf": ("uint16", (96, V)),
+        "table_half": ("uint16", (159,)),
+        "table_cdf": ("uint16", (159, V)),
     }
     for layer_name, (out, into, k) in layers(shape).items():
         expected[f"{layer_name}.weight"] = ("int8", (out, into, k, k))
@@ -542,7 +557,7 @@ def check_values(arrays: Arrays) -> None:
         values = arrays[f"entropy.{name}"]
         if values.min() < least or (most is not None and values.max() > most):
             raise ModelError(f"entropy.{name} is out of range")
-    for t in range(1, 96):
+    for t in range(1, 159):
         n = 2 * int(arrays["entropy.table_half"][t]) + 2
         cdf = arrays["entropy.table_cdf"][t, : n + 1].astype(np.int64)
         if len(cdf) != n + 1 or cdf[0] != 0 or cdf[n] != 4096 or np.diff(cdf).min() < 1:
@@ -664,7 +679,12 @@ def join(*arrays: Ints) -> Ints:
 
 # --- model.md 5 to 8: the entropy model -----------------------------------------------------------
 
-Take = Callable[[Ints], Ints]  # table indices of one pass to its symbols, both of the same shape
+
+class Take(Protocol):
+    """What `Payload.take` is."""
+
+    def __call__(self, index: Ints, dependent: bool = False) -> Ints:
+        """Table indices of one pass to its symbols, both of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -809,14 +829,15 @@ def code_parts(
         m = np.zeros_like(e) if far else mean(arrays, rate, p, D, P[p], V, mode[sites])
         if part == 0:
             white = is_white(e.shape[1:])
-            s = take(np.where(white & ~out[sites], table_index(e), 0))
-            m = m + np.where(white, 0, mean_of_neighbours(arrays, rate, s))
+            r = 12 * take(np.where(white & ~out[sites], table_index(e), 0), True)
+            m = m + np.where(white, 0, mean_of_neighbours(arrays, rate, r))
             m = np.clip(m, -(2**18), 2**18)
-            e = e + np.where(white, 0, 16 * of_class(arrays, "near_shift", 4 * beside(np.abs(s))))
-            s = s + take(np.where(white | out[sites], 0, table_index(e)))
+            A = rnd(beside(np.abs(r)), 2)
+            e = e + np.where(white, 0, 16 * of_class(arrays, "near_shift", A))
+            r = r + 12 * take(np.where(white | out[sites], 0, table_index(e)), True)
         else:
-            s = take(np.where(out[sites], 0, table_index(e)))
-        q = 16 * s + m
+            r = 12 * take(np.where(out[sites], 0, table_index(e)), True)
+        q = r + m
         v.append(rnd(q * step[c, None, None], 12))
         if not far:
             V.append(np.clip(v[-1], -(2**23), 2**23) * aligned(arrays, mode[sites]))
@@ -860,10 +881,10 @@ def table_index(e: Ints) -> Ints:
     return index
 
 
-def mean_of_neighbours(arrays: Arrays, rate: int, s: Ints) -> Ints:
-    """Step 5: what white symbols s (N, h, w) add to the means of the others."""
+def mean_of_neighbours(arrays: Arrays, rate: int, r: Ints) -> Ints:
+    """Step 5: what white places add to the means of the others, by their r (N, h, w)."""
     weight = arrays["entropy.near_mean"][rate].astype(np.int64)
-    return rnd(weight[:, None, None] * beside(s), 12)
+    return rnd(weight[:, None, None] * beside(r), 16)
 
 
 def mean(arrays: Arrays, rate: int, p: int, D: Ints, P: Ints, V: list[Ints], mode: Ints) -> Ints:

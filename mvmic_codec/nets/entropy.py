@@ -51,6 +51,8 @@ MODES = 1 << MODE_DEPTH
 NODES = MODES - 1  # of the tree that codes a mode
 FLAG_TABLES = 32  # tables of the mode's bits, after the others
 FLAG_LOGIT = 0.4  # distance of two flag tables, in nats
+SECOND = TABLES + FLAG_TABLES - 1  # from a table to that of the second quantiser
+SPACING = 12  # of the levels of y in a file, in sixteenths of a step: two quantisers share them
 MODE_INPUT = 32  # what a one stands for where modes enter a network
 
 

@@ -8,6 +8,7 @@ device or memory format can change a result. Autocast does not touch float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -28,8 +29,10 @@ from .entropy import (
     PARTS,
     PASSES,
     SCALE_MIN,
+    SECOND,
     SHIFT_MAX,
     SITE_ORDER,
+    SPACING,
     TABLES,
     EntropyModel,
     IntegerConv,
@@ -48,6 +51,10 @@ MEAN_MAX = 2**18  # of m
 DEEP_MEAN_MAX = 127  # of the context networks' part of m
 COMPAND_ENTRIES = 256
 WEIGHT_BITS = 12  # weights of neighbours
+FRACTION_BITS = 4
+# The scale of a table in whole steps is less than that of its logistic by so many tables: z has its
+# tables from the first quantiser, whose levels are further apart.
+COARSER = math.log(2 * SPACING / FRACTION) / LOG_RATIO
 CLASSES = 16  # of neighbours, by their companded magnitude
 # Half of what float64 holds exactly: room for biases and for the halves added in rounding.
 EXACT = 2**52
@@ -69,7 +76,7 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
         arrays["step"] = (step * 2**STEP_BITS).round().clamp_min(1).int()
         arrays["gain"] = (2**GAIN_BITS / step[:, : model.linear]).round().int()
         arrays["hyper_step"] = (hyper_step * 2**STEP_BITS).round().clamp_min(1).int()
-        hyper_index = model.hyper_index(rates).clamp(1, TABLES - 1)
+        hyper_index = (model.hyper_index(rates) + COARSER).clamp(1, TABLES - 1)
         arrays["hyper_index"] = torch.floor(hyper_index + 0.5).to(torch.uint8)
         base = model.base(rates)[:, None] + model.base_pass[None]
         arrays["base"] = (
@@ -216,8 +223,8 @@ def check_arrays(
         "start": (i16, (RATES, width)),
         "compand": (u8, (COMPAND_ENTRIES,)),
         "hyper_linear": (i16, (4 * PASSES * near, hyper, 3, 3)),
-        "table_half": (u16, (TABLES + FLAG_TABLES,)),
-        "table_cdf": (u16, (TABLES + FLAG_TABLES, arrays["table_cdf"].shape[-1])),
+        "table_half": (u16, (SECOND + TABLES,)),
+        "table_cdf": (u16, (SECOND + TABLES, arrays["table_cdf"].shape[-1])),
     }
     for p in range(1, PASSES):
         expected[f"predict.{p - 1}"] = (i16, (near, p * near, 3, 3))
@@ -315,18 +322,19 @@ class EntropyArrays:
         return q + symbol.double() * FRACTION + mean
 
     def from_neighbours(
-        self, symbol: Tensor, rate: int, channels: slice = slice(None)
+        self, coded: Tensor, rate: int, channels: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """What the white places' symbols [B,N,h,w] of part 0 add to the others' means and scores.
+        """What the white places of part 0 add to the others' means and scores, [B,n,h,w].
 
-        Both in sixteenths, as float64, and 0 at white places. Of these channels of N alone.
+        coded [B,N,h,w] is what their symbols stand for; all is in sixteenths, what is given as
+        float64, and 0 at the places that are not meant. Of these n channels of N alone.
         """
-        symbol = symbol[:, channels].double()
-        black = ~white_places(symbol.shape[-2], symbol.shape[-1], self.device)
-        weight = self.near_mean[rate, channels, None, None]
-        mean = floor_shift(weight * sum_around(symbol), WEIGHT_BITS)
+        coded = coded[:, channels].double()
+        black = ~white_places(coded.shape[-2], coded.shape[-1], self.device)
+        mean = self.near_mean[rate, channels, None, None] * sum_around(coded)
+        mean = floor_shift(mean, WEIGHT_BITS + FRACTION_BITS)
         # The four are 0 where there is none: the mean of their magnitudes is a fourth.
-        size = sum_around(symbol.abs()) * (FRACTION // 4)
+        size = floor_shift(sum_around(coded.abs()), 2)
         shift = self.class_shift(self.near_shift[channels], size)
         return mean * black, shift * FRACTION * black
 
@@ -461,10 +469,10 @@ class IntegerEntropy(EntropyArrays):
                 else:
                     white = white_places(coded.shape[1], coded.shape[2], self.device)
                     symbol = ask(coded & white, score, mean)
-                    more, shift = self.from_neighbours(symbol, rate)
+                    more, shift = self.from_neighbours(symbol * SPACING, rate)
                     mean = (mean + more).clamp(-MEAN_MAX, MEAN_MAX)
                     symbol = symbol + ask(coded & ~white, score + shift, mean)
-                q = symbol * FRACTION + mean
+                q = symbol * SPACING + mean
                 v = floor_shift(q * step[mine], STEP_BITS)
                 if not far:
                     levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * same)

@@ -19,6 +19,7 @@ from .entropy import (
     PARTS,
     PASSES,
     SITE_ORDER,
+    SPACING,
     TABLES,
 )
 from .integer import (
@@ -175,7 +176,7 @@ class NativeEntropy(EntropyArrays):
         Few channels at once: its doubles take many times the memory of the symbols.
         """
         means, sums = means.copy(), sums.copy()
-        white = torch.from_numpy(symbols)[None]
+        white = torch.from_numpy(symbols)[None].int() * SPACING
         for first in range(0, self.linear, NEIGHBOURS_OF):
             channels = slice(first, first + NEIGHBOURS_OF)
             more, shift = self.from_neighbours(white, rate, channels)

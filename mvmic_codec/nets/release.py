@@ -23,11 +23,19 @@ from ..errors import InputError, ModelError
 from .complexity import decode_macs, encode_macs
 from .entropy import FRACTION, EntropyModel, IntegerConv
 from .identity import Identity, find_identity, read_card
-from .integer import LAYERS, LINEAR_BITS, STEP_BITS, IntegerEntropy, check_arrays, integerise
+from .integer import (
+    COARSER,
+    LAYERS,
+    LINEAR_BITS,
+    STEP_BITS,
+    IntegerEntropy,
+    check_arrays,
+    integerise,
+)
 from .intnet import fast_paths
 from .model import HyperAnalysis, Model, Shape, make_transforms
 from .native import NativeEntropy
-from .tables import magnitude_bits
+from .tables import magnitude_bits, whole_step_bits
 from .transforms import Analysis, BlockTransform, Synthesis
 
 ENTROPY = "entropy."
@@ -105,7 +113,8 @@ class Release:
     synthesis: Synthesis
     entropy: IntegerEntropy | NativeEntropy
     tables: ans.Tables
-    bits: Tensor  # see symbol_bits
+    bits: Tensor  # [T,M] of a coded number by table and magnitude, the last column for all above
+    rough_bits: Tensor  # see symbol_bits
     device: torch.device
     bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
 
@@ -116,11 +125,12 @@ class Release:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
-        """Bits of symbols by the indices of their tables and their magnitudes, both int64.
+        """About what coefficients of y cost in bits that are coded as whole steps, both int64.
 
-        0 for table 0, which codes nothing.
+        By the indices of their tables; 0 for table 0, which codes nothing. What one really costs
+        depends on those before it.
         """
-        out: Tensor = self.bits[table, magnitude.clamp(max=self.bits.shape[1] - 1)]
+        out: Tensor = self.rough_bits[table, magnitude.clamp(max=self.rough_bits.shape[1] - 1)]
         return out
 
 
@@ -159,6 +169,7 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         entropy = make_entropy(integers, shape.rotate, device)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"the weights in {path.name} are not those of a model: {error}") from error
+    bits = magnitude_bits(half, cdf)
     for net in nets:
         net.to(device).eval().requires_grad_(False)
     return Release(
@@ -170,7 +181,8 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
         synthesis=synthesis,
         entropy=entropy,
         tables=tables,
-        bits=torch.from_numpy(magnitude_bits(half, cdf)).to(device),
+        bits=torch.from_numpy(bits).to(device),
+        rough_bits=torch.from_numpy(whole_step_bits(bits)).to(device),
         device=device,
         bfloat16=device.type == "cpu" and multiplies_bfloat16(),
     )
@@ -236,7 +248,7 @@ def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
     at = torch.linspace(0, arrays["step"].shape[0] - 1, knots).round().long()
     model.log_step.knots.copy_((arrays["step"][at].double() / 2**STEP_BITS).log())
     model.hyper_log_step.knots.copy_((arrays["hyper_step"][at].double() / 2**STEP_BITS).log())
-    model.hyper_index.knots.copy_(arrays["hyper_index"][at].float())
+    model.hyper_index.knots.copy_(arrays["hyper_index"][at].float() - COARSER)
     base = arrays["base"].float() / FRACTION
     model.base.knots.copy_(base[at, 0])
     model.base_pass.copy_((base - base[:, :1]).mean(0))

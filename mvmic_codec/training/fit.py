@@ -1,7 +1,7 @@
 """A release fitted to what an encoder writes: what neighbours say, then frequency tables.
 
 A model is trained as if a table were a discretised logistic. What encoders write is a mixture: of
-one scale or of several, rounded with an eye on bits, so that zeros are more and outliers far more
+one scale or of several, quantised with an eye on bits, so that zeros are more and outliers far more
 than a logistic has them. Once a training is over nothing but the tables has to change for that.
 What neighbours say (`neighbours.py`) comes first, since it changes which symbols a table gets.
 """
@@ -19,19 +19,29 @@ from tqdm import tqdm
 
 from ..codec import code_symbols, full_precision
 from ..encoder import Encoder
-from ..nets.entropy import FLAG_TABLES, TABLES, flag_logit
+from ..nets.entropy import FLAG_TABLES, SECOND, TABLES, flag_logit
 from ..nets.identity import Identity, read_card
 from ..nets.integer import neutral_neighbours, scale_ladder
 from ..nets.release import Release, read, replace_arrays
-from ..nets.tables import HALF_MAX, as_arrays, fitted_table, flag_table, logistic_tail
+from ..nets.tables import (
+    HALF_MAX,
+    as_arrays,
+    fitted_table,
+    flag_table,
+    logistic_tail,
+    quantiser_steps,
+)
 from .neighbours import fit_neighbours, take_sample
 
 # Rate indices at which crops are coded.
 FIT_RATES = (6, 18, 32, 48, 60)
 # Symbols of a table, all together, that the logistic stands for.
 PRIOR = 3000.0
+# An encoder quantises by the tables it has: these are fitted in turns.
+TURNS = 2
 
-Counts = npt.NDArray[np.float64]  # [TABLES, HALF_MAX + 2], the last column all that is larger
+# [SECOND + TABLES, HALF_MAX + 2], the last column all that is larger
+Counts = npt.NDArray[np.float64]
 
 
 def fit_release(weights: Path, crops: Tensor) -> Identity:
@@ -43,11 +53,14 @@ def fit_release(weights: Path, crops: Tensor) -> Identity:
     release = at_present(weights)
     samples = [take_sample(release, *cell) for cell in tqdm(cells, desc="near", disable=None)]
     replace_arrays(weights, fit_neighbours(release, samples))
-    release = at_present(weights)
-    counts = [count_symbols(release, *cell) for cell in tqdm(cells, desc="tables", disable=None)]
-    half, cdf = fit_tables(release, counts)
-    tables = {"table_half": torch.from_numpy(half), "table_cdf": torch.from_numpy(cdf)}
-    return replace_arrays(weights, tables)
+    for turn in range(1, TURNS + 1):
+        release = at_present(weights)
+        name = f"tables, {turn} of {TURNS}"
+        counts = [count_symbols(release, *cell) for cell in tqdm(cells, desc=name, disable=None)]
+        half, cdf = fit_tables(release, counts)
+        tables = {"table_half": torch.from_numpy(half), "table_cdf": torch.from_numpy(cdf)}
+        identity = replace_arrays(weights, tables)
+    return identity
 
 
 def at_present(weights: Path) -> Release:
@@ -56,34 +69,38 @@ def at_present(weights: Path) -> Release:
 
 
 def count_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Counts:
-    """How many symbols of each magnitude an encoder writes by each table for planes [P,H,W]."""
+    """How many numbers of each magnitude an encoder codes by each table for planes [P,H,W]."""
     with full_precision(release):
         passes = code_symbols(Encoder(release, planes, rate))
-    counts = np.zeros((TABLES, HALF_MAX + 2))
-    for symbols, tables in passes:
-        coded = (tables > 0) & (tables < TABLES)
-        size = np.minimum(np.abs(symbols[coded].astype(np.int64)), HALF_MAX + 1)
-        np.add.at(counts, (tables[coded], size), 1)
+    counts = np.zeros((SECOND + TABLES, HALF_MAX + 2))
+    for each in passes:
+        numbers, tables = each.coded()
+        size = np.minimum(np.abs(numbers.astype(np.int64)), HALF_MAX + 1)
+        np.add.at(counts, (tables, size), 1)
+    # Those of modes stay as they are.
+    counts[0] = counts[TABLES : SECOND + 1] = 0
     return counts
 
 
 def fit_tables(
     release: Release, counts: Iterable[Counts]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Tables (half, cdf) for symbols that were counted; each of the counts weighs alike in bits."""
-    bits = release.bits.cpu().double().numpy()[:TABLES]
+    """Tables (half, cdf) for numbers that were counted; each of the counts weighs alike in bits."""
+    bits = release.bits.cpu().double().numpy()
     reach = np.minimum(np.arange(HALF_MAX + 2), bits.shape[1] - 1)
-    number = np.zeros((TABLES, HALF_MAX + 2))
+    number = np.zeros((SECOND + TABLES, HALF_MAX + 2))
     weighed = np.zeros_like(number)
     for each in counts:
         number += each
         weighed += each / max(1.0, float((each * bits[:, reach]).sum()))
-    rows = []
-    for table, scale in enumerate(scale_ladder().tolist(), start=1):
-        total = number[table].sum()
-        share = weighed[table] / max(weighed[table].sum(), 1e-300)
-        one_sign = share[: HALF_MAX + 1] / np.where(np.arange(HALF_MAX + 1), 2, 1)
-        tail = (one_sign * total + logistic_tail(scale) * PRIOR) / (total + PRIOR)
-        rows.append(fitted_table(tail))
+    rows: list[npt.NDArray[np.int64]] = []
+    for second in (0, 1):
+        for table, scale in enumerate(scale_ladder().tolist(), start=1 + second * SECOND):
+            total = number[table].sum()
+            share = weighed[table] / max(weighed[table].sum(), 1e-300)
+            one_sign = share[: HALF_MAX + 1] / np.where(np.arange(HALF_MAX + 1), 2, 1)
+            prior = logistic_tail(scale, quantiser_steps(second))
+            rows.append(fitted_table((one_sign * total + prior * PRIOR) / (total + PRIOR)))
     odds = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64))
-    return as_arrays(rows + [flag_table(each) for each in odds.tolist()])
+    flags = [flag_table(each) for each in odds.tolist()]
+    return as_arrays(rows[: TABLES - 1] + flags + rows[TABLES - 1 :])

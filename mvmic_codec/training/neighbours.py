@@ -65,7 +65,7 @@ def take_sample(release: Release, planes: npt.NDArray[np.float32], rate: int) ->
     with full_precision(release):
         encoder = Encoder(release, planes, rate)
         run = encoder.second_run()
-        bits = sum(ans.estimate_bits(*each, release.tables) for each in run.passes)
+        bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
         black = ~white_places(encoder.z.shape[2], encoder.z.shape[3], release.device)
         z = encoder.z * ~black
         around = share_around(z)[0, :, black] / 2**WEIGHT_BITS
@@ -85,11 +85,11 @@ def take_sample(release: Release, planes: npt.NDArray[np.float32], rate: int) ->
         step = encoder.step[:, None, None]
         y = release.blocks(encoder.coefficients, run.modes)[0] / step - run.mean / FRACTION
         offset = entropy.base_mode[run.modes[0]].permute(2, 0, 1)
-        symbols = cells(run.symbols)
-        black = ~white_places(symbols.shape[1], symbols.shape[2], release.device)
-        symbols = (symbols * ~black)[None]
-        around = sum_around(symbols)[0, :, black] / 4
-        size = sum_around(symbols.abs())[0, :, black] * FRACTION / 4
+        coded = cells(run.coded)
+        black = ~white_places(coded.shape[1], coded.shape[2], release.device)
+        coded = (coded * ~black)[None]
+        around = sum_around(coded)[0, :, black] / FRACTION / 4
+        size = sum_around(coded.abs())[0, :, black] / 4
         near = Places(
             cells(y)[:, black],
             around,
@@ -118,8 +118,9 @@ def fit_neighbours(release: Release, samples: Iterable[Sample]) -> dict[str, Ten
     hyper = [join([sample.hyper for sample in by_rate[rate]]) for rate in rates]
     near = [join([sample.near for sample in by_rate[rate]]) for rate in rates]
     # z is always coded.
-    hyper_weight, hyper_shift = fit_places(release, hyper, importance, least=1)
-    near_weight, near_shift = fit_places(release, near, importance, least=0)
+    hyper_weight, hyper_shift = fit_places(release.bits, hyper, importance, least=1)
+    # Not quite what they cost, since the pass is dependent, but near.
+    near_weight, near_shift = fit_places(release.rough_bits, near, importance, least=0)
     # near_mean is of the sum of four, in sixteenths.
     unit = 2**WEIGHT_BITS
     return {
@@ -144,11 +145,12 @@ def at_all_rates(rates: list[int], values: Tensor) -> Tensor:
 
 
 def fit_places(
-    release: Release, places: list[Places], importance: list[float], least: int
+    bits: Tensor, places: list[Places], importance: list[float], least: int
 ) -> tuple[Tensor, Tensor]:
     """Weights [rates,n] and shifts [n,CLASSES], for places by rate.
 
-    least is the lowest table index there may be.
+    bits are those of whole steps, by table and magnitude, the last column for all above. least is
+    the lowest table index there may be.
     """
     channels = len(places[0].position)
     weight = torch.zeros(len(places), channels, dtype=torch.float64)
@@ -156,7 +158,7 @@ def fit_places(
     for k, (each, share) in enumerate(zip(places, importance, strict=True)):
         cost = torch.stack(
             [
-                costs(release, each, each.position - w * each.around, each.table, least).sum(1)
+                costs(bits, each, each.position - w * each.around, each.table, least).sum(1)
                 + WEIGHT_PRIOR * abs(w)
                 for w in WEIGHTS.tolist()
             ]
@@ -164,12 +166,12 @@ def fit_places(
         weight[k] = WEIGHTS[cost.argmin(0)]
         position = each.position - weight[k][:, None] * each.around
         for n, by in enumerate(SHIFTS.tolist()):
-            cost = costs(release, each, position, each.table + by, least)
+            cost = costs(bits, each, position, each.table + by, least)
             total[:, :, n].scatter_add_(1, each.of_class, share * cost)
     return weight, smooth_shifts(total)
 
 
-def costs(release: Release, places: Places, position: Tensor, table: Tensor, least: int) -> Tensor:
+def costs(bits: Tensor, places: Places, position: Tensor, table: Tensor, least: int) -> Tensor:
     """What each place costs, [n,k]: bits, and its error at its price in bits.
 
     A symbol of a price is also lowered by one, as an encoder does, where that costs less.
@@ -179,7 +181,7 @@ def costs(release: Release, places: Places, position: Tensor, table: Tensor, lea
     nearest = torch.floor(size + 0.5) * (table > 0)
     lower = (nearest - (price > 0).double()).clamp_min(0)
     cost, other = (
-        release.symbol_bits(table, level.long()) + price / 2 * (size - level).square()
+        bits[table, level.long().clamp(max=bits.shape[1] - 1)] + price / 2 * (size - level).square()
         for level in (nearest, lower)
     )
     return torch.minimum(cost, other)

@@ -36,6 +36,7 @@ typedef struct {
     uint32_t width;
     size_t lane_count;
     size_t calls; /* the decoder is called this many times for its n symbols */
+    uint32_t second; /* if not 0 all of these are a dependent pass, and calls is 1 */
     uint8_t *indices;
     size_t n;
 } Task;
@@ -128,7 +129,7 @@ static void make_indices(Task *task, Input *input)
         task->indices[i] = pattern[i % period];
 }
 
-/* The decoding step of formats/ans.md, section 4, as it stands there. */
+/* The decoding step of formats/ans.md, section 5, as it stands there. */
 static void slow_step(RansDecoderLane *lane, uint64_t start, uint64_t freq)
 {
     uint64_t x = lane->state;
@@ -136,6 +137,23 @@ static void slow_step(RansDecoderLane *lane, uint64_t start, uint64_t freq)
     if (x < (uint64_t)1 << 32 && lane->left > 0)
         x = x << 32 | lane->words[--lane->left];
     lane->state = x;
+}
+
+/* What formats/ans.md, section 4, makes of a number in a state, and the state after it. */
+static int slow_level(unsigned *state, int number)
+{
+    static const unsigned even[8] = {0, 2, 4, 6, 5, 7, 1, 3}, odd[8] = {2, 0, 6, 4, 7, 5, 3, 1};
+    int level = 2 * number;
+    if (*state >= 4)
+        level -= number > 0 ? 1 : number < 0 ? -1 : 0;
+    *state = number % 2 == 0 ? even[*state] : odd[*state];
+    return level > 32767 ? 32767 : level < -32767 ? -32767 : level;
+}
+
+/* Whether the table of a place, or that of the second quantiser, is none. */
+static int out_of_tables(const Task *task, unsigned index)
+{
+    return index != 0 && index + task->second >= task->tables.count;
 }
 
 /* *surplus is set where a symbol is escaped that has an entry. */
@@ -202,7 +220,8 @@ static RansStatus decode(const Task *task, RansDecoderLane *lanes, int16_t *symb
         if (size > 0)
             memcpy(indices, task->indices + done, size);
         RansStatus status =
-            rans_lanes_decode(&task->tables, lanes, task->lane_count, &turn, indices, out, size);
+            rans_lanes_decode(&task->tables, lanes, task->lane_count, &turn, task->second, indices,
+                              out, size);
         REQUIRE(turn < task->lane_count);
         if (first == RANS_OK)
             first = status;
@@ -223,13 +242,36 @@ static void round_trip(const Task *task, const int16_t *symbols, const uint8_t *
     size_t n = task->n, coded = 0;
     int out_of_range = 0, skip_not_zero = 0;
     for (size_t i = 0; i < n; i++) {
-        out_of_range |= task->indices[i] >= task->tables.count;
+        out_of_range |= out_of_tables(task, task->indices[i]);
         skip_not_zero |= task->indices[i] == 0 && symbols[i] != 0;
+    }
+    int16_t *numbers = allocate(n, sizeof *numbers);
+    uint8_t *tables = allocate(n, 1);
+    if (n > 0) {
+        memcpy(numbers, symbols, n * sizeof *numbers);
+        memcpy(tables, task->indices, n);
+    }
+    if (task->second != 0) {
+        int resolved = rans_levels_resolve(numbers, tables, n, task->second) == RANS_OK;
+        unsigned state = 0;
+        for (size_t i = 0; i < n && resolved; i++)
+            if (task->indices[i] != 0) {
+                REQUIRE(tables[i] == task->indices[i] + task->second * (state >= 4));
+                REQUIRE(slow_level(&state, numbers[i]) == symbols[i]);
+            }
+        /* No encoder has such levels, or could ask for a decoder's tables. */
+        if (!resolved || out_of_range) {
+            free(numbers);
+            free(tables);
+            return;
+        }
     }
     int16_t *coded_symbols = allocate(n, sizeof *coded_symbols);
     uint8_t *coded_indices = allocate(n, 1);
-    RansStatus status = rans_symbols_gather(&task->tables, symbols, task->indices, n,
-                                            coded_symbols, coded_indices, &coded);
+    RansStatus status = rans_symbols_gather(&task->tables, numbers, tables, n, coded_symbols,
+                                            coded_indices, &coded);
+    free(numbers);
+    free(tables);
     if (out_of_range || skip_not_zero) {
         REQUIRE(status == (out_of_range ? RANS_TABLE_OUT_OF_RANGE : RANS_SKIP_NOT_ZERO));
         free(coded_symbols);
@@ -317,14 +359,19 @@ static void hostile(const Task *task, Input *input, int mend)
         int16_t *symbols = allocate(task->n, sizeof *symbols);
         RansStatus status = decode(task, lanes, symbols);
         size_t turn = 0;
+        unsigned state = 0;
         int surplus = 0, out_of_range = 0, exhausted = 0;
         for (size_t i = 0; i < task->n; i++)
-            out_of_range |= task->indices[i] >= task->tables.count;
+            out_of_range |= out_of_tables(task, task->indices[i]);
         for (size_t i = 0; i < task->n && !out_of_range; i++) {
             int symbol = 0;
             if (task->indices[i] != 0) {
                 exhausted |= slow[turn].state == 0;
-                symbol = slow_symbol(task, &slow[turn], task->indices[i], &surplus);
+                unsigned table = task->indices[i] + task->second * (state >= 4);
+                symbol = slow_symbol(task, &slow[turn], table, &surplus);
+                surplus |= task->second != 0 && (symbol > 16383 || symbol < -16383);
+                if (task->second != 0)
+                    symbol = slow_level(&state, symbol);
                 turn = (turn + 1) % task->lane_count;
             }
             REQUIRE(status != RANS_OK || symbols[i] == symbol);
@@ -354,8 +401,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned first = take(&input);
     int decode_only = first >> 7, switched = first >> 6 & 1;
     task.lane_count = (size_t)1 << (first & 3);
-    task.calls = 1 + (first >> 2 & 3);
     make_tables(&task, &input);
+    task.second = first >> 4 & 1 ? (task.tables.count - 1) / 2 : 0;
+    task.calls = task.second != 0 ? 1 : 1 + (first >> 2 & 3);
     make_indices(&task, &input);
     if (decode_only) {
         hostile(&task, &input, !switched);
@@ -363,12 +411,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         /* The symbols repeat, as the indices do. Most inputs keep to 0 where nothing is coded. */
         int16_t *symbols = allocate(task.n, sizeof *symbols);
         Input rest = input;
+        unsigned state = 0;
         for (size_t i = 0; i < task.n; i++) {
             if (rest.left < 2)
                 rest = input;
             symbols[i] = (int16_t)take_two(&rest);
             if (task.indices[i] == 0 && !switched)
                 symbols[i] = 0;
+            if (task.indices[i] != 0 && task.second != 0)
+                symbols[i] = (int16_t)slow_level(&state, symbols[i]);
         }
         round_trip(&task, symbols, NULL, NULL);
         free(symbols);

@@ -20,6 +20,8 @@ HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"
 # Stands for the fingerprint of whatever model is installed; fuzz_file.py puts that in.
 ANY_MODEL = bytes(8)
+# Of the trellis: formats/ans.md, section 4.
+NEXT_STATE = ((0, 2), (2, 0), (4, 6), (6, 4), (5, 7), (7, 5), (1, 3), (3, 1))
 
 
 def cdf_row(half: int, peak: int) -> np.ndarray:
@@ -33,6 +35,44 @@ def cdf_row(half: int, peak: int) -> np.ndarray:
         spare -= (spare + 1) // 2
         e = (e + 1) % n
     return np.concatenate([[0], np.cumsum(freq)])
+
+
+def dependent_seeds() -> dict[str, bytes]:
+    """The same of dependent passes: tables 1 and 2, and 3 and 4 for the second quantiser."""
+    rng = np.random.default_rng(1)
+    tables = [(4, 4), (1, 1), (3, 3), (1, 2)]
+    cdf = np.zeros((5, 11), np.uint16)
+    for t, (half, peak) in enumerate(tables, 1):
+        cdf[t, : 2 * half + 3] = cdf_row(half, peak)
+    coder = ans.Tables(np.array([0, *(half for half, _ in tables)], np.uint16), cdf)
+    described = bytes([4]) + b"".join(struct.pack("<HH", half, peak) for half, peak in tables)
+    seeds = {}
+    for power, n in enumerate((1, 40, 300, 1500)):
+        pattern = rng.integers(0, 3, 23).astype(np.uint8)
+        indices = np.resize(pattern, n)
+        numbers = np.resize(np.round(rng.laplace(scale=2, size=60)), n)
+        numbers[rng.random(n) < 0.01] = 700
+        described_all = described + struct.pack("<HB", n, 22) + pattern.tobytes()
+        start = bytes([0x10 | power]) + described_all
+        seeds[f"dependent-{n}-code"] = start + numbers[:60].astype("<i2").tobytes()
+        # The numbers say which table has the next: found one by one.
+        state, coded = 0, indices.copy()
+        for i in np.flatnonzero(indices):
+            coded[i] += 2 * (state >= 4)
+            state = NEXT_STATE[state][int(numbers[i]) % 2]
+        kept = np.where(indices == 0, 0, numbers).astype(np.int16)
+        lanes = ans.encode([(kept, coded)], coder, 1 << power)
+        start = bytes([0x80 | 0x40 | 0x10 | power]) + described_all
+        counts = bytes(len(lane) // 4 for lane in lanes[:-1])
+        seeds[f"dependent-{n}-decode"] = start + counts + b"".join(lanes)
+    for name, numbers in {"far": (20000,), "farther": (20000, -32768, 16384)}.items():
+        places = struct.pack("<HBB", len(numbers), 0, 1)
+        far = struct.pack(f"<{len(numbers)}h", *numbers)
+        seeds[f"dependent-{name}-code"] = b"\x10" + described + places + far
+    # A table for one quantiser alone.
+    places = struct.pack("<HBB", 40, 0, 3)
+    seeds["dependent-out-of-range-decode"] = b"\xd0" + described + places + bytes([0, 0, 5, 7]) * 9
+    return seeds
 
 
 def rans_seeds() -> dict[str, bytes]:
@@ -73,6 +113,7 @@ def rans_seeds() -> dict[str, bytes]:
                 start = bytes([0x80 | 0x40 | power | calls]) + described_all
                 counts = bytes(len(lane) // 4 for lane in lanes[:-1])
                 seeds[f"{name}-{n}-decode"] = start + counts + b"".join(lanes)
+    seeds |= dependent_seeds()
     # Full blocks, an index that is no table, lanes that end too soon, too late or in a zero.
     table = bytes([1]) + struct.pack("<HH", 5, 5)
     seeds["full-blocks"] = b"\1" + table + struct.pack("<HBB", 4096, 0, 1) + b"\1\0\0\0\xfe\xff"

@@ -18,11 +18,11 @@ from fuzz.check_file import REFUSALS, mended
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec, container
+from mvmic_codec import codec, container, trellis
 from mvmic_codec.errors import MvmError
 from mvmic_codec.grid import hyper_size, to_uint8
 from mvmic_codec.nets.release import load
-from mvmic_codec.symbols import pack
+from mvmic_codec.symbols import Pass, pack
 
 # Files that declare much are what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -201,7 +201,7 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     passes = []
 
     def zero(index, mean):
-        passes.append((np.zeros(index.numel(), np.int16), to_uint8(index)))
+        passes.append(Pass(np.zeros(index.numel(), np.int16), to_uint8(index)))
         return index * 0
 
     release.entropy.code_hyper(header.rate_index, *hyper_size((height, width)), zero)
@@ -291,18 +291,23 @@ print(1024 * (kilobytes("VmHWM") - held))
 
 
 class Wild:
-    """In place of an Unpacker: any symbols at all."""
+    """In place of an Unpacker: any symbols at all, or the nearest levels of dependent passes."""
 
     def __init__(self, seed, spread):
         self.draw = np.random.default_rng(seed)
         self.spread = spread
         self.passes = []
 
-    def next(self, indices):
+    def next(self, indices, second=0):
         drawn = np.round(self.draw.standard_cauchy(len(indices)) * self.spread)
         symbols = np.clip(drawn, -32768, 32767).astype(np.int16)
         symbols[indices == 0] = 0
-        self.passes.append((symbols, indices.copy()))
+        coded = indices > 0
+        if second:
+            wanted, price = symbols[coded].astype(float), np.ones(np.count_nonzero(coded))
+            free = np.zeros((256, 1), np.float32)
+            symbols[coded] = trellis.quantise(wanted, indices[coded], price, free, 1.0, second)
+        self.passes.append(Pass(symbols, indices.copy(), second))
         return symbols
 
     def finish(self):

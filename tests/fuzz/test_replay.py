@@ -30,10 +30,21 @@ BROKEN_RANS = {
     "more rounds are sure than there are words": ("lanes[lane].left < rounds ?", "0 ?"),
     "one round too many is sure": ("return rounds;\n", "return rounds + (rounds > 0);\n"),
     "an escape waits for other rounds": ("done < rounds && !escapes;", "done < rounds;"),
+    "a level is of the other quantiser": ("trellis_level(number, *state)", "2 * number"),
+    "a state is not kept": ("*state = TRELLIS_NEXT", "unsigned next = TRELLIS_NEXT"),
+    "blocks start a pass": (
+        "        if (second != 0)\n",
+        "        state = 0;\n        if (second)\n",
+    ),
+    "tables of one quantiser are enough": ("greatest + second <", "greatest <"),
+    "lanes do not take turns": ("*turn + 1 == lane_count ? 0 : *turn + 1", "*turn"),
+    "no level is refused": ("trellis_level(number, state) != level", "0"),
+    "what is resolved has one table": ("(uint8_t)table;", "indices[i];"),
+    "levels run over": ("level > TRELLIS_LEVEL_MAX ? TRELLIS_LEVEL_MAX : level", "level"),
     "escapes are read from another lane": ("&lanes[i % lane_count]", "&lanes[0]"),
-    "an index may be no table": ("greatest < tables->count ?", "1 ?"),
+    "an index may be no table": ("greatest + second < tables->count ?", "1 ?"),
     "an encoder's index may be no table": (
-        "rans_indices_check(tables, coded_indices, kept)",
+        "rans_indices_check(tables, 0, coded_indices, kept)",
         "RANS_OK",
     ),
     "a skipped place in a group is coded": ("return (zeros & tops) == 0;", "return 1;"),
@@ -102,7 +113,7 @@ def test_c_has_no_finding(harness, tmp_path, kind):
 @pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
 def test_broken_c_has_one(harness, tmp_path, kind, fault):
     text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]
-    for name in (f"{kind}.c", f"{kind}.h"):
+    for name in (f"{kind}.c", f"{kind}.h", "trellis.h"):
         source = (ROOT / "csrc" / name).read_text()
         if text in source:
             break

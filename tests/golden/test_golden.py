@@ -49,8 +49,8 @@ def symbols(monkeypatch):
             super().__init__(*arguments)
             taken.clear()  # the start may have been looked at before
 
-        def next(self, indices):
-            out = super().next(indices)
+        def next(self, indices, second=0):
+            out = super().next(indices, second)
             taken.append(out.astype("<i2").tobytes())
             return out
 

@@ -17,11 +17,10 @@ from mvmic_codec.container import Header
 from mvmic_codec.encoder import Encoder
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, ModelError, MvmError
 from mvmic_codec.nets import identity, release
-from mvmic_codec.nets.entropy import PARTS
-from mvmic_codec.nets.integer import neutral_neighbours
+from mvmic_codec.nets.entropy import FRACTION, PARTS, logistic_bits, table_scale
+from mvmic_codec.nets.integer import COARSER, IntegerEntropy, neutral_neighbours
 from mvmic_codec.nets.model import Model
 from mvmic_codec.nets.release import Release
-from mvmic_codec.symbols import pack
 
 SIZES = [(1, 1), (1, 200), (63, 65), (130, 70)]
 HYPER = 2  # passes of z
@@ -86,7 +85,7 @@ def test_every_channel_of_its_model_is_coded(released, channels):
     shape = SMALL[channels]
     passes = codec.code_symbols(Encoder(released, planes, 40))
     assert len(passes) == HYPER + BITS + 1 + PARTS
-    for part, (_, index) in enumerate(passes[-PARTS:]):
+    for part, (_, index, _) in enumerate(passes[-PARTS:]):
         count = shape.latent - shape.near if part % 2 else shape.near
         assert index.reshape(count, 6 * 4).any(1).mean() > 0.5
 
@@ -267,7 +266,7 @@ def forward(model: Model, planes, rate):
 
 def released_bits(released: Release, planes, rate):
     passes = codec.code_symbols(Encoder(released, planes, rate))
-    return sum(ans.estimate_bits(*each, released.tables) for each in passes)
+    return sum(ans.estimate_bits(*each.coded(), released.tables) for each in passes)
 
 
 @pytest.fixture
@@ -283,32 +282,55 @@ def calibrated(tmp_path, channels):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identity, "WEIGHTS", tmp_path)
         released = release.load(bytes.fromhex(card.fingerprint), "cpu")
-    return release.model_of(tmp_path / "wide.safetensors").eval(), released
+    weights = tmp_path / "wide.safetensors"
+    arrays = {k[len(release.ENTROPY) :]: v for k, v in load_file(weights).items()}
+    exact = IntegerEntropy(arrays, SMALL[channels].rotate, torch.device("cpu"))
+    return release.model_of(weights).eval(), dataclasses.replace(released, entropy=exact)
 
 
 @pytest.mark.parametrize("rate", [0, 9, 27, 54, 63])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_training_sees_what_is_coded(calibrated, channels, rate):
+def test_training_sees_what_is_coded(calibrated, monkeypatch, channels, rate):
+    """But that its symbols are whole steps, as they are here, too."""
     model, released = calibrated
     planes = picture(256, 192, channels, seed=3)
     bits, latent = forward(model, planes, rate)
+    for module in ("encoder", "nets.integer"):
+        monkeypatch.setattr(f"mvmic_codec.{module}.SPACING", FRACTION)
     with codec.full_precision(released):
         encoder = Encoder(released, planes, rate)
+        monkeypatch.setattr(
+            encoder,
+            "quantise",
+            lambda x, table, price: x.sign() * encoder.level(x.abs(), table.long(), price),
+        )
         # Training knows the first run only.
-        passes = encoder.run(encoder.rough_costs, encoder.level).passes
-    coded_bits = [ans.estimate_bits(*each, released.tables) for each in passes]
-    ends = (0, HYPER, HYPER + BITS, None)
-    coded_bits = [sum(coded_bits[a:b]) for a, b in itertools.pairwise(ends)]
+        run = encoder.run(encoder.rough_costs)
+    z = [
+        logistic_bits(s, s, table_scale(t - COARSER), noise=False)[t > 0].sum()
+        for s, t in map(as_doubles, run.passes[:HYPER])
+    ]
+    modes = [
+        ans.estimate_bits(*each.coded(), released.tables) for each in run.passes[HYPER:][:BITS]
+    ]
+    y = [
+        logistic_bits(s, s, table_scale(t), noise=False)[t > 0].sum()
+        for s, t in map(as_doubles, run.passes[HYPER + BITS :])
+    ]
+    coded_bits = [float(sum(each)) for each in (z, modes, y)]
     assert coded_bits == pytest.approx(bits, rel=0.01, abs=1)
 
-    payload = pack(passes, released.tables)
-    coded, _ = codec.decode_symbols(released, payload, rate, planes.shape[1:])
     step = released.entropy.step[rate].float()[:, None, None] / 2**12
     # A mean that rounds the other way moves a few symbols to their neighbour.
-    error = (coded - latent).abs() / step
+    error = (run.latent - latent).abs() / step
     assert float((error > 0.5).float().mean()) < 0.025
     # Means are rounded to sixteenths, which moves the latents of symbols by up to 1/32 each.
     assert float(error.mean()) < 0.05
+
+
+def as_doubles(each):
+    """Symbols and table indices of a pass."""
+    return [torch.from_numpy(array.astype(np.float64)) for array in each[:2]]
 
 
 @pytest.mark.parametrize("rate", [0, 31, 63])

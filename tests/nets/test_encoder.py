@@ -9,14 +9,13 @@ from safetensors.torch import load_file
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
-from mvmic_codec.encoder import BITS_SHARE, NEIGHBOUR_BITS, Encoder
-from mvmic_codec.grid import to_int16, to_uint8
+from mvmic_codec.encoder import NEIGHBOUR_BITS, Encoder
 from mvmic_codec.nets import identity, release
-from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS, TABLES
-from mvmic_codec.nets.integer import IntegerEntropy
+from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS, SPACING, TABLES
+from mvmic_codec.nets.integer import IntegerEntropy, scale_ladder
 from mvmic_codec.nets.intnet import usable_paths
 from mvmic_codec.nets.native import NativeEntropy
-from mvmic_codec.nets.tables import magnitude_bits
+from mvmic_codec.nets.tables import logistic_tail, magnitude_bits
 from mvmic_codec.nets.transforms import shuffle
 
 
@@ -36,25 +35,42 @@ def of_y(released, run, which):
     return shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
 
 
-def bits_and_error(encoder, released, run):
-    """Of luma but for its first channel: bits of symbols, and error at its price in bits."""
-    symbols, index = of_y(released, run, 0), of_y(released, run, 1)
-    some = torch.nonzero(released.shape.is_luma())[1:, 0]
-    bits = ans.estimate_bits(to_int16(symbols[some]), to_uint8(index[some]), released.tables)
+def positions_of(encoder, released, run):
+    """Of y [C,h,w], less their means, in steps."""
     y = released.blocks(encoder.coefficients, run.modes)[0] / encoder.step[:, None, None]
-    error = (y - run.mean / FRACTION - symbols).square() * encoder.price[:, None, None] / 2
-    return bits, float(error[some].sum())
+    return y - run.mean / FRACTION
+
+
+def as_whole_steps(encoder, released, run):
+    """Of luma but for its first channel, with the tables and means of a run: bits, and error.
+
+    Of whole steps, as if nothing were dependent, and at its price in bits.
+    """
+    some = torch.nonzero(released.shape.is_luma())[1:, 0]
+    index = of_y(released, run, 1)[some].long()
+    size = positions_of(encoder, released, run)[some].abs()
+    price = encoder.price[some, None, None].expand_as(size)
+    level = encoder.level(size, index, price) * (index > 0)
+    bits = released.symbol_bits(index, level.long()).double()
+    return float(bits.sum()), float(((size - level).square() * price / 2).sum())
+
+
+def bits_and_error(encoder, released, run):
+    """Of all channels and modes: bits that are coded, and error at its price in bits."""
+    bits = sum(ans.estimate_bits(*each.coded(), released.tables) for each in run.passes[2:])
+    error = positions_of(encoder, released, run) - run.coded / FRACTION
+    return bits, float((error.square() * encoder.price[:, None, None] / 2).sum())
 
 
 @pytest.mark.parametrize("rate", [0, 31, 63])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_costs_of_the_modes_that_were_coded(released, channels, rate):
-    """For a run's own modes the costs are exactly what coding them took."""
+    """For a run's own modes the costs are exactly those by its own tables and means."""
     with codec.full_precision(released):
         encoder = encoder_of(released, channels, rate)
-        run = encoder.run(encoder.rough_costs, encoder.level)
+        run = encoder.run(encoder.rough_costs)
         costs = encoder.costs_after(run)
-        expected = sum(bits_and_error(encoder, released, run))
+        expected = sum(as_whole_steps(encoder, released, run))
         expected += NEIGHBOUR_BITS * int((run.modes > 0).sum())
     assert costs.shape == (1, MODES, *run.modes.shape[1:])
     assert rate == 0 or len(torch.unique(run.modes)) > 3
@@ -77,7 +93,7 @@ def test_scores_make_the_tables(released, weights_path, way):
     )
     with codec.full_precision(released):
         encoder = encoder_of(replace(released, entropy=entropy), 3, 31)
-        run = encoder.run(encoder.rough_costs, encoder.level)
+        run = encoder.run(encoder.rough_costs)
     added = torch.nn.functional.embedding(run.modes[0], entropy.base_mode.double()).permute(2, 0, 1)
     table = torch.floor((run.score + added) / FRACTION + 0.5).clamp(0, TABLES - 1)
     index = of_y(released, run, 1)
@@ -116,12 +132,12 @@ def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, st
         def all_in(mode):
             costs = torch.full((1, MODES, 8, 8), 1e9)
             costs[:, mode] = 0
-            run = encoder.run(costs, encoder.level)
+            run = encoder.run(costs)
             assert run.modes.unique().tolist() == [mode]
             return run
 
         told = encoder.costs_after(all_in(start)).double().sum((0, 2, 3))
-        taken = [sum(bits_and_error(encoder, blind, all_in(mode))) for mode in range(MODES)]
+        taken = [sum(as_whole_steps(encoder, blind, all_in(mode))) for mode in range(MODES)]
     assert len(set(np.round(taken))) == MODES
     taken = [bits + 64 * NEIGHBOUR_BITS * (mode > 0) for mode, bits in enumerate(taken)]
     assert told.tolist() == pytest.approx(taken, rel=1e-3)
@@ -132,53 +148,39 @@ def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, st
 def test_the_second_choice_of_modes_pays(blind, channels, rate):
     with codec.full_precision(blind):
         encoder = encoder_of(blind, channels, rate)
-        first = encoder.run(encoder.rough_costs, encoder.level)
-        second = encoder.run(encoder.costs_after(first), encoder.level)
-        before, after = (
-            sum(ans.estimate_bits(*each, blind.tables) for each in run.passes[2 : -PARTS - 1])
-            + sum(bits_and_error(encoder, blind, run))
-            for run in (first, second)
-        )
+        first = encoder.run(encoder.rough_costs)
+        second = encoder.run(encoder.costs_after(first))
+        before, after = (sum(bits_and_error(encoder, blind, run)) for run in (first, second))
     assert not torch.equal(first.modes, second.modes)
     assert after < 0.99 * before
 
 
 @pytest.mark.parametrize("rate", [20, 31, 54])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_trying_out_roundings_pays(blind, channels, rate):
+def test_what_a_run_codes(blind, channels, rate):
+    """Levels of its passes at their spacing, and nothing elsewhere; other levels cost more."""
     with codec.full_precision(blind):
         encoder = encoder_of(blind, channels, rate)
-        costs = encoder.rough_costs
-        before, after = (
-            sum(bits_and_error(encoder, blind, encoder.run(costs, rounding)))
-            for rounding in (encoder.level, encoder.best_level)
-        )
-    assert after < before
-
-
-def test_the_best_rounding(released):
-    """No integer costs less, at one table and price."""
-    with codec.full_precision(released):
-        encoder = encoder_of(released, 3, 31)
-    size = torch.linspace(0, 4, 401, dtype=torch.float64)
-    for index in (20, 40, 50):
-        table, price = torch.full(size.shape, index), torch.full_like(size, 9.0)
-        levels = torch.arange(6, dtype=torch.float64)
-        bits = released.symbol_bits(table[:, None], levels.long()[None])
-        cost = BITS_SHARE * bits + 4.5 * (size[:, None] - levels).square()
-        best = encoder.best_level(size, table, price)
-        assert torch.equal(cost.gather(1, best.long()[:, None])[:, 0], cost.amin(1))
+        run = encoder.run(encoder.rough_costs)
+        assert torch.equal(run.coded, SPACING * of_y(blind, run, 0))
+        assert not run.coded[of_y(blind, run, 1) == 0].any()
+        least = sum(bits_and_error(encoder, blind, run))
+        quantise = encoder.quantise
+        for factor in (0.5, 2.0):
+            encoder.quantise = lambda x, t, price, by=factor: quantise(x, t, by * price)
+            assert sum(bits_and_error(encoder, blind, encoder.run(encoder.rough_costs))) > least
 
 
 def test_code_symbols_is_the_second_run(released):
     planes = picture(130, 200, 3, seed=5, edge=0.4)
     with codec.full_precision(released):
         encoder = Encoder(released, planes, 31)
-        first = encoder.run(encoder.rough_costs, encoder.level)
-        second = encoder.run(encoder.costs_after(first), encoder.best_level)
+        first = encoder.run(encoder.rough_costs)
+        second = encoder.run(encoder.costs_after(first))
         coded = codec.code_symbols(Encoder(released, planes, 31))
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
+        assert ours.second == theirs.second
 
 
 def test_bits_of_magnitudes_are_those_of_the_tables(released, weights_path):
@@ -188,21 +190,35 @@ def test_bits_of_magnitudes_are_those_of_the_tables(released, weights_path):
     half = arrays["entropy.table_half"]
     bits = magnitude_bits(half, arrays["entropy.table_cdf"])
     assert not bits[0].any()
-    for table in (1, 7, 30, 63):
+    for table in (1, 7, 30, 63, 96, 120, 158):
         for size in (0, 1, int(half[table]), int(half[table]) + 1, 300):
             for symbol in (size, -size):
                 told = ans.estimate_bits(
                     np.array([symbol], np.int16), np.array([table], np.uint8), released.tables
                 )
                 assert bits[table, min(size, bits.shape[1] - 1)] == pytest.approx(told, rel=1e-6)
-    asked = released.symbol_bits(torch.tensor([63, 63]), torch.tensor([0, 30_000]))
-    assert asked.tolist() == [bits[63, 0], bits[63, -1]]
+    assert torch.equal(released.bits, torch.from_numpy(bits))
+
+
+def test_whole_steps_cost_about_what_they_did(released):
+    """The small model's tables are logistics: nearly what a logistic of whole steps takes."""
+    scales = scale_ladder().numpy()
+    for table in (5, 12, 20, 30, 40, 50):
+        tail = logistic_tail(scales[table - 1], np.arange(256.0))
+        sizes = np.nonzero(tail > 2.0**-10)[0]
+        asked = released.symbol_bits(torch.full((len(sizes),), table), torch.from_numpy(sizes))
+        ideal = -np.log2(tail[sizes])
+        share = tail[sizes] * np.where(sizes, 2, 1)
+        assert abs(float(share @ (asked.numpy() - ideal))) < 0.2
+        assert np.abs(asked.numpy() - ideal).max() < 1
+    far = released.symbol_bits(torch.tensor([63, 0, 0]), torch.tensor([30_000, 0, 7]))
+    assert far[0] > 10 and far[1:].tolist() == [0, 0]
 
 
 def test_modes_that_are_far_too_dear_get_no_second_look(released, monkeypatch):
     with codec.full_precision(released):
         encoder = encoder_of(released, 3, 31)
-        run = encoder.run(encoder.rough_costs, encoder.level)
+        run = encoder.run(encoder.rough_costs)
         costs = encoder.costs_after(run)
         monkeypatch.setattr("mvmic_codec.encoder.SECOND_LOOK", float("inf"))
         everywhere = encoder.costs_after(run)

@@ -44,7 +44,8 @@ class Recorder:
         self.indices = []
         self.given = []
 
-    def take(self, index):
+    def take(self, index, dependent=False):
+        assert dependent == (len(self.given) >= FIRST)
         if HYPER <= len(self.given) < FIRST:
             # Files may say a bit with other numbers than 0 and 1.
             symbols = self.rng.choice([0, 1, 0, 1, -3, 5, -32768, 32767], index.shape)

@@ -15,6 +15,7 @@ from mvmic_codec.nets.intnet import (
 )
 
 PATHS = usable_paths()
+SPACING = 12  # formats/model.md, section 7; where it is in Python torch is needed
 OUTPUTS = (1, 7, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 80, 96, 100, 130)
 
 
@@ -154,10 +155,9 @@ def test_parts(seed):
     symbols = rng.choice([-32768, 32767, 0, 3, -3], sums.shape).astype(np.int16)
     latent = np.zeros((n, 2 * height, 2 * width), np.float32)
     q, levels = part.settle(symbols, means, latent)
-    v = rounded(
-        (16 * symbols.astype(np.int64) + expected) * step[:, None, None].astype(np.int64), 12
-    )
-    assert np.array_equal(q, 16 * symbols.astype(np.int64) + expected)
+    apart = SPACING * symbols.astype(np.int64) + expected
+    v = rounded(apart * step[:, None, None].astype(np.int64), 12)
+    assert np.array_equal(q, apart)
     for k in range(n):
         placed = latent[k, site[k] // 2 :: 2, site[k] % 2 :: 2]
         assert np.array_equal(placed, (v[k] / 16).astype(np.float32))

@@ -35,7 +35,7 @@ def cost_of_file(released, planes, rate, effort, hidden=None):
     error = np.square(255 * (decoded.astype(float) - planes))
     if hidden is not None:
         error = error[:, ~hidden]
-    bits = sum(ans.estimate_bits(*each, released.tables) for each in passes)
+    bits = sum(ans.estimate_bits(*each.coded(), released.tables) for each in passes)
     return bits + refine.lambda_of(rate) / len(planes) * error.sum()
 
 
@@ -81,7 +81,7 @@ def test_modes_are_chosen_again(released):
     refiner = refiner_of(released, planes_of(3), 50)
     with codec.full_precision(released):
         start = refiner.encoder.second_run()
-        few, many = (refine.refine(refiner, start, n) for n in (2, refine.MODES_EVERY))
+        few, many = (refine.refine(refiner, start, n) for n in (2, 2 * refine.MODES_EVERY))
     assert torch.equal(few.modes, start.modes) and not torch.equal(many.modes, start.modes)
 
 
@@ -188,7 +188,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
             known = (y, run.modes, features, z, refiner.rates, weight)
             return exact(*known, symbols).bits[0] * encoder.inside
 
-        places = torch.nonzero((run.symbols != 0) & (pull.abs() > 0.01))
+        places = torch.nonzero((run.coded != 0) & (pull.abs() > 0.01))
         assert len(places) > 50
         for place in map(tuple, places[:: len(places) // 50].tolist()):
             ends = []
@@ -214,7 +214,7 @@ def test_what_training_is_told_makes_the_same_latent(released, channels):
         _, features, _ = entropy.code_modes(features, only(run.modes), rates)
         y = released.blocks(encoder.coefficients, run.modes)
         errors = []
-        for symbols in (refiner.told(run), run.symbols[None].float()):
+        for symbols in (refiner.told(run), run.coded[None].float() / FRACTION):
             made = entropy(y, run.modes, features, z, rates, torch.ones(1), symbols).latent
             error = (made - run.latent).abs() / encoder.step[:, None, None]
             errors.append(float(unshuffle(error, 2)[:, released.entropy.places(0)].mean()))

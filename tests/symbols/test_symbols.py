@@ -1,4 +1,5 @@
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -6,25 +7,29 @@ from ladder import draw, laplace_tables
 
 from mvmic_codec import ans
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, MvmError, TruncatedError
-from mvmic_codec.symbols import MANY_LANES_FROM_BYTES, Unpacker, pack
+from mvmic_codec.symbols import MANY_LANES_FROM_BYTES, Pass, Unpacker, pack
 
 TABLES = ans.Tables(*laplace_tables(12))
 
 
 def passes_of(seed, *sizes):
     rng = np.random.default_rng(seed)
-    return [draw(rng, 12, size) for size in sizes]
+    return [Pass(*draw(rng, 12, size)) for size in sizes]
+
+
+def coded_of(passes):
+    return [each.coded() for each in passes]
 
 
 def unpack(payload, passes):
     unpacker = Unpacker(payload, TABLES)
-    symbols = [unpacker.next(indices) for _, indices in passes]
+    symbols = [unpacker.next(indices, second) for _, indices, second in passes]
     unpacker.finish()
     return symbols
 
 
 def same(found, passes):
-    return all(np.array_equal(f, s) for f, (s, _) in zip(found, passes, strict=True))
+    return all(np.array_equal(f, p.symbols) for f, p in zip(found, passes, strict=True))
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (1,), (0, 5, 0), (300, 700, 11), (30000, 30000)])
@@ -33,8 +38,21 @@ def test_passes_survive(sizes):
     assert same(unpack(pack(passes, TABLES), passes), passes)
 
 
+def test_dependent_passes_survive():
+    """Between others; the checksum is of their symbols, not of the numbers that are coded."""
+    first, other, last = passes_of(12, 300, 0, 40)
+    indices = first.indices.clip(max=5)
+    # Of the first quantiser alone: 4 k leaves its state at 0.
+    dependent = Pass((first.symbols.clip(-99, 99) * 4).astype(np.int16), indices, 5)
+    passes = [first, dependent, other, dependent, last]
+    payload = pack(passes, TABLES)
+    assert same(unpack(payload, passes), passes)
+    crc = zlib.crc32(b"".join(each.symbols.astype("<i2").tobytes() for each in passes))
+    assert struct.unpack_from("<I", payload, 1) == (crc,)
+
+
 def test_nothing_coded_is_five_bytes():
-    skipped = (np.zeros(100, np.int16), np.zeros(100, np.uint8))
+    skipped = Pass(np.zeros(100, np.int16), np.zeros(100, np.uint8))
     payload = pack([skipped], TABLES)
     assert len(payload) == 5
     assert same(unpack(payload, [skipped]), [skipped])
@@ -44,13 +62,13 @@ def test_layout_of_one_lane():
     passes = passes_of(1, 100)
     payload = pack(passes, TABLES)
     assert payload[0] == 1
-    assert payload[5:] == ans.encode(passes, TABLES, 1)[0]
+    assert payload[5:] == ans.encode(coded_of(passes), TABLES, 1)[0]
 
 
 def test_layout_of_four_lanes():
     passes = passes_of(2, 60000)
     payload = pack(passes, TABLES)
-    lanes = ans.encode(passes, TABLES, 4)
+    lanes = ans.encode(coded_of(passes), TABLES, 4)
     assert payload[0] == 4
     assert struct.unpack_from("<3I", payload, 1) == tuple(len(lane) // 4 for lane in lanes[:3])
     assert payload[17:] == b"".join(lanes)
@@ -68,7 +86,7 @@ def test_lanes_multiply_at_the_named_size():
 def test_any_lane_count_is_read(lane_count):
     passes = passes_of(4, 900, 70)
     one = pack(passes, TABLES)
-    lanes = ans.encode(passes, TABLES, lane_count)
+    lanes = ans.encode(coded_of(passes), TABLES, lane_count)
     lengths = struct.pack(f"<{lane_count - 1}I", *(len(lane) // 4 for lane in lanes[:-1]))
     payload = bytes([lane_count]) + lengths + one[1:5] + b"".join(lanes)
     assert same(unpack(payload, passes), passes)
@@ -77,7 +95,7 @@ def test_any_lane_count_is_read(lane_count):
 @pytest.mark.parametrize("size", [0, 1, 50, 5000, 40000, 100000])
 def test_written_size_is_the_estimated_rate(size):
     passes = passes_of(5, size, size // 2)
-    estimated = sum(ans.estimate_bits(*pair, TABLES) for pair in passes) / 8
+    estimated = sum(ans.estimate_bits(*each.coded(), TABLES) for each in passes) / 8
     assert abs(len(pack(passes, TABLES)) - estimated) <= max(32, 0.01 * estimated)
 
 
@@ -143,20 +161,20 @@ def test_other_table_indices_are_an_error():
     """What happens when the decoder's networks compute other indices than the encoder's."""
     passes = passes_of(11, 300)
     payload = pack(passes, TABLES)
-    symbols, indices = passes[0]
+    symbols, indices, _ = passes[0]
     # (An escape with the same span in both tables would come out right: not an error.)
     for place in np.flatnonzero((indices != 0) & (abs(symbols) <= 1)):
         other = indices.copy()
         other[place] = other[place] % 11 + 1
         with pytest.raises(FormatError):
-            unpack(payload, [(symbols, other)])
+            unpack(payload, [Pass(symbols, other)])
 
 
 def test_a_skipped_zero_counts_in_the_checksum():
     passes = passes_of(12, 300)
     payload = pack(passes, TABLES)
     with pytest.raises(ChecksumError):
-        unpack(payload, [*passes, (np.zeros(1, np.int16), np.zeros(1, np.uint8))])
+        unpack(payload, [*passes, Pass(np.zeros(1, np.int16), np.zeros(1, np.uint8))])
 
 
 def test_random_payloads_do_no_harm():
@@ -167,11 +185,13 @@ def test_random_payloads_do_no_harm():
             payload[0] = int(rng.choice([1, 2, 4, 8, payload[0]]))
         indices = rng.integers(0, 12, 50).astype(np.uint8)
         with pytest.raises(FormatError):
-            unpack(bytes(payload), [(indices, indices)])
+            unpack(bytes(payload), [Pass(indices, indices)])
 
 
 def test_bad_symbols_are_refused():
     with pytest.raises(InputError):
-        pack([(np.zeros(3, np.float32), np.zeros(3, np.uint8))], TABLES)
+        pack([Pass(np.zeros(3, np.float32), np.zeros(3, np.uint8))], TABLES)
     with pytest.raises(MvmError):
-        pack([(np.zeros(3, np.int16), np.full(3, 200, np.uint8))], TABLES)
+        pack([Pass(np.zeros(3, np.int16), np.full(3, 200, np.uint8))], TABLES)
+    with pytest.raises(InputError, match="none of the levels"):
+        pack([Pass(np.ones(3, np.int16), np.ones(3, np.uint8), 5)], TABLES)

@@ -8,7 +8,7 @@ from small_model import crops, picture, small_model
 from mvmic_codec import codec
 from mvmic_codec.container import MIN_IS_BLACK, RGB, Header
 from mvmic_codec.nets import identity, release
-from mvmic_codec.nets.entropy import TABLES
+from mvmic_codec.nets.entropy import SECOND, TABLES
 from mvmic_codec.training import fit
 
 
@@ -66,7 +66,7 @@ def test_each_of_the_counts_weighs_alike(weights):
     released = release.read(
         identity.read_card(weights.with_suffix(".json")), weights, torch.device("cpu")
     )
-    few, many = np.zeros((2, TABLES, fit.HALF_MAX + 2))
+    few, many = np.zeros((2, SECOND + TABLES, fit.HALF_MAX + 2))
     few[20, 0], few[20, 3] = 100.0, 20.0
     many[20, 0], many[20, 3] = 1e6, 0.0
     half, cdf = fit.fit_tables(released, [few, many])
@@ -90,7 +90,11 @@ def test_what_a_table_counts(weights):
     planes = picture(64, 128, channels)
     counts = fit.count_symbols(released, planes, 60)
     passes = codec.code_symbols(codec.Encoder(released, planes, 60))
-    coded = sum(int(((tables > 0) & (tables < TABLES)).sum()) for _, tables in passes)
-    assert counts.sum() == coded and counts[0].sum() == 0
-    largest = max(int(np.abs(s[t < TABLES].astype(int)).max(initial=0)) for s, t in passes)
+    resolved = [each.coded() for each in passes]
+    flags = range(TABLES, SECOND + 1)
+    kept = [(s.astype(int), ~np.isin(t, [0, *flags]), t > SECOND) for s, t in resolved]
+    assert counts.sum() == sum(int(own.sum()) for _, own, _ in kept)
+    assert counts[SECOND + 1 :].sum() == sum(int(second.sum()) for _, _, second in kept) > 0
+    assert counts[0].sum() == counts[TABLES : SECOND + 1].sum() == 0
+    largest = max(int(np.abs(s[own]).max(initial=0)) for s, own, _ in kept)
     assert np.nonzero(counts.sum(0))[0].max() == min(largest, fit.HALF_MAX + 1)

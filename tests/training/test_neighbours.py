@@ -47,7 +47,7 @@ def places(weight, table, price=0.0, count=4000, seed=0):
 def test_weights_and_shifts_are_found(weights, weight, price):
     released = fit.at_present(weights)
     given = [places(weight, 30, price, seed=seed) for seed in range(2)]
-    found, shift = neighbours.fit_places(released, given, [1.0, 1.0], least=1)
+    found, shift = neighbours.fit_places(released.rough_bits, given, [1.0, 1.0], least=1)
     assert found.shape == (2, CHANNELS) and shift.shape == (CHANNELS, CLASSES)
     assert (found - weight).abs().max() < 0.1
     # Twice the scale is seven tables up.
@@ -60,7 +60,7 @@ def test_few_places_say_nothing(weights):
     given = [places(0.75, 30, count=1)]
     # As it is without neighbours, but for a little.
     given = [replace(given[0], position=given[0].around / 100)]
-    found, shift = neighbours.fit_places(released, given, [1.0], least=1)
+    found, shift = neighbours.fit_places(released.rough_bits, given, [1.0], least=1)
     assert not found.any() and not shift.any()
 
 
@@ -124,7 +124,7 @@ def test_samples_are_of_what_is_coded(weights):
     with codec.full_precision(fitted):
         costs = torch.full_like(again.rough_costs, torch.inf)
         costs.scatter_(1, before.modes[:, None], 0.0)
-        after = again.run(costs, encoder.best_level)
+        after = again.run(costs)
 
     def cells(of_y):
         return unshuffle(of_y[None].double(), 2)[0, fitted.entropy.places(0)][:, black_cells]
@@ -145,7 +145,7 @@ def test_samples_are_of_what_is_coded(weights):
 
 def index_of_black(run, black):
     """Table indices [n,k] of the black cells of the first part."""
-    _, indices = run.passes[9]
+    indices = run.passes[9].indices
     return torch.from_numpy(indices.reshape(-1, *black.shape)).double()[:, black]
 
 
@@ -153,7 +153,7 @@ def bits_of(released, planes, rate):
     """Of z and the first part."""
     with codec.full_precision(released):
         passes = codec.code_symbols(Encoder(released, planes, rate))
-    bits = [ans.estimate_bits(*each, released.tables) for each in passes]
+    bits = [ans.estimate_bits(*each.coded(), released.tables) for each in passes]
     return sum(bits[:2]) + sum(bits[8:10])
 
 

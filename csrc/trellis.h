@@ -1,0 +1,52 @@
+/* The trellis of dependent quantisation: formats/ans.md, section 4.
+ *
+ * A coded symbol is a level of one of two quantisers, both of twice the spacing: the even numbers,
+ * or the odd ones and 0. Which it is follows from the levels before it. The code is Ungerboeck's of
+ * eight states (Channel coding with multilevel/phase signals, 1982), its subsets those of VVC's
+ * dependent quantisation. */
+
+#ifndef MVMIC_TRELLIS_H
+#define MVMIC_TRELLIS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRELLIS_STATES 8
+
+/* A level is 2 k or 2 k - sign(k), and an int16. */
+#define TRELLIS_LEVEL_MAX 32767
+#define TRELLIS_NUMBER_MAX 16383
+
+/* The state after a symbol of number k, by the state before and k mod 2. */
+static const uint8_t TRELLIS_NEXT[TRELLIS_STATES][2] = {{0, 2}, {2, 0}, {4, 6}, {6, 4},
+                                                        {5, 7}, {7, 5}, {1, 3}, {3, 1}};
+
+/* Whether a state has the second quantiser: 0 or 1. */
+static inline unsigned trellis_second(unsigned state)
+{
+    return state >> 2;
+}
+
+static inline int trellis_level(int number, unsigned state)
+{
+    int sign = (number > 0) - (number < 0);
+    int level = 2 * number - sign * (int)trellis_second(state);
+    level = level > TRELLIS_LEVEL_MAX ? TRELLIS_LEVEL_MAX : level;
+    return level < -TRELLIS_LEVEL_MAX ? -TRELLIS_LEVEL_MAX : level;
+}
+
+/* What an encoder weighs against each other. */
+typedef struct {
+    double spacing;     /* of levels, in steps: half of what a quantiser has */
+    const float *bits;  /* [tables][width]: of a number by table and magnitude, the last for all above */
+    size_t width;
+    size_t second;      /* tables of the second quantiser lie so far behind */
+} TrellisCosts;
+
+/* The symbols (levels) of a dependent pass that cost least, for n coded places: bits, and price / 2
+ * for the squared error of a position in steps. No table index plus `second` may be past the last
+ * table. 0 if there is not enough memory, else 1. */
+int trellis_quantise(const TrellisCosts *costs, const double *positions, const uint8_t *tables,
+                     const double *prices, size_t n, int16_t *symbols);
+
+#endif
