@@ -104,7 +104,8 @@ static RansStatus rans_indices_check(const RansTables *tables, uint32_t second,
     uint8_t greatest = 0;
     for (size_t i = 0; i < n; i++)
         greatest = indices[i] > greatest ? indices[i] : greatest;
-    return greatest + second < tables->count ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
+    int there = greatest < tables->count && second < tables->count - greatest;
+    return there ? RANS_OK : RANS_TABLE_OUT_OF_RANGE;
 }
 
 RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,

@@ -37,10 +37,10 @@ static inline int trellis_level(int number, unsigned state)
 
 /* What an encoder weighs against each other. */
 typedef struct {
-    double spacing;     /* of levels, in steps: half of what a quantiser has */
-    const float *bits;  /* [tables][width]: of a number by table and magnitude, the last for all above */
-    size_t width;
-    size_t second;      /* tables of the second quantiser lie so far behind */
+    double spacing;    /* of levels, in steps: half of what a quantiser has */
+    const float *bits; /* [tables][width]: of a number by table and magnitude */
+    size_t width;      /* the last column is for all magnitudes above */
+    size_t second;     /* tables of the second quantiser lie so far behind */
 } TrellisCosts;
 
 /* The symbols (levels) of a dependent pass that cost least, for n coded places: bits, and price / 2

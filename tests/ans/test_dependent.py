@@ -130,8 +130,9 @@ def test_a_lane_that_runs_out(lanes):
 def test_tables_must_be_there_for_both_quantisers():
     """Even if the second one is never met."""
     decoder = ans.Decoder(ans.encode([draw_numbers(20)], LAPLACE, 1), LAPLACE)
-    with pytest.raises(InputError, match="number of tables"):
-        decoder.decode(np.full(1, OFFSET + 1, np.uint8), OFFSET)
+    for index, second in ((OFFSET + 1, OFFSET), (10, 2**32 - 5)):
+        with pytest.raises(InputError, match="number of tables"):
+            decoder.decode(np.full(1, index, np.uint8), second)
 
 
 def test_arrays_of_another_kind():

@@ -252,34 +252,35 @@ def growth(paths):
     return json.loads(child.stdout)
 
 
-# The most that memory grew while a file was decoded, in stripes of a fourth of a megapixel.
-DECODING = """
-import pathlib, sys
-import mvmic_codec, mvmic_codec.codec, torch
-torch.set_num_threads(1)
-mvmic_codec.codec.STRIPE = 1024
+# After a first file, which loads the model. The kernel forgets the peak of that, under which
+# something could hide.
+FROM_HERE = """
+import pathlib
 mvmic_codec.decode(sys.argv[1], device="cpu")
 def kilobytes(name):
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 pathlib.Path("/proc/self/clear_refs").write_text("5")
 held = kilobytes("VmRSS")
+"""
+
+# The most that memory grew while a file was decoded, in stripes of a fourth of a megapixel.
+DECODING = f"""
+import sys
+import mvmic_codec, mvmic_codec.codec, torch
+torch.set_num_threads(1)
+mvmic_codec.codec.STRIPE = 1024
+{FROM_HERE}
 mvmic_codec.decode(sys.argv[2], device="cpu")
 print(1024 * (kilobytes("VmHWM") - held))
 """
 
-# The most that memory grew while all files were refused. The kernel forgets the peak of what came
-# before, loading the model, under which something could hide.
-CHILD = """
-import pathlib, sys, warnings
+# The most that memory grew while all files were refused.
+CHILD = f"""
+import sys, warnings
 import mvmic_codec
 warnings.simplefilter("ignore")
-mvmic_codec.decode(sys.argv[1], device="cpu")
-def kilobytes(name):
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-pathlib.Path("/proc/self/clear_refs").write_text("5")
-held = kilobytes("VmRSS")
+{FROM_HERE}
 for path in sys.argv[2:]:
     try:
         mvmic_codec.decode(path, device="cpu")
