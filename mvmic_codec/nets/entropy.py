@@ -102,6 +102,15 @@ def compand(q: Tensor, quantise: bool = True) -> Tensor:
     return round_through(value) if quantise else value
 
 
+def pad_edges(x: Tensor) -> Tensor:
+    """[B,C,h,w] -> [B,C,h+2,w+2], the values at the border repeated."""
+    if torch.compiler.is_compiling():
+        # Compilers know little of the backward of the function for this.
+        x = torch.cat((x[:, :, :1], x, x[:, :, -1:]), 2)
+        return torch.cat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
+    return F.pad(x, (1, 1, 1, 1), mode="replicate")
+
+
 class IntegerConv(nn.Module):
     """A convolution whose weights are int8 times 2^-shift (shift per output channel).
 
@@ -115,7 +124,7 @@ class IntegerConv(nn.Module):
     ) -> None:
         super().__init__()
         self.narrow = narrow
-        self.pad = size // 2
+        self.pad = size > 1
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs))
         nn.init.normal_(self.weight, std=gain * math.sqrt(2.0 / (inputs * size * size)))
@@ -133,7 +142,7 @@ class IntegerConv(nn.Module):
             unit = torch.exp2(self.shifts())[:, None, None, None]
             weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
         if self.pad:
-            x = F.pad(x, (self.pad,) * 4, mode="replicate")
+            x = pad_edges(x)
         if not (quantise and self.narrow):
             with torch.autocast(x.device.type, enabled=False):
                 out = F.conv2d(x, weight, bias)
@@ -144,7 +153,7 @@ class IntegerConv(nn.Module):
 def predict_linear(levels: Tensor, weight: Tensor) -> Tensor:
     """3x3 prediction from quantised latents; these need more than bfloat16 can hold."""
     with torch.autocast(levels.device.type, enabled=False):
-        return F.conv2d(F.pad(levels, (1,) * 4, mode="replicate"), weight)
+        return F.conv2d(pad_edges(levels), weight)
 
 
 def activation(x: Tensor) -> Tensor:

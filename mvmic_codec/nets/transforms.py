@@ -60,19 +60,24 @@ COLOUR = torch.tensor(
 
 
 # Constants stay where they are used: to copy one there each time would make a CUDA device wait, and
-# cannot be part of a graph.
-@lru_cache(maxsize=8)
+# cannot be part of a graph. To a compiler they are what they were when it first saw them.
+@lru_cache(maxsize=16)
 @torch.inference_mode(False)
+def on_device(constant: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """COLOUR or, as "dct", the DCT of a block's side."""
+    return (COLOUR if constant == "colour" else dct_matrix(BLOCK)).to(device, dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def colour_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
     """COLOUR, on a device."""
-    return COLOUR.to(device, dtype)
+    return on_device("colour", dtype, device)
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def block_dct_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The DCT of a block's side, on a device."""
-    return dct_matrix(BLOCK).to(device, dtype)
+    return on_device("dct", dtype, device)
 
 
 def rotate_colour(planes: Tensor) -> Tensor:
@@ -168,8 +173,8 @@ def rows_of(x: Tensor) -> Tensor:
 
 def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
     """Multiply each row of [N,I] by its mode's matrix: modes [N], matrices [K,O,I] -> [N,O]."""
-    if rows.is_cuda and torch.cuda.is_current_stream_capturing():
-        # How many rows a mode has is not known to a graph: all products, and one is picked.
+    if torch.compiler.is_compiling():
+        # How many rows a mode has is not known to a compiler: all products, and one is picked.
         every = F.linear(rows, matrices.flatten(0, 1)).unflatten(1, matrices.shape[:2])
         picked = modes[:, None, None].expand(-1, 1, matrices.shape[1])
         alone: Tensor = every.gather(1, picked)[:, 0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +39,9 @@ COLOUR_MIX = {
 }
 # Of red, green and blue, in gray (BT.601).
 LUMA = (0.299, 0.587, 0.114)
+# Share of crops of deep images that are shown through a window, and its least width
+WINDOWED = 0.3
+NARROWEST = 0.02
 # Held out for validation: patients and sources that training never sees.
 VALIDATION_CXR_PATIENTS = 8
 VALIDATION_POLYP = "C3_"  # one centre; its last frames by name
@@ -188,24 +189,23 @@ def as_planes(crop: np.ndarray, planes: int) -> np.ndarray:
     return out
 
 
-def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """[C,size,size]; small images are padded by their edges; mirrored half the time."""
-    _, height, width = image.shape
-    if height < size or width < size:
-        pad = ((0, 0), (0, max(0, size - height)), (0, max(0, size - width)))
-        image = np.pad(image, pad, mode="edge")
-        _, height, width = image.shape
-    top = int(rng.integers(0, height - size + 1))
-    left = int(rng.integers(0, width - size + 1))
-    crop = image[:, top : top + size, left : left + size]
-    return crop[:, :, ::-1] if rng.random() < 0.5 else crop
+def levels_of(image: np.ndarray) -> list[float] | None:
+    """Values in 0..1 that cut a deep image's pixels into equal shares; None for one of 8 bits."""
+    if image.dtype == np.uint8:
+        return None
+    shares: list[float] = (np.quantile(image, np.linspace(0, 1, 33)) / 65535).tolist()
+    return shares
 
 
 class CropSource:
-    """Endless batches of random crops, float32 [B,P,size,size] in 0..1, made ahead in a thread.
+    """Endless batches of random crops, float32 [B,P,size,size] in 0..1, mirrored half the time.
+
+    Of deep images some are shown through a window, as readers of CT and MR do: values below and
+    above it are black and white.
 
     Images by kind, and the share of each kind: those of kinds that have no images are left out.
     P planes: with three, gray images have three that are equal; with one, all images must be gray.
+    Images wait on the device that crops are wanted on; small ones are padded by their edges.
     """
 
     def __init__(
@@ -216,39 +216,45 @@ class CropSource:
         batch: int,
         size: int,
         seed: int,
+        device: str | torch.device = "cpu",
     ):
-        self.images, self.planes = images, planes
-        self.batch, self.size = batch, size
+        self.planes, self.batch, self.size, self.device = planes, batch, size, device
+        self.images = {kind: [self.place(i) for i in pool] for kind, pool in images.items()}
+        self.levels = {kind: [levels_of(i) for i in pool] for kind, pool in images.items()}
         self.rng = np.random.default_rng(seed)
         self.kinds = list(images)
         share = np.array([mix[k] for k in self.kinds])
         self.share = share / share.sum()
 
+    def place(self, image: np.ndarray) -> Tensor:
+        """Planes on the device, uint8 or int32, at least as large as a crop."""
+        _, height, width = image.shape
+        if height < self.size or width < self.size:
+            pad = ((0, 0), (0, max(0, self.size - height)), (0, max(0, self.size - width)))
+            image = np.pad(image, pad, mode="edge")
+        if image.dtype != np.uint8:
+            image = image.astype(np.int32)
+        return torch.from_numpy(image).to(self.device)
+
     def make(self) -> Tensor:
         """One batch."""
-        crops = []
-        for k in self.rng.choice(len(self.kinds), self.batch, p=self.share):
+        out = torch.empty(self.batch, self.planes, self.size, self.size, device=self.device)
+        kinds = self.rng.choice(len(self.kinds), self.batch, p=self.share)
+        for crop, k in zip(out, kinds, strict=True):
             pool = self.images[self.kinds[k]]
-            image = pool[int(self.rng.integers(len(pool)))]
-            crops.append(as_planes(random_crop(image, self.size, self.rng), self.planes))
-        return torch.from_numpy(np.stack(crops))
+            n = int(self.rng.integers(len(pool)))
+            image, levels = pool[n], self.levels[self.kinds[k]][n]
+            top, left = (int(self.rng.integers(side - self.size + 1)) for side in image.shape[1:])
+            part = image[:, top : top + self.size, left : left + self.size]
+            part = part.flip(2) if self.rng.random() < 0.5 else part
+            crop.copy_(part).div_(255.0 if part.dtype == torch.uint8 else 65535.0)
+            if levels is not None and self.rng.random() < WINDOWED:
+                low = levels[self.rng.integers(len(levels) * 5 // 8)]
+                high = levels[-1 - self.rng.integers(len(levels) // 4)]
+                if high - low > NARROWEST:
+                    crop.sub_(low).div_(high - low).clamp_(0, 1)
+        return out
 
     def __iter__(self) -> Iterator[Tensor]:
-        ahead: queue.Queue[Tensor | Exception] = queue.Queue(maxsize=2)
-
-        def work() -> None:
-            try:
-                while True:
-                    batch = self.make()
-                    # Such memory goes to a device while this program goes on.
-                    ahead.put(batch.pin_memory() if torch.cuda.is_available() else batch)
-            except Exception as error:
-                # Raised where the batch was wanted: else the run would wait for it for ever.
-                ahead.put(error)
-
-        threading.Thread(target=work, daemon=True).start()
         while True:
-            batch = ahead.get()
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+            yield self.make()

@@ -34,6 +34,8 @@ START_SIZE = 512
 FIT_CROPS = 48  # of START_SIZE
 RATE_BUCKETS = 8
 LOG_EVERY = 100
+FACTS = ("bpp", "mse", "loss", "norm", "rate")  # that a step says of itself
+WARM_STEPS = 3  # before steps are recorded
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
 
 
 class Trainer:
-    """Model, optimiser, EMA and counters: all that a checkpoint holds."""
+    """Model, optimiser, EMA and counters: all that a checkpoint holds.
+
+    A step leaves what it says of itself on the device: nothing there waits for the CPU. On CUDA
+    the model is compiled and a step recorded as one graph.
+    """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.seed)
@@ -108,13 +114,17 @@ class Trainer:
             betas=(0.9, 0.99),
             weight_decay=0.0,
             fused=True,
+            capturable=device.type == "cuda",
         )
         self.step = 0
         self.seconds = 0.0
-        self.norm = 0.0
         self.best = math.inf  # lowest validation log loss so far
-        # Running mean of the loss by rate, so that every rate counts alike
-        self.level = torch.zeros(RATE_BUCKETS)
+        # Running mean of the loss by rate, so that every rate counts alike, and of the norm of
+        # the gradient; 0 where nothing is known
+        self.level = torch.zeros(RATE_BUCKETS, device=device)
+        self.norm = torch.zeros((), device=device)
+        # Running means of FACTS
+        self.facts = torch.zeros(len(FACTS), device=device)
         self.recorded: Recorded | None = None
 
     def progress(self) -> float:
@@ -128,64 +138,68 @@ class Trainer:
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
         return c.rate * warm * (c.floor + (1 - c.floor) * decay)
 
-    def gradients(self, planes: Tensor, rate: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Set the gradients of the mean of bits/pixel + lambda * MSE, each relative to its level.
+    def train_step(self, planes: Tensor) -> None:
+        """One step with planes [B,P,s,s] in 0..1, at random rates."""
+        rate = torch.randint(0, RATES, (len(planes),))
+        lr = torch.tensor(self.learning_rate())
+        decay = torch.tensor(1 - min(self.config.ema, (1 + self.step) / (10 + self.step)))
+        batch = (planes, rate, lr, decay)
+        if self.device.type == "cuda":
+            if self.recorded is None:
+                self.recorded = Recorded(self, batch)
+            self.recorded(batch)
+        else:
+            self.update(*batch)
+        self.step += 1
 
-        planes [B,P,s,s] in 0..1, rate indices [B] and running means of the loss at these [B], 0
-        where nothing is known; all on the device. Returns bits/pixel and MSE, [B] each.
-        """
+    def update(self, planes: Tensor, rate: Tensor, lr: Tensor, decay: Tensor) -> None:
+        """The step itself, all on the device; one whose gradient is not finite is skipped."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr * group["share"] if lr.is_cuda else float(lr) * group["share"]
+        self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16):
             out = self.model(planes, rate)
         bits = out.bits / (planes.shape[2] * planes.shape[3])
         each = bits + self.model.ladder[rate] * out.error
-        (each / torch.where(level > 0, level, each.detach())).mean().backward()
-        return bits.detach(), out.error.detach()
-
-    def measure(self, planes: Tensor) -> dict[str, float]:
-        """Gradients of a batch at random rates, and means of what it costs."""
-        rate = torch.randint(0, RATES, (len(planes),))
         bucket = rate * RATE_BUCKETS // RATES
-        batch = (planes, rate, self.level[bucket])
-        if self.device.type == "cuda":
-            if self.recorded is None:
-                self.recorded = Recorded(self, batch)
-            bits, error = self.recorded.replay(batch)
-        else:
-            self.optimiser.zero_grad(set_to_none=True)
-            bits, error = self.gradients(*batch)
-        each = bits.cpu() + self.model.ladder.cpu()[rate] * error.cpu()
-        for k, value in zip(bucket.tolist(), each.tolist(), strict=True):
-            old = float(self.level[k])
-            self.level[k] = value if old == 0 else old + 0.02 * (value - old)
-        return {"bpp": float(bits.mean()), "mse": float(error.mean()), "loss": float(each.mean())}
-
-    def train_step(self, planes: Tensor) -> dict[str, float]:
-        """One step; a step whose gradient is far out of line is skipped."""
-        rate = self.learning_rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        facts = self.measure(planes)
-        limit = 2.0 * self.norm if self.norm else 1e9
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
-        usable = math.isfinite(norm) and (self.step < 100 or norm < 20 * self.norm)
-        if usable:
+        level = self.level[bucket]
+        (each / torch.where(level > 0, level, each.detach())).mean().backward()
+        with torch.no_grad():
+            norm = self.clip()
             self.optimiser.step()
-            self.norm = (
-                norm if self.norm == 0 else self.norm + 0.02 * (min(norm, limit) - self.norm)
-            )
-            self.follow()
-        else:
-            log.warning("step %d skipped: gradient norm %.3g", self.step, norm)
-        self.step += 1
-        return {**facts, "norm": norm, "rate": rate}
+            self.follow(decay)
+            self.follow_level(each, bucket)
+            facts = torch.stack((bits.mean(), out.error.mean(), each.mean(), norm, lr))
+            self.facts.copy_(torch.where(self.facts > 0, self.facts.lerp(facts, 0.02), facts))
 
-    @torch.no_grad()
-    def follow(self) -> None:
-        """Move the EMA one step towards the model."""
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+    def clip(self) -> Tensor:
+        """Has the optimiser shorten the gradient to twice its usual norm; returns its norm."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        usual = torch.where(self.norm > 0, self.norm, norm)
+        limited = torch.minimum(norm, 2 * usual)
+        usable = norm.isfinite()
+        self.norm.copy_(torch.where(usable, usual.lerp(limited, 0.02), self.norm))
+        # Gradients are divided by the one; with the other there is no step.
+        self.optimiser.grad_scale = norm / limited  # type: ignore[attr-defined]
+        self.optimiser.found_inf = 1.0 - usable.float()  # type: ignore[attr-defined]
+        return norm
+
+    def follow(self, decay: Tensor) -> None:
+        """Move the EMA towards the model by a share of the way."""
         ours: list[Tensor] = list(self.ema.parameters())
-        theirs: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        way = [p - q for p, q in zip(self.model.parameters(), ours, strict=True)]
+        torch._foreach_mul_(way, decay)
+        torch._foreach_add_(ours, way)
+
+    def follow_level(self, each: Tensor, bucket: Tensor) -> None:
+        """Fold the losses of a batch [B] into the running means of their rates."""
+        hot = bucket[:, None] == torch.arange(RATE_BUCKETS, device=bucket.device)
+        count = hot.sum(0)
+        total = (hot * each[:, None]).sum(0)
+        known = self.level + 0.02 * (total - count * self.level)
+        mean = torch.where(self.level > 0, known, total / count.clamp_min(1))
+        self.level.copy_(mean)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
@@ -196,8 +210,8 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "norm": self.norm,
             "best": self.best,
+            "norm": self.norm,
             "level": self.level,
             "random": torch.get_rng_state(),
         }
@@ -211,40 +225,43 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.norm, self.best, self.level = state["norm"], state["best"], state["level"]
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.norm.copy_(state["norm"])
+        self.level.copy_(state["level"])
         torch.set_rng_state(state["random"])
 
 
 class Recorded:
-    """`Trainer.gradients` as a CUDA graph: thousands of small kernels that start at once.
-
-    The gradients stay where the graph puts them; nobody may set them to None.
-    """
+    """`Trainer.update` as a CUDA graph: hundreds of small kernels that start at once."""
 
     def __init__(self, trainer: Trainer, batch: tuple[Tensor, ...]) -> None:
+        self.trainer = trainer
         self.batch = [each.to(trainer.device, copy=True) for each in batch]
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        # Crops have one size: the fastest convolutions for it are looked for once.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            # What is made at first use (constants, plans of libraries) must be there before.
-            with torch.cuda.stream(aside):
-                for _ in range(3):
-                    trainer.optimiser.zero_grad(set_to_none=True)
-                    trainer.gradients(*self.batch)
-            torch.cuda.current_stream().wait_stream(aside)
-            trainer.optimiser.zero_grad(set_to_none=True)
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, stream=aside):
-                self.out = trainer.gradients(*self.batch)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.warm = 0
+        self.aside = torch.cuda.Stream()
+        trainer.model.compile(fullgraph=True)
 
-    def replay(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """As `Trainer.gradients`, for a batch of the sizes that were recorded."""
+    def __call__(self, batch: tuple[Tensor, ...]) -> None:
+        """As `Trainer.update`, for a batch of the sizes that were recorded."""
         for ours, theirs in zip(self.batch, batch, strict=True):
             ours.copy_(theirs, non_blocking=True)
+        if self.graph is None:
+            # What is made at first use (the optimiser's state, plans of libraries) must be there
+            # before a graph is recorded: the first steps are taken without one.
+            self.aside.wait_stream(torch.cuda.current_stream())
+            # Crops have one size: the fastest convolutions for it are looked for once.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+                if self.warm < WARM_STEPS:
+                    with torch.cuda.stream(self.aside):
+                        self.trainer.update(*self.batch)
+                    torch.cuda.current_stream().wait_stream(self.aside)
+                    self.warm += 1
+                    return
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph, stream=self.aside):
+                    self.trainer.update(*self.batch)
         self.graph.replay()
-        return self.out
 
 
 def write_row(path: Path, row: dict[str, float]) -> None:
@@ -262,7 +279,6 @@ class Log:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.mean: dict[str, float] = {}
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -270,12 +286,11 @@ class Log:
         else:
             self.board = SummaryWriter(str(out / "tensorboard"))
 
-    def step(self, trainer: Trainer, facts: dict[str, float]) -> None:
-        """Fold a step's facts into running means and write them every LOG_EVERY steps."""
-        for key, value in facts.items():
-            self.mean[key] = self.mean.get(key, value) * 0.98 + value * 0.02
+    def step(self, trainer: Trainer) -> None:
+        """Write the running means of a step's facts every LOG_EVERY steps."""
         if trainer.step % LOG_EVERY == 0:
-            self.write("train.csv", trainer, self.mean)
+            facts = dict(zip(FACTS, trainer.facts.tolist(), strict=True))
+            self.write("train.csv", trainer, facts)
 
     def write(self, name: str, trainer: Trainer, facts: dict[str, float]) -> None:
         """Add a row to a CSV file and to TensorBoard."""
@@ -287,9 +302,17 @@ class Log:
         log.info("%s %s", name, {k: round(v, 4) for k, v in row.items() if "_bpp_" not in k})
 
 
-def crop_source(config: Config, split: Split, batch: int, size: int, seed: int) -> CropSource:
+def crop_source(
+    config: Config,
+    split: Split,
+    batch: int,
+    size: int,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> CropSource:
     """Crops as the model of this run wants them."""
-    return CropSource(split.train, mix_of(config.gray), config.shape.planes, batch, size, seed)
+    mix, planes = mix_of(config.gray), config.shape.planes
+    return CropSource(split.train, mix, planes, batch, size, seed, device)
 
 
 def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path) -> Trainer:
@@ -342,15 +365,15 @@ def train(config: Config, out: Path) -> Path:
     name = GRAY_MODEL if config.gray else COLOUR_MODEL
     weights = out / f"{name}.safetensors"
     seed = config.seed + 7919 * trainer.step
-    source = crop_source(config, split, config.batch, config.crop, seed)
+    source = crop_source(config, split, config.batch, config.crop, seed, device)
     saved = began = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
         for planes in source:
             if trainer.progress() >= 1 or stopping:
                 break
-            facts = trainer.train_step(planes)
+            trainer.train_step(planes)
             trainer.seconds += time.monotonic() - began
-            journal.step(trainer, facts)
+            journal.step(trainer)
             bar.update()
             if trainer.step % config.validate_every == 0 or trainer.progress() >= 1:
                 result = validate(trainer.ema, samples)

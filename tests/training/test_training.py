@@ -381,9 +381,78 @@ def test_crops_have_the_planes_of_the_model(config, device):
     crops = loop.crop_source(read, split, 3, 64, 0).make()
     assert crops.shape == (3, 1 if read.gray else 3, 64, 64)
     trainer = loop.Trainer(read, torch.device(device))
-    # On CUDA the first is recorded and the second is replayed only.
-    assert all(np.isfinite(trainer.measure(crops)["loss"]) for _ in range(2))
+    # On CUDA the first are taken as they are, the next is recorded, the last is replayed only.
+    for _ in range(loop.WARM_STEPS + 2 if device == "cuda" else 2):
+        before = [p.detach().clone() for p in trainer.model.parameters()]
+        trainer.train_step(crops.to(device))
+        assert trainer.facts.isfinite().all()
+        assert any(
+            not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True)
+        )
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trainer.model.parameters())
+
+
+def test_a_gradient_out_of_line_is_shortened(config):
+    """To twice the usual; one that is no number is no step."""
+    read = loop.read_config(config)
+    split = images.load_for_model(Path(read.data), read.gray, 1)
+    crops = loop.crop_source(read, split, 3, 64, 0).make()
+    trainer = loop.Trainer(read, torch.device("cpu"))
+    trainer.train_step(crops)
+    norm = dict(zip(loop.FACTS, trainer.facts.tolist(), strict=True))["norm"]
+    assert float(trainer.norm) == pytest.approx(norm)
+    state = {name: each.clone() for name, each in trainer.model.state_dict().items()}
+
+    def moved():
+        return max(
+            float((each - state[name]).abs().max())
+            for name, each in trainer.model.state_dict().items()
+            if each.numel()
+        )
+
+    trainer.norm.fill_(norm / 5)
+    trainer.train_step(crops)
+    assert moved() > 0
+    assert float(trainer.norm) == pytest.approx(1.02 * norm / 5, rel=1e-3)
+    total = torch.nn.utils.get_total_norm([p.grad for p in trainer.model.parameters()])
+    assert float(total) == pytest.approx(2 * norm / 5, rel=0.1)
+    state = {name: each.clone() for name, each in trainer.model.state_dict().items()}
+    trainer.train_step(torch.full_like(crops, torch.nan))
+    assert moved() == 0 and float(trainer.norm) > 0
+
+
+def test_a_compiled_step_is_the_step(config):
+    """Traced whole, as on CUDA, where the compiled model is recorded."""
+    read = loop.read_config(config)
+    split = images.load_for_model(Path(read.data), read.gray, 1)
+    crops = loop.crop_source(read, split, 3, 64, 0).make()
+    facts = []
+    for backend in (None, "aot_eager"):
+        trainer = loop.Trainer(read, torch.device("cpu"))
+        if backend:
+            trainer.model.compile(fullgraph=True, backend=backend)
+        torch.manual_seed(5)
+        trainer.train_step(crops)
+        facts.append(trainer.facts)
+    assert torch.allclose(facts[0][:3], facts[1][:3], rtol=1e-3)
+    # Gradients have noise of their own.
+    assert torch.allclose(*facts, rtol=0.05)
+
+
+def test_deep_images_are_seen_through_windows():
+    """Half of this one is dark, half bright; windows make black and white of much of it."""
+    image = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(1, 64, 64)
+    plain = images.as_planes(image, 1)
+    for deep in (True, False):
+        each = image if deep else (image >> 8).astype(np.uint8)
+        crops = images.CropSource({"gray16": [each]}, {"gray16": 1.0}, 1, 400, 64, 0).make()
+        assert float(crops.min()) >= 0 and float(crops.max()) <= 1
+        same = (crops.sort(-1)[0] - torch.from_numpy(plain)).abs().amax((1, 2, 3)) < 1 / 128
+        share = float(same.float().mean())
+        assert share == (pytest.approx(1 - images.WINDOWED, abs=0.1) if deep else 1)
+        # What is between black and white is as it was, stretched.
+        slope = (crops[~same].diff(dim=2).amax((1, 2, 3))).tolist()
+        assert all(each >= plain[0, 1, 0] * 0.99 for each in slope)
 
 
 @pytest.mark.parametrize("gray", [True, False])
@@ -414,10 +483,9 @@ def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
     one_step = loop.Trainer.train_step
 
     def step_and_signal(self, planes):
-        facts = one_step(self, planes)
+        one_step(self, planes)
         if self.step == 3:
             signal.raise_signal(signal.SIGTERM)
-        return facts
 
     monkeypatch.setattr(loop.Trainer, "train_step", step_and_signal)
     checkpoint = loop.train(loop.read_config(config), tmp_path / "run")
