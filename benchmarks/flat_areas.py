@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
             if not flat:
                 rates.append(0.0)
                 continue
-            with mock.patch("mvmic_codec.flat_search.find", return_value=None):
+            with mock.patch("mvmic_codec.flat_search.find", return_value=[]):
                 without, _ = curve(pixels)
             rates.append(bd_rate(without, ours) or 0.0)
         count = len(RATES) * len(rates)

@@ -84,10 +84,7 @@ def encode(
     # Equal channels cost no more than one of them.
     planes = samples.planes if photometric == container.RGB else samples.planes[:1]
     _, fingerprint = model_identity(gray=len(planes) == 1)
-    candidates = candidates_of(planes, samples)
-    if candidates is not None and psnr is not None and candidates.psnr() < psnr:
-        # However well the rest were coded.
-        candidates = None
+    candidates = candidates_of(planes, samples, psnr)
 
     def file_of(index: int, attempt: Attempt, areas: bytes | None = None) -> bytes:
         header = _header(samples, photometric, index, GENERATION, fingerprint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,9 @@ Mask = npt.NDArray[np.bool_]
 # A pixel this near to a flat area becomes flat if its error then costs no more than so many bits.
 GROWTH = 2
 GROWTH_BITS = 3.0
-# What areas cost, by the rule of thumb and relative to the image as it is, up to which they do pay
-# and above which they do not. The rule makes hard edges too cheap: on training images true files
-# with areas cost up to 4% more and up to a quarter less than it said.
+# What areas cost, by the rule of thumb and relative to the image as it is, up to which they do
+# pay and above which they do not. The rule makes hard edges too cheap: on training images true
+# files with areas cost up to 4% more and up to a quarter less than it said.
 SURE = 0.97
 HOPELESS = 1.15
 # An error that no bits can mend weighs more than one that makes the rest less smooth.
@@ -45,8 +46,16 @@ class Way:
     rest: Attempt
 
 
-class Candidates:
-    """The flat areas that planes [C, H, W] of an image of these samples could be coded with.
+class Look(NamedTuple):
+    """A way and what it and its rest cost by the rule of thumb."""
+
+    way: Way
+    cost: float
+    rest_cost: float
+
+
+class Areas:
+    """Flat areas of planes [C, H, W] of an image of these samples.
 
     map [H, W] and colours [K, C] in 0 to 1 are those that `flat_search.find` found.
     """
@@ -58,35 +67,11 @@ class Candidates:
         map: npt.NDArray[np.uint8],
         colours: npt.NDArray[np.float64],
     ) -> None:
-        self.planes, self.samples, self.map = planes, samples, map
+        self.planes, self.map = planes, map
         span = samples.hi - samples.lo
         values = np.rint(samples.lo + colours * span).clip(samples.lo, samples.hi)
         self.values = values.astype(np.int32)
         self.colours = ((values - samples.lo) / span).astype(np.float32)
-
-    def at(self, index: int, device: str | None) -> list[Way]:
-        """What may cost least at a rate index: one way, or two that only true files can compare."""
-        plain = Attempt(self.planes, index, device=device)
-        whole = plain.rough_cost()
-        best, least = None, HOPELESS * whole
-        for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
-            map = self.grown(index, steps)
-            hidden = map > 0
-            cost = lambda_of(index) * self.error(map)
-            # The rest costs something, too: what costs more already needs no look at it.
-            if cost >= least:
-                continue
-            blends, rest = self.blended(map) if blended else (np.zeros_like(map), self.planes)
-            areas = flat.Flat(self.values, map, blends)
-            payload = flat.to_payload(areas, self.samples.bits, self.samples.signed)
-            attempt = Attempt(flat_fill.fill(rest, hidden), index, hidden=hidden, device=device)
-            cost += 8 * (len(payload) + container.CHUNK_OVERHEAD)
-            cost += attempt.rough_cost()
-            if cost < least:
-                best, least = Way(payload, attempt), cost
-        if best is None:
-            return [Way(None, plain)]
-        return [best] if least < SURE * whole else [best, Way(None, plain)]
 
     def psnr(self) -> float:
         """What the best quality would be in dB if all that is not flat were exact."""
@@ -136,8 +121,80 @@ class Candidates:
         return blends, rest
 
 
-def candidates_of(planes: Planes, samples: Samples) -> Candidates | None:
-    """The flat areas of planes [C, H, W] to be coded of an image, if it has any."""
+@dataclass(frozen=True)
+class Candidates:
+    """The flat areas that planes [C, H, W] of an image of these samples could be coded with."""
+
+    planes: Planes
+    samples: Samples
+    areas: list[Areas]
+
+    def at(self, index: int, device: str | None) -> list[Way]:
+        """What may cost least at a rate index: one way, or two that only true files can compare.
+
+        An image that is flat throughout comes back exactly: that takes few bytes at any rate.
+        """
+        for areas in self.areas:
+            if areas.map.all() and areas.error(areas.map) == 0:
+                return [self.way(areas, areas.map, index, device, blended=False)]
+        plain = Attempt(self.planes, index, device=device)
+        whole = plain.rough_cost()
+        widest, *others = self.areas
+        best = self.look(widest, index, device, HOPELESS * whole)
+        # Fewer areas seem better too often by the rule of thumb: they must be by far. What is left
+        # for the rest becomes no less, so that mostly it is clear that they cannot be.
+        limit = best.cost / HOPELESS if best else HOPELESS * whole
+        if best is None or best.rest_cost < limit:
+            for areas in others:
+                look = self.look(areas, index, device, limit)
+                if look:
+                    best, limit = look, look.cost
+        if best is None:
+            return [Way(None, plain)]
+        return [best.way] if best.cost < SURE * whole else [best.way, Way(None, plain)]
+
+    def look(self, areas: Areas, index: int, device: str | None, limit: float) -> Look | None:
+        """The best way with these areas, by the rule of thumb, if it costs less than a limit."""
+        best = None
+        for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
+            map = areas.grown(index, steps)
+            cost = lambda_of(index) * areas.error(map)
+            # The rest costs something, too: what costs more already needs no look at it.
+            if cost >= limit:
+                continue
+            way = self.way(areas, map, index, device, blended=blended)
+            assert way.areas is not None
+            rest = way.rest.rough_cost()
+            cost += 8 * (len(way.areas) + container.CHUNK_OVERHEAD) + rest
+            if cost < limit:
+                best, limit = Look(way, cost, rest), cost
+        return best
+
+    def way(
+        self,
+        areas: Areas,
+        map: npt.NDArray[np.uint8],
+        index: int,
+        device: str | None,
+        *,
+        blended: bool,
+    ) -> Way:
+        """With these areas, of which the map may have grown, and with blends along them or not."""
+        hidden = map > 0
+        blends, rest = areas.blended(map) if blended else (np.zeros_like(map), self.planes)
+        coded = flat.Flat(areas.values, map, blends)
+        payload = flat.to_payload(coded, self.samples.bits, self.samples.signed)
+        filled = flat_fill.fill(rest, hidden)
+        return Way(payload, Attempt(filled, index, hidden=hidden, device=device))
+
+
+def candidates_of(planes: Planes, samples: Samples, psnr: float | None = None) -> Candidates | None:
+    """The flat areas of planes [C, H, W] to be coded of an image, if it has any.
+
+    If psnr is given, only those that allow so many dB.
+    """
     # Where all samples are one value anyway, no map is needed.
-    found = None if samples.lo == samples.hi else flat_search.find(planes)
-    return None if found is None else Candidates(planes, samples, *found)
+    found = [] if samples.lo == samples.hi else flat_search.find(planes)
+    areas = [Areas(planes, samples, *each) for each in found]
+    areas = [each for each in areas if psnr is None or each.psnr() >= psnr]
+    return Candidates(planes, samples, areas) if areas else None

@@ -16,7 +16,7 @@ say. Not so in colour, where highlights would be taken for letters.
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -68,13 +68,34 @@ LETTER_COLOURS = 7
 _SQUARE = ndimage.generate_binary_structure(2, 2)
 
 
-def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]] | None:
-    """Flat areas of planes [C, H, W] in 0 to 1, or None where there are none.
+class Found(NamedTuple):
+    """A map [H, W] as in `flat.Flat` and its colours [K, C] in 0 to 1, the commonest first."""
 
-    Returns a map [H, W] as in `flat.Flat` and the colours [K, C] in 0 to 1, the commonest first.
+    map: npt.NDArray[np.uint8]
+    colours: npt.NDArray[np.float64]
+
+
+def find(planes: Planes) -> list[Found]:
+    """Flat areas of planes [C, H, W] in 0 to 1, none or in several ways.
+
+    The first has the areas of all seeds, the others those of one seed each: not all of them pay.
     """
     scaled = planes * np.float32(255)
-    map, colours = _flat(scaled)
+    # The narrowest tolerance has the most exact pixels: what fails there fails in all.
+    seeds = [seed for seed in _seeds(scaled) if len(_areas(scaled, [seed], TOLERANCES[-1])[1])]
+    found: list[Found] = []
+    for some in (seeds, *([seed] for seed in seeds)):
+        each = _found(scaled, some)
+        if each and not any(np.array_equal(each.map, other.map) for other in found):
+            found.append(each)
+        if len(seeds) < 2:
+            break
+    return found
+
+
+def _found(scaled: Planes, seeds: list[npt.NDArray[np.float64]]) -> Found | None:
+    """All that is flat with these seeds, or None if nothing is."""
+    map, colours = _flat(scaled, seeds)
     if len(scaled) == 1:
         map, colours = _with_letters(scaled, map, colours)
     if not len(colours):
@@ -83,14 +104,14 @@ def find(planes: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     number = np.zeros(len(colours) + 1, np.uint8)
     number[order + 1] = np.arange(1, len(order) + 1)
-    return number[map], colours[order] / 255
+    return Found(number[map], colours[order] / 255)
 
 
-def _flat(scaled: Planes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """Map and colours [K, C] of large flat areas and of what lies within them; K may be 0."""
+def _flat(
+    scaled: Planes, seeds: list[npt.NDArray[np.float64]]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Map and colours [K, C] of the seeds' areas and of what lies within them; K may be 0."""
     nothing = np.zeros(scaled.shape[1:], np.uint8), np.zeros((0, len(scaled)))
-    # The narrowest tolerance has the most exact pixels: what fails there fails in all.
-    seeds = [seed for seed in _seeds(scaled) if len(_areas(scaled, [seed], TOLERANCES[-1])[1])]
     if not seeds:
         return nothing
     for tolerance in TOLERANCES:

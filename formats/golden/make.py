@@ -127,9 +127,10 @@ def first_form(image: NDArray[Any], rate_index: int) -> bytes:
     planes = given.planes if colour else given.planes[:1]
     found = candidates_of(planes, given)
     assert found is not None
-    rest = flat_fill.fill(planes, found.map > 0)
+    widest = found.areas[0]
+    rest = flat_fill.fill(planes, widest.map > 0)
     payload = codec.encode_planes(rest, rate_index, device="cpu")
-    areas = flat.to_payload(flat.Flat(found.values, found.map, None), given.bits, given.signed)
+    areas = flat.to_payload(flat.Flat(widest.values, widest.map, None), given.bits, given.signed)
     return container.write(written.header, payload, {}, areas)
 
 

@@ -170,9 +170,10 @@ def fill_flat(image: np.ndarray) -> np.ndarray:
     peak = np.float32(np.iinfo(image.dtype).max)
     planes = image.astype(np.float32) / peak
     found = flat_search.find(planes)
-    if found is None:
+    if not found:
         return image
-    filled: np.ndarray = np.rint(flat_fill.fill(planes, found[0] > 0) * peak).astype(image.dtype)
+    hidden = found[0].map > 0
+    filled: np.ndarray = np.rint(flat_fill.fill(planes, hidden) * peak).astype(image.dtype)
     return filled
 
 

@@ -14,7 +14,7 @@ from mvmic_codec.cli import main
 from mvmic_codec.codec import Attempt
 from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
-from mvmic_codec.flat_choice import Candidates, Way, candidates_of
+from mvmic_codec.flat_choice import Areas, Candidates, Way, candidates_of
 from mvmic_codec.samples import from_array
 
 RNG = np.random.default_rng(4)
@@ -45,7 +45,7 @@ def flat_of(data):
 
 def without_flat(image, monkeypatch, **options):
     with monkeypatch.context() as patch:
-        patch.setattr("mvmic_codec.flat_search.find", lambda planes: None)
+        patch.setattr("mvmic_codec.flat_search.find", lambda planes: [])
         data = mvmic_codec.encode(image, **options)
     assert flat_of(data) is None
     return data
@@ -155,7 +155,7 @@ def test_a_size_that_only_a_plain_file_has(monkeypatch):
 def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
     """They keep their error at every rate: a target above it is not to be bought by the rest."""
     always(monkeypatch)
-    monkeypatch.setattr(Candidates, "psnr", lambda self: 39.0)
+    monkeypatch.setattr(Areas, "psnr", lambda self: 39.0)
     assert flat_of(mvmic_codec.encode(GRAY, psnr=38, device="cpu")) is not None
     assert flat_of(mvmic_codec.encode(GRAY, psnr=40, device="cpu")) is None
 
@@ -183,7 +183,7 @@ def test_many_white_pixels_stay_white():
     image[white] = 255
     samples = from_array(image)
     candidates = candidates_of(samples.planes, samples)
-    np.testing.assert_array_equal(candidates.values, [[255] * 3, [16, 17, 18]])
+    np.testing.assert_array_equal(candidates.areas[0].values, [[255] * 3, [16, 17, 18]])
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int8])
@@ -208,7 +208,7 @@ def test_soft_edges_are_blends(monkeypatch):
     areas = flat.from_payload(flat_of(data), mvmic_codec.read_header(data))
     assert set(np.unique(areas.blends)) == {0, 1, 2, 3}
     monkeypatch.setattr(
-        Candidates, "blended", lambda self, map: (np.zeros_like(map), self.planes.copy())
+        Areas, "blended", lambda self, map: (np.zeros_like(map), self.planes.copy())
     )
     hard = mvmic_codec.encode(image, rate_index=INDEX, device="cpu")
     assert len(data) < 0.95 * len(hard)
