@@ -30,6 +30,8 @@ Hidden = npt.NDArray[np.bool_]
 # Called with a part [C,h,w] of an image's planes, after the row and the column where it begins.
 TakePart = Callable[[int, int, Planes], object]
 
+# The least rate index at which decoders may multiply in bfloat16 (formats/model.md, section 9).
+BFLOAT16_FROM = 18
 # A CPU reconstructs so many blocks of 16x16 samples at once, one megapixel: what lies between the
 # layers is many times the planes, and so takes little memory and less time.
 STRIPE = 4096
@@ -140,9 +142,9 @@ def decode_parts(
     size = (header.height, header.width)
     with full_precision(release):
         latent, modes = decode_symbols(release, payload, header.rate_index, size, hidden)
-        # Gray samples would show what bfloat16 rounds, by up to three levels: other processors'
-        # would differ visibly.
-        exact = header.photometric != RGB
+        # Gray samples, and coarse ones in colour, would show what bfloat16 rounds, by up to three
+        # levels: other processors' would differ visibly.
+        exact = header.photometric != RGB or header.rate_index < BFLOAT16_FROM
         reconstruct_parts(release, latent, modes, header.rate_index, size, take, exact=exact)
 
 
