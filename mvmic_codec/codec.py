@@ -20,7 +20,7 @@ from .grid import hyper_size, sites_coded, to_uint8
 from .nets.entropy import SECOND
 from .nets.identity import model_identity
 from .nets.integer import walk_modes
-from .nets.release import Release, load
+from .nets.release import BFLOAT16_FROM, Release, load
 from .nets.transforms import BLOCK, StripedSynthesis, restore_colour
 from .refine import ROUNDS, Refiner, refine
 from .symbols import Pass, Unpacker, pack
@@ -30,8 +30,6 @@ Hidden = npt.NDArray[np.bool_]
 # Called with a part [C,h,w] of an image's planes, after the row and the column where it begins.
 TakePart = Callable[[int, int, Planes], object]
 
-# The least rate index at which decoders may multiply in bfloat16 (formats/model.md, section 9).
-BFLOAT16_FROM = 18
 # A CPU reconstructs so many blocks of 16x16 samples at once, one megapixel: what lies between the
 # layers is many times the planes, and so takes little memory and less time.
 STRIPE = 4096

@@ -3,12 +3,17 @@
 The modes of blocks are chosen twice. Symbols have no tables before modes are known, so the first
 choice is by a rule of thumb (`transforms.mode_costs`). It gives every coefficient a table and a
 mean; the second choice is by what the coefficients of each mode would take there.
+
+Between the two, where symbols are fine, they get another aim than the coefficients that analysis
+gives. Synthesis has learned to undo what coding does, and does so to what was hardly coded as well:
+the aim lies nearer to what it would make the picture of.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,8 +37,17 @@ from .nets.entropy import (
     step_to_zero_bits,
 )
 from .nets.integer import STEP_BITS, walk_modes
-from .nets.release import Release
-from .nets.transforms import AREA, rotate_colour, rows_of, shuffle, unshuffle
+from .nets.release import BFLOAT16_FROM, Release
+from .nets.transforms import (
+    AREA,
+    block_dct,
+    filter_borders,
+    restore_colour,
+    rotate_colour,
+    rows_of,
+    shuffle,
+    unshuffle,
+)
 from .rate import lambda_of
 from .symbols import Pass
 
@@ -46,6 +60,10 @@ SITE_BITS = 2.0
 NEIGHBOUR_BITS = 8.0
 # A mode that the rule of thumb says to cost more than the best by this share gets no second look.
 SECOND_LOOK = 0.25
+# The least rate index with another aim, and how far that goes, by rate index, towards the
+# coefficients that synthesis makes the picture of: all the way would cost as much as it gains.
+AIM_FROM = 27
+AIM_SHARE = 1 / 96
 
 
 @dataclass
@@ -55,6 +73,7 @@ class Run:
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
     latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
+    aim: Tensor  # [1,256P,h,w], the coefficients that symbols come as near to as pays
     # Of each coefficient of y, [C,h,w]:
     score: Tensor  # its table before the mode adds its part, in sixteenths
     mean: Tensor  # in sixteenths of a step
@@ -75,12 +94,15 @@ class Encoder:
         self.release, self.rate = release, rate
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
-        rates = torch.tensor([rate], device=release.device)
-        self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
-        self.inside = sites_coded(release, planes.shape[1:], hidden)
+        self.rates = torch.tensor([rate], device=release.device)
+        _, height, width = planes.shape
+        # Of the padded planes, 1 where somebody will see what is decoded.
+        self.seen = torch.zeros(padded.shape[1:], device=release.device)
+        self.seen[:height, :width] = 1 if hidden is None else torch.from_numpy(~hidden).to(padded)
+        self.inside = sites_coded(release, (height, width), hidden)
         self.rotated = rotate_colour(padded[None])
-        with release.branches():
-            self.coefficients = release.analysis(self.rotated, rates)
+        with self.branches():
+            self.coefficients = release.analysis(self.rotated, self.rates)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -89,11 +111,15 @@ class Encoder:
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
         self.bits = release.bits.cpu().numpy()
 
+    def branches(self) -> AbstractContextManager[object]:
+        """Around analysis or synthesis, in bfloat16 as `Release.branches` where rates allow it."""
+        return nullcontext() if self.rate < BFLOAT16_FROM else self.release.branches()
+
     @cached_property
     def hyper_positions(self) -> Tensor:
         """The hyper-latent [1,Z,h,w] at 1/64 before it is rounded, in steps, in float64."""
-        release, rates = self.release, torch.tensor([self.rate], device=self.release.device)
-        z = release.hyper_analysis(self.coefficients, release.analysis.spread, rates)
+        release = self.release
+        z = release.hyper_analysis(self.coefficients, release.analysis.spread, self.rates)
         step = release.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
         positions: Tensor = z.double() / step
         return positions
@@ -132,7 +158,18 @@ class Encoder:
     def second_run(self) -> Run:
         """What the encoder does unless more effort is asked for."""
         first = self.run(self.rough_costs)
-        return self.run(self.costs_after(first))
+        aim = self.coefficients if self.rate < AIM_FROM else self.inverse_aim(first.modes)
+        return self.run(self.costs_after(first, aim), aim)
+
+    def inverse_aim(self, modes: Tensor) -> Tensor:
+        """Coefficients [1,256P,h,w] nearer to what synthesis would make the picture of."""
+        release = self.release
+        with self.branches():
+            out = release.synthesis(self.coefficients, modes, self.rates)
+        lost = self.rotated - rotate_colour(restore_colour(out).clamp(0, 1))
+        step = block_dct(filter_borders(lost * self.seen, release.analysis.borders))
+        aim: Tensor = self.coefficients + AIM_SHARE * self.rate * step
+        return aim
 
     def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
         """As `rough_costs`, by the bits of whole steps, if the networks' sums were those of `run`.
@@ -259,7 +296,7 @@ class Encoder:
             shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
             for parts in zip(*asked.values(), strict=True)
         ]
-        return Run(passes, modes, latent, *of_y)
+        return Run(passes, modes, latent, self.coefficients if aim is None else aim, *of_y)
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:

@@ -1,14 +1,11 @@
 """Refinement of an encoder's symbols by what they do: the price of more effort.
 
-An encoder aims at the coefficients that analysis gives, as if a symbol changed the picture by its
-own coefficient alone and the file by its own bits alone. It does more: the synthesis network turns
-it into other coefficients, too, and the context networks predict its neighbours from it. Here the
-gradient of all that, at the symbols chosen so far, moves the aim of every coefficient; symbols are
-chosen again by the true integer model; and so on, a given number of times. What has cost least,
-in true bits and in the error of the pixels that will be seen, is kept. Decoders see no difference.
-
-Where symbols are fine, another aim to start from is better: synthesis has learned to undo what
-coding does, and does so to what was hardly coded. The aim is what it would make the picture of.
+An encoder chooses symbols as if each changed the picture by its own coefficient alone and the file
+by its own bits alone. It does more: the synthesis network turns it into other coefficients, too,
+and the context networks predict its neighbours from it. Here the gradient of all that, at the
+symbols chosen so far, moves the aim of every coefficient; symbols are chosen again by the true
+integer model; and so on, a given number of times. What has cost least, in true bits and in the
+error of the pixels that will be seen, is kept. Decoders see no difference.
 """
 
 from __future__ import annotations
@@ -25,22 +22,13 @@ from .encoder import Encoder, Run
 from .nets.entropy import FRACTION, MODES, EntropyModel
 from .nets.identity import find_identity
 from .nets.release import model_of
-from .nets.transforms import (
-    block_dct,
-    filter_borders,
-    restore_colour,
-    rotate_colour,
-    shuffle,
-    unshuffle,
-)
+from .nets.transforms import restore_colour, shuffle, unshuffle
 from .rate import lambda_of
 
-# Rounds of refinement by effort. The first has another aim to start from.
-ROUNDS = {1: 0, 2: 3, 3: 13}
+# Rounds of refinement by effort.
+ROUNDS = {1: 0, 2: 2, 3: 12}
 # How far the aim goes towards what a gradient says: its second derivative is only guessed.
 STRIDE = 0.5
-# How far the first aim goes, if that pays, to coefficients that synthesis makes the picture of.
-INVERSE = 0.5
 # Rounds after which blocks choose their modes again.
 MODES_EVERY = 3
 
@@ -59,22 +47,17 @@ class Refiner:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.release = encoder, encoder.release
-        device = self.release.device
         self.planes = restore_colour(encoder.rotated)
-        height, width = encoder.seen.shape
-        self.seen = torch.zeros(self.planes.shape[2:], device=device)
-        self.seen[:height, :width] = torch.from_numpy(encoder.seen).to(self.seen)
         # Bits for a unit of squared error.
         self.weight = lambda_of(encoder.rate) / 3.0
-        self.rates = torch.tensor([encoder.rate], device=device)
-        self.entropy = trainable(self.release.identity.fingerprint, device)
+        self.entropy = trainable(self.release.identity.fingerprint, self.release.device)
 
     def error(self, latent: Tensor, modes: Tensor) -> Tensor:
         """Squared error over all pixels seen, on the 255 scale: three samples each, gray or not."""
         blocks, synthesis = self.release.blocks, self.release.synthesis
-        out = synthesis(blocks.inverse(latent, modes), modes, self.rates)
+        out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
-        error = ((shown - self.planes) * 255).square().mul(self.seen).sum()
+        error = ((shown - self.planes) * 255).square().mul(self.encoder.seen).sum()
         return error * (3 / self.planes.shape[1])
 
     def cost(self, run: Run) -> float:
@@ -82,37 +65,24 @@ class Refiner:
         bits = sum(ans.estimate_bits(*each.coded(), self.release.tables) for each in run.passes)
         return bits + self.weight * float(self.error(run.latent, run.modes))
 
-    def pull(self, run: Run, aim: Tensor) -> Tensor:
-        """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out.
-
-        aim [1,256P,h,w] are the coefficients that the symbols were chosen for.
-        """
+    def pull(self, run: Run) -> Tensor:
+        """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out."""
         encoder, entropy = self.encoder, self.entropy
         # In training z is its symbols: it has no means.
         z = encoder.z.float() / FRACTION
-        features = entropy.first_features(z, self.rates)
-        _, features, _ = entropy.code_modes(features, only(run.modes), self.rates)
-        y = self.release.blocks(aim, run.modes)
+        features = entropy.first_features(z, encoder.rates)
+        _, features, _ = entropy.code_modes(features, only(run.modes), encoder.rates)
+        y = self.release.blocks(run.aim, run.modes)
         weight = torch.tensor([self.weight], device=y.device)
         with torch.enable_grad():
             symbols = self.told(run).requires_grad_()
-            coded = entropy(y, run.modes, features, z, self.rates, weight, symbols)
+            coded = entropy(y, run.modes, features, z, encoder.rates, weight, symbols)
             bits = (coded.bits * encoder.inside).sum()
             (by_symbol,) = torch.autograd.grad(bits, symbols)
             latent = run.latent.detach().requires_grad_()
             (by_latent,) = torch.autograd.grad(self.error(latent, run.modes), latent)
         pull: Tensor = by_symbol / encoder.step.float()[:, None, None] + self.weight * by_latent
         return pull
-
-    def inverse_aim(self, modes: Tensor) -> Tensor:
-        """Coefficients [1,256P,h,w] nearer to what synthesis would make the picture of."""
-        encoder, release = self.encoder, self.release
-        out = release.synthesis(encoder.coefficients, modes, self.rates)
-        shown = restore_colour(out).clamp(0, 1)
-        lost = rotate_colour(self.planes) - rotate_colour(shown)
-        step = block_dct(filter_borders(lost * self.seen, release.analysis.borders))
-        aim: Tensor = encoder.coefficients + INVERSE * step
-        return aim
 
     def told(self, run: Run) -> Tensor:
         """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours.
@@ -140,23 +110,15 @@ def refine(
     on_round is called after each.
     """
     encoder, blocks = refiner.encoder, refiner.release.blocks
-    aim = encoder.coefficients
     best, least = run, refiner.cost(run)
-    for done in range(rounds):
-        if done == 0:
-            wanted = refiner.inverse_aim(run.modes)
-            other = encoder.run(encoder.costs_after(run, wanted), wanted)
-            cost = refiner.cost(other)
-            if cost < least:
-                run, aim = other, wanted
-        else:
-            # Where cost would be least, if each coefficient's error were its own pixels' alone.
-            wanted = run.latent - refiner.pull(run, aim) / (2 * refiner.weight)
-            aim = torch.lerp(aim, blocks.inverse(wanted, run.modes), STRIDE)
-            again = done % MODES_EVERY == 0
-            costs = encoder.costs_after(run, aim) if again else only(run.modes)
-            run = encoder.run(costs, aim)
-            cost = refiner.cost(run)
+    for done in range(1, rounds + 1):
+        # Where cost would be least, if each coefficient's error were its own pixels' alone.
+        wanted = run.latent - refiner.pull(run) / (2 * refiner.weight)
+        aim = torch.lerp(run.aim, blocks.inverse(wanted, run.modes), STRIDE)
+        again = done % MODES_EVERY == 0
+        costs = encoder.costs_after(run, aim) if again else only(run.modes)
+        run = encoder.run(costs, aim)
+        cost = refiner.cost(run)
         if cost < least:
             best, least = run, cost
         if on_round is not None:

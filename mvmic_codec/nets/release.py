@@ -40,6 +40,8 @@ from .transforms import Analysis, BlockTransform, Synthesis
 
 ENTROPY = "entropy."
 TRANSFORMS = ("analysis.", "blocks.", "synthesis.", "hyper_analysis.")
+# The least rate index at which transforms may run in bfloat16 (formats/model.md, section 9).
+BFLOAT16_FROM = 18
 
 
 def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> bytes:

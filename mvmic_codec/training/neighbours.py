@@ -83,7 +83,7 @@ def take_sample(release: Release, planes: npt.NDArray[np.float32], rate: int) ->
             return unshuffle(of_y[None].double(), 2)[0, first]
 
         step = encoder.step[:, None, None]
-        y = release.blocks(encoder.coefficients, run.modes)[0] / step - run.mean / FRACTION
+        y = release.blocks(run.aim, run.modes)[0] / step - run.mean / FRACTION
         offset = entropy.base_mode[run.modes[0]].permute(2, 0, 1)
         coded = cells(run.coded)
         black = ~white_places(coded.shape[1], coded.shape[2], release.device)

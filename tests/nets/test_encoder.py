@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec import ans, codec
-from mvmic_codec.encoder import NEIGHBOUR_BITS, Encoder
+from mvmic_codec.encoder import AIM_FROM, NEIGHBOUR_BITS, Encoder
 from mvmic_codec.nets import identity, release
 from mvmic_codec.nets.entropy import FRACTION, MODES, PARTS, SPACING, TABLES
 from mvmic_codec.nets.integer import IntegerEntropy, scale_ladder
@@ -171,13 +171,17 @@ def test_what_a_run_codes(blind, channels, rate):
             assert sum(bits_and_error(encoder, blind, encoder.run(encoder.rough_costs))) > least
 
 
-def test_code_symbols_is_the_second_run(released):
+@pytest.mark.parametrize("rate", [AIM_FROM - 1, AIM_FROM])
+def test_code_symbols_is_the_second_run(released, rate):
+    """Where symbols are fine it has another aim."""
     planes = picture(130, 200, 3, seed=5, edge=0.4)
     with codec.full_precision(released):
-        encoder = Encoder(released, planes, 31)
+        encoder = Encoder(released, planes, rate)
         first = encoder.run(encoder.rough_costs)
-        second = encoder.run(encoder.costs_after(first))
-        coded = codec.code_symbols(Encoder(released, planes, 31))
+        aim = encoder.coefficients if rate < AIM_FROM else encoder.inverse_aim(first.modes)
+        second = encoder.run(encoder.costs_after(first, aim), aim)
+        assert second.aim is aim
+        coded = codec.code_symbols(Encoder(released, planes, rate))
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
         assert ours.second == theirs.second

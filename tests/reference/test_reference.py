@@ -159,12 +159,9 @@ def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, rate):
 
 
 @pytest.mark.parametrize(("mode", "size"), [("L", (260, 380)), ("RGB", (260, 380))])
-@pytest.mark.parametrize("rate", [0, 27, 63])
+@pytest.mark.parametrize("rate", [0, codec.BFLOAT16_FROM, 27, 63])
 def test_encoders_in_bfloat16_are_as_good(monkeypatch, mode, size, rate):
-    """By bits and error together; on average where few symbols are coded.
-
-    A level that changes changes those after it.
-    """
+    """By bits and error together, no worse."""
     shown = picture(mode, size)
     changes = []
     for each in (shown, shown[::-1], shown[:, ::-1], shown[::-1, ::-1]):
@@ -177,8 +174,7 @@ def test_encoders_in_bfloat16_are_as_good(monkeypatch, mode, size, rate):
             error = np.square(back - each).sum() / len(mode)
             costs.append(8 * len(file) + lambda_of(rate) * error)
         changes.append(costs[1] / costs[0] - 1)
-    assert abs(np.mean(changes)) < 0.01, changes
-    assert rate == 0 or np.abs(changes).max() < 0.01, changes
+    assert max(changes) < 0.01, changes
 
 
 @pytest.mark.parametrize("name", ["gray-of-a-model-for-colour", "colour-of-a-model-for-gray"])

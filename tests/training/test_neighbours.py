@@ -124,7 +124,7 @@ def test_samples_are_of_what_is_coded(weights):
     with codec.full_precision(fitted):
         costs = torch.full_like(again.rough_costs, torch.inf)
         costs.scatter_(1, before.modes[:, None], 0.0)
-        after = again.run(costs)
+        after = again.run(costs, before.aim)
 
     def cells(of_y):
         return unshuffle(of_y[None].double(), 2)[0, fitted.entropy.places(0)][:, black_cells]
