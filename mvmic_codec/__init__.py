@@ -28,7 +28,7 @@ from mvmic_codec.plugin import register_mvm_opener
 if TYPE_CHECKING:
     from mvmic_codec.api import decode, encode, read_header
 
-__version__ = "0.14.0"
+__version__ = "0.14.1"
 
 __all__ = [
     "ChecksumError",

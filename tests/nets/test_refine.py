@@ -129,6 +129,23 @@ def test_effort_1_is_the_second_run(released):
     assert codec.encode_planes(planes, 31, effort=1, device="cpu") == expected
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_refinement_goes_on_from_the_aim(released, channels):
+    """As if analysis had given it."""
+    refiner = refiner_of(released, planes_of(channels), 50)
+    encoder = refiner.encoder
+    with codec.full_precision(released):
+        noise = torch.randn(encoder.coefficients.shape, generator=torch.manual_seed(1))
+        costs, aim, _ = encoder.rough_costs, encoder.coefficients + 2 * noise, encoder.hyper
+        run = encoder.run(costs, aim)
+        ours, pull = refine.refine(refiner, run, 1), refiner.pull(run)
+        encoder.coefficients = aim
+        run = encoder.run(costs)
+        assert torch.equal(pull, refiner.pull(run))
+        theirs = refine.refine(refiner, run, 1)
+        assert theirs is not run and torch.equal(ours.latent, theirs.latent)
+
+
 @pytest.mark.parametrize("hidden", [None, corner()], ids=["seen", "hidden"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decoders_find_what_was_meant(released, channels, hidden):

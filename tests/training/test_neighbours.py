@@ -132,6 +132,9 @@ def test_samples_are_of_what_is_coded(weights):
     height, width = before.modes.shape[1:]
     rows, columns = torch.arange(height // 2)[:, None], torch.arange(width // 2)
     black_cells = (rows + columns) % 2 == 1
+    y = released.blocks(before.aim, before.modes)[0] / encoder.step[:, None, None]
+    assert torch.equal(cells(y - before.mean / FRACTION), sample.near.position)
+    assert not torch.equal(before.aim, encoder.coefficients)
     more = cells(after.mean - before.mean) / FRACTION
     assert (more - sample.near.around / 2).abs().max() <= 1 / 32
     assert torch.equal(
