@@ -95,11 +95,8 @@ class Encoder:
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
         self.rates = torch.tensor([rate], device=release.device)
-        _, height, width = planes.shape
-        # Of the padded planes, 1 where somebody will see what is decoded.
-        self.seen = torch.zeros(padded.shape[1:], device=release.device)
-        self.seen[:height, :width] = 1 if hidden is None else torch.from_numpy(~hidden).to(padded)
-        self.inside = sites_coded(release, (height, width), hidden)
+        self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
+        self.inside = sites_coded(release, planes.shape[1:], hidden)
         self.rotated = rotate_colour(padded[None])
         with self.branches():
             self.coefficients = release.analysis(self.rotated, self.rates)
@@ -114,6 +111,14 @@ class Encoder:
     def branches(self) -> AbstractContextManager[object]:
         """Around analysis or synthesis, in bfloat16 as `Release.branches` where rates allow it."""
         return nullcontext() if self.rate < BFLOAT16_FROM else self.release.branches()
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """Of the padded planes [H,W], 1 where somebody will see what is decoded, else 0."""
+        height, width = self.seen.shape
+        shown = torch.zeros(self.rotated.shape[2:], device=self.release.device)
+        shown[:height, :width] = torch.from_numpy(self.seen).to(shown)
+        return shown
 
     @cached_property
     def hyper_positions(self) -> Tensor:
@@ -167,7 +172,7 @@ class Encoder:
         with self.branches():
             out = release.synthesis(self.coefficients, modes, self.rates)
         lost = self.rotated - rotate_colour(restore_colour(out).clamp(0, 1))
-        step = block_dct(filter_borders(lost * self.seen, release.analysis.borders))
+        step = block_dct(filter_borders(lost * self.shown, release.analysis.borders))
         aim: Tensor = self.coefficients + AIM_SHARE * self.rate * step
         return aim
 

@@ -57,7 +57,7 @@ class Refiner:
         blocks, synthesis = self.release.blocks, self.release.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
-        error = ((shown - self.planes) * 255).square().mul(self.encoder.seen).sum()
+        error = ((shown - self.planes) * 255).square().mul(self.encoder.shown).sum()
         return error * (3 / self.planes.shape[1])
 
     def cost(self, run: Run) -> float:

@@ -182,7 +182,7 @@ def test_rounds_of_a_file_are_shown(mvmic, gray, monkeypatch):
         assert mvmic("encode", gray, "--force", *arguments).exit_code == 0
     shown = [(bar.desc, bar.unit, bar.n) for bar in bars]
     files = ("encode", "file", 1)
-    assert shown == [files, (gray.name, "round", 3), files]
+    assert shown == [files, (gray.name, "round", 2), files]
 
 
 def test_two_sources_of_one_target_are_refused(mvmic, gray):

@@ -173,7 +173,7 @@ def test_hidden_pixels_count_nothing(released, channels):
         run = encoder.second_run()
         before, pull, aim = refiner.cost(run), refiner.pull(run), encoder.inverse_aim(run.modes)
         noise = torch.rand(refiner.planes.shape, generator=torch.manual_seed(3))
-        unseen = torch.ones(encoder.seen.shape, dtype=torch.bool)
+        unseen = torch.ones(encoder.shown.shape, dtype=torch.bool)
         unseen[: hidden.shape[0], : hidden.shape[1]] = torch.from_numpy(hidden)
         refiner.planes = torch.where(unseen, noise, refiner.planes)
         encoder.rotated = rotate_colour(refiner.planes)
@@ -222,7 +222,7 @@ def blank(entropy):
 def test_the_pull_of_the_bits_is_their_slope(released):
     """By differences of the others' bits, of a model that neither rounds nor predicts means."""
     refiner = refiner_of(released, planes_of(3, (64, 130)), 45)
-    refiner.encoder.seen.zero_()
+    refiner.encoder.shown.zero_()
     encoder = refiner.encoder
     entropy = refiner.entropy = copy.deepcopy(refiner.entropy)
     entropy.quantise = False
