@@ -58,9 +58,9 @@ def encode(
     psnr         smallest file with at least this many dB; the peak is the range of values
     max_bytes    best quality with no more than this many bytes in all
 
-    effort: 1, or 2 or 3 for symbols refined in 3 or 13 rounds. That takes about 4 or 20 times as
-    long and 3 to 4 times the memory, 0.7 kB for each pixel, for about 1 or 2% fewer bits at equal
-    PSNR. A search for bpp, psnr or max_bytes takes that up to 7 times. Decoding is the same.
+    effort: 1, or 2 or 3 for symbols refined in 2 or 12 rounds. That takes about 4 or 20 times as
+    long (gray 7 or 35) and 3 to 4 times the memory, 0.7 kB for each pixel, for 0 to 2% fewer bits,
+    most at low rates in colour. A search for bpp, psnr or max_bytes takes that up to 7 times. Decoding is the same.
     on_round is called after each round of every file that is tried, to show that work goes on.
 
     exif, icc_profile, xmp, dpi, text are taken over from the image where not given; an empty
