@@ -60,7 +60,8 @@ def encode(
 
     effort: 1, or 2 or 3 for symbols refined in 2 or 12 rounds. That takes about 4 or 20 times as
     long (gray 7 or 35) and 3 to 4 times the memory, 0.7 kB for each pixel, for 0 to 2% fewer bits,
-    most at low rates in colour. A search for bpp, psnr or max_bytes takes that up to 7 times. Decoding is the same.
+    most at low rates in colour. A search for bpp, psnr or max_bytes takes that up to 7 times.
+    Decoding is the same.
     on_round is called after each round of every file that is tried, to show that work goes on.
 
     exif, icc_profile, xmp, dpi, text are taken over from the image where not given; an empty
