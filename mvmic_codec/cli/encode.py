@@ -61,7 +61,7 @@ class _Record:
     default=1,
     show_default=True,
     type=click.IntRange(1, 3),
-    help="2 and 3 take 4 to 35 times as long, for 0 to 2% fewer bits, most at low rates.",
+    help="2 and 3 take 4 to 35 times as long, for up to 2% fewer bits.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
