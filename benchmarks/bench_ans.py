@@ -20,11 +20,12 @@ import skimage.data
 import torch
 from safetensors.numpy import load_file
 
-from mvmic_codec import ans, codec
+from mvmic_codec import codec
+from mvmic_codec.bitstream import ans
 from mvmic_codec.codec import code_symbols
-from mvmic_codec.encoder import Encoder
-from mvmic_codec.nets.identity import find_identity, model_identity
-from mvmic_codec.nets.release import load
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.identity import find_identity, model_identity
+from mvmic_codec.model.loaded import load
 
 SIZE = int(os.environ.get("MVMIC_BENCH_SYMBOLS", "20000"))
 RATE_INDEX = 18  # q = 3

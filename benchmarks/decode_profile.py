@@ -20,11 +20,12 @@ from safetensors.torch import load_file
 from skimage import data
 
 import mvmic_codec
-from mvmic_codec import codec, container
-from mvmic_codec.nets.identity import find_identity, model_identity
-from mvmic_codec.nets.integer import IntegerEntropy
-from mvmic_codec.nets.release import ENTROPY, Release, load
-from mvmic_codec.symbols import Unpacker
+from mvmic_codec import codec
+from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.model.identity import find_identity, model_identity
+from mvmic_codec.model.integer import IntegerEntropy
+from mvmic_codec.model.loaded import ENTROPY, Release, load
 
 SIDE = 1024
 ROUNDS = 7

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmic_codec import ans, codec
-from mvmic_codec.encoder import Encoder, Run
-from mvmic_codec.nets.identity import model_identity
-from mvmic_codec.nets.release import load
+from mvmic_codec import codec
+from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.symbols import pack
+from mvmic_codec.encoder.encode import Encoder, Run
+from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
+from mvmic_codec.model.identity import model_identity
+from mvmic_codec.model.loaded import load
 from mvmic_codec.rate import lambda_of
-from mvmic_codec.refine import ROUNDS, Refiner, refine
-from mvmic_codec.symbols import pack
 from mvmic_codec.training.images import load_split
 
 KINDS = ("polyp", "cxr")

@@ -23,16 +23,17 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from mvmic_codec import api, codec, container, flat
+from mvmic_codec import api, codec
+from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream.symbols import Unpacker
 from mvmic_codec.evaluation.images import files_of, load
-from mvmic_codec.nets.identity import find_identity, model_identity
-from mvmic_codec.nets.integer import IntegerEntropy
-from mvmic_codec.nets.intnet import usable_paths
-from mvmic_codec.nets.native import NativeEntropy
-from mvmic_codec.nets.release import ENTROPY, Release
-from mvmic_codec.nets.release import load as load_release
+from mvmic_codec.model.identity import find_identity, model_identity
+from mvmic_codec.model.integer import IntegerEntropy
+from mvmic_codec.model.intnet import usable_paths
+from mvmic_codec.model.loaded import ENTROPY, Release
+from mvmic_codec.model.loaded import load as load_release
+from mvmic_codec.model.native import NativeEntropy
 from mvmic_codec.rate import RATES
-from mvmic_codec.symbols import Unpacker
 
 REFERENCE_PIXELS = 600_000
 

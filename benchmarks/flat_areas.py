@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import container
+from mvmic_codec.bitstream import container
 from mvmic_codec.evaluation.curves import bd_rate
 from mvmic_codec.evaluation.images import to_8_bits
 from mvmic_codec.evaluation.metrics import Pixels, psnr
@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
             if not flat:
                 rates.append(0.0)
                 continue
-            with mock.patch("mvmic_codec.flat_search.find", return_value=[]):
+            with mock.patch("mvmic_codec.encoder.flat_search.find", return_value=[]):
                 without, _ = curve(pixels)
             rates.append(bd_rate(without, ours) or 0.0)
         count = len(RATES) * len(rates)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mvmic_codec.encoder import pad_to_unit
-from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.encoder.encode import pad_to_unit
+from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.training.images import as_planes, load_planes
 
 RATES = (0, 18, 36, 54, 63)

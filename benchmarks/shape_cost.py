@@ -15,9 +15,9 @@ import time
 
 import torch
 
-from mvmic_codec.nets.complexity import decode_macs, encode_macs
-from mvmic_codec.nets.integer import IntegerEntropy, integerise
-from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.model.complexity import decode_macs, encode_macs
+from mvmic_codec.model.integer import IntegerEntropy, integerise
+from mvmic_codec.model.model import Model, Shape
 
 SIDE = 1024
 ROUNDS = 5

@@ -15,16 +15,18 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from mvmic_codec import container, metadata, rate
-from mvmic_codec.container import Header
+from mvmic_codec import rate
+from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.container import Header
 from mvmic_codec.errors import FormatError, InputError
+from mvmic_codec.image import metadata
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mvmic_codec.flat import Flat
-    from mvmic_codec.samples import Samples
+    from mvmic_codec.bitstream.flat import Flat
+    from mvmic_codec.image.samples import Samples
 
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 
@@ -48,7 +50,7 @@ def encode(
 ) -> bytes:
     """An image as the bytes of an `.mvm` file.
 
-    image        Pillow image or array; `mvmic_codec.samples` says which modes, types and shapes
+    image        Pillow image or array; see `mvmic_codec.image.samples` for modes, types and shapes
 
     At most one of these says how much to keep; without any it is quality 3:
 
@@ -71,10 +73,10 @@ def encode(
     """
     import numpy as np
 
-    from mvmic_codec import samples as sampling
     from mvmic_codec.codec import Attempt
-    from mvmic_codec.flat_choice import candidates_of
-    from mvmic_codec.nets.identity import GENERATION, model_identity
+    from mvmic_codec.encoder.flat_choice import candidates_of
+    from mvmic_codec.image import samples as sampling
+    from mvmic_codec.model.identity import GENERATION, model_identity
 
     index = _fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
     effort = _checked_effort(effort)
@@ -202,9 +204,9 @@ def _decode_samples(whole: container.Container, device: str | None) -> NDArray[A
     """
     import numpy as np
 
-    from mvmic_codec import flat
-    from mvmic_codec import samples as sampling
+    from mvmic_codec.bitstream import flat
     from mvmic_codec.codec import decode_parts
+    from mvmic_codec.image import samples as sampling
 
     header = whole.header
     areas = _flat_areas(whole, device)
@@ -228,7 +230,7 @@ def _decode_samples(whole: container.Container, device: str | None) -> NDArray[A
 
 def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np.float32]:
     """The planes of a file, flat areas painted over what networks made of them."""
-    from mvmic_codec import flat
+    from mvmic_codec.bitstream import flat
     from mvmic_codec.codec import decode_planes
 
     header, payload = whole.header, whole.payload
@@ -241,7 +243,7 @@ def _decode_planes(whole: container.Container, device: str | None) -> NDArray[np
 
 def _flat_areas(whole: container.Container, device: str | None) -> Flat | None:
     """The flat areas of a file, if it has any."""
-    from mvmic_codec import flat
+    from mvmic_codec.bitstream import flat
     from mvmic_codec.codec import check_start
 
     if whole.flat is None:

@@ -12,18 +12,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import ans
-from .container import RGB, Header
-from .encoder import Encoder
-from .errors import FormatError, InputError
-from .grid import hyper_size, sites_coded, to_uint8
-from .nets.entropy import SECOND
-from .nets.identity import model_identity
-from .nets.integer import walk_modes
-from .nets.release import BFLOAT16_FROM, Release, load
-from .nets.transforms import BLOCK, StripedSynthesis, restore_colour
-from .refine import ROUNDS, Refiner, refine
-from .symbols import Pass, Unpacker, pack
+from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.container import RGB, Header
+from mvmic_codec.bitstream.symbols import Pass, Unpacker, pack
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
+from mvmic_codec.errors import FormatError, InputError
+from mvmic_codec.model.entropy import SECOND
+from mvmic_codec.model.grid import hyper_size, sites_coded, to_uint8
+from mvmic_codec.model.identity import model_identity
+from mvmic_codec.model.integer import walk_modes
+from mvmic_codec.model.loaded import BFLOAT16_FROM, Release, load
+from mvmic_codec.model.transforms import BLOCK, StripedSynthesis, restore_colour
 
 Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]

@@ -10,8 +10,9 @@ from typing import IO
 
 from PIL import Image, ImageFile
 
-from mvmic_codec import container, metadata
+from mvmic_codec.bitstream import container
 from mvmic_codec.errors import FormatError
+from mvmic_codec.image import metadata
 
 FORMAT = "MVM"
 

@@ -1,3 +1,4 @@
+import shutil
 import sys
 import types
 import zlib
@@ -5,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from mvmic_codec.container import Header
+from mvmic_codec.bitstream.container import Header
 from mvmic_codec.errors import ModelError
 
 EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
@@ -45,7 +46,7 @@ def _decode_planes(payload, header, *, hidden=None, device=None):
 def fake_codec(monkeypatch):
     """A codec without a model, for tests of what surrounds it: quantised planes under zlib."""
     # Which imports the true codec if nothing has yet.
-    monkeypatch.setattr("mvmic_codec.flat_choice.Attempt", _Attempt)
+    monkeypatch.setattr("mvmic_codec.encoder.flat_choice.Attempt", _Attempt)
     codec = types.ModuleType("mvmic_codec.codec")
     codec.Attempt = _Attempt
     codec.decode_planes = _decode_planes
@@ -58,7 +59,7 @@ def fake_codec(monkeypatch):
 
     codec.decode_parts = decode_parts
     codec.check_start = lambda payload, header, *, device=None: None
-    identity = types.ModuleType("mvmic_codec.nets.identity")
+    identity = types.ModuleType("mvmic_codec.model.identity")
     identity.GENERATION = FAKE_MODEL[0]
     identity.model_identity = lambda gray: ("fake", FAKE_MODEL[1])
     monkeypatch.setitem(sys.modules, codec.__name__, codec)
@@ -81,3 +82,54 @@ def header():
         lo=0,
         hi=255,
     )
+
+
+@pytest.fixture(scope="session")
+def released_folder(tmp_path_factory):
+    """Small models as released ones are, one for gray and one for colour."""
+    from small_model import SMALL, lively_neighbours, small_model
+
+    from mvmic_codec.model import identity, loaded
+
+    folder = tmp_path_factory.mktemp("weights")
+    for channels, name in ((1, identity.GRAY_MODEL), (3, identity.COLOUR_MODEL)):
+        loaded.export(small_model(channels), folder, name, "for tests")
+        fitted = lively_neighbours(SMALL[channels])
+        loaded.replace_arrays(folder / f"{name}.safetensors", fitted)
+    return folder
+
+
+@pytest.fixture
+def weights(released_folder, tmp_path, monkeypatch):
+    """A copy of the released small models that a test may damage, installed."""
+    from mvmic_codec.model import identity, loaded
+
+    for path in released_folder.iterdir():
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
+    identity.default_identity.cache_clear()
+    loaded.load.cache_clear()
+    yield tmp_path
+    identity.default_identity.cache_clear()
+    loaded.load.cache_clear()
+
+
+@pytest.fixture
+def channels():
+    """Of the images that the models of the next two are for; tests give their own."""
+    return 3
+
+
+@pytest.fixture
+def released(weights, channels):
+    from mvmic_codec.model import identity, loaded
+
+    return loaded.load(identity.model_identity(gray=channels == 1)[1], "cpu")
+
+
+@pytest.fixture
+def weights_path(weights, channels):
+    from mvmic_codec.model import identity
+
+    name = identity.GRAY_MODEL if channels == 1 else identity.COLOUR_MODEL
+    return weights / f"{name}.safetensors"

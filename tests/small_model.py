@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from mvmic_codec.nets.integer import neutral_neighbours
-from mvmic_codec.nets.model import Model, Shape
+from mvmic_codec.model.integer import neutral_neighbours
+from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.training.start import start_from_statistics
 
 _SIZES = {

@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec, container, flat, flat_fill, samples
-from mvmic_codec.flat_choice import candidates_of
+from mvmic_codec import codec
+from mvmic_codec.bitstream import container, flat
+from mvmic_codec.encoder import flat_fill
+from mvmic_codec.encoder.flat_choice import candidates_of
+from mvmic_codec.image import samples
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "reference"))

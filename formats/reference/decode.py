@@ -1308,7 +1308,7 @@ def load_models(paths: list[Path]) -> dict[bytes, Model]:
 
 def installed_models() -> list[Path]:
     """The weights files of the repository that this file lies in."""
-    folder = Path(__file__).resolve().parents[2] / "mvmic_codec" / "nets" / "weights"
+    folder = Path(__file__).resolve().parents[2] / "mvmic_codec" / "model" / "weights"
     found = sorted(folder.glob("*.safetensors"))
     if not found:
         raise ModelError(f"{folder} holds no models; say which one with --model")

@@ -16,7 +16,7 @@ from mvmic_codec.errors import InputError
 if TYPE_CHECKING:
     from PIL import PngImagePlugin
 
-    from mvmic_codec.container import Header
+    from mvmic_codec.bitstream.container import Header
 
 # Format and options for each suffix: without loss where the format can, else with little.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {

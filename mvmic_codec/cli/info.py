@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from mvmic_codec import container, rate
+from mvmic_codec import rate
+from mvmic_codec.bitstream import container
 from mvmic_codec.cli import batch
 from mvmic_codec.errors import ModelError
 
@@ -80,7 +81,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _models() -> list[dict[str, Any]]:
-    from mvmic_codec.nets import identity
+    from mvmic_codec.model import identity
 
     cards = [identity.read_card(path) for path in sorted(identity.WEIGHTS.glob("*.json"))]
     if not cards:

@@ -103,7 +103,7 @@ def _check_rows(rows: list[Row], test: str) -> None:
 
 def _maker() -> str:
     from mvmic_codec import __version__
-    from mvmic_codec.nets.identity import model_identity
+    from mvmic_codec.model.identity import model_identity
 
     models = [model_identity(gray) for gray in (True, False)]
     named = " and ".join(f"{name} ({fingerprint.hex()})" for name, fingerprint in models)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..codec import code_symbols, full_precision
-from ..encoder import Encoder
-from ..nets.entropy import FLAG_TABLES, SECOND, TABLES, flag_logit
-from ..nets.identity import Identity, read_card
-from ..nets.integer import neutral_neighbours, scale_ladder
-from ..nets.release import Release, read, replace_arrays
-from ..nets.tables import (
+from mvmic_codec.codec import code_symbols, full_precision
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.entropy import FLAG_TABLES, SECOND, TABLES, flag_logit
+from mvmic_codec.model.identity import Identity, read_card
+from mvmic_codec.model.integer import neutral_neighbours, scale_ladder
+from mvmic_codec.model.loaded import Release, read, replace_arrays
+from mvmic_codec.model.tables import (
     HALF_MAX,
     as_arrays,
     fitted_table,
@@ -31,7 +31,7 @@ from ..nets.tables import (
     logistic_tail,
     quantiser_steps,
 )
-from .neighbours import fit_neighbours, take_sample
+from mvmic_codec.training.neighbours import fit_neighbours, take_sample
 
 # Rate indices at which crops are coded.
 FIT_RATES = (6, 18, 32, 48, 60)

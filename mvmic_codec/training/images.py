@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import flat_fill, flat_search
-from ..errors import InputError
+from mvmic_codec.encoder import flat_fill, flat_search
+from mvmic_codec.errors import InputError
 
 # Share of each kind in the batches of the model for gray images, which sees all of them in gray,
 GRAY_MIX = {

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..nets.identity import COLOUR_MODEL, GRAY_MODEL
-from ..nets.model import Model, Shape
-from ..nets.release import export, model_of
-from ..nets.transforms import RATES
-from .fit import fit_release
-from .images import CropSource, Split, load_for_model, mix_of
-from .start import start_from_statistics
-from .validation import make_samples, validate
-from .widen import check_growth, widen
+from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
+from mvmic_codec.model.loaded import export, model_of
+from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.transforms import RATES
+from mvmic_codec.training.fit import fit_release
+from mvmic_codec.training.images import CropSource, Split, load_for_model, mix_of
+from mvmic_codec.training.start import start_from_statistics
+from mvmic_codec.training.validation import make_samples, validate
+from mvmic_codec.training.widen import check_growth, widen
 
 log = logging.getLogger(__name__)
 

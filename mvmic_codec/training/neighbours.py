@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .. import ans
-from ..codec import full_precision
-from ..encoder import Encoder
-from ..nets.entropy import FRACTION, TABLES
-from ..nets.integer import (
+from mvmic_codec.bitstream import ans
+from mvmic_codec.codec import full_precision
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.entropy import FRACTION, TABLES
+from mvmic_codec.model.integer import (
     CLASSES,
     COMPAND_ENTRIES,
     WEIGHT_BITS,
@@ -27,8 +27,8 @@ from ..nets.integer import (
     sum_around,
     white_places,
 )
-from ..nets.release import Release
-from ..nets.transforms import RATES, unshuffle
+from mvmic_codec.model.loaded import Release
+from mvmic_codec.model.transforms import RATES, unshuffle
 
 WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four
 SHIFTS = torch.arange(-24, 25)  # of tables

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..nets.entropy import (
+from mvmic_codec.model.entropy import (
     FLAG_LOGIT,
     FLAG_TABLES,
     LOG_RATIO,
@@ -25,8 +25,8 @@ from ..nets.entropy import (
     TABLES,
     mode_path,
 )
-from ..nets.model import Model
-from ..nets.transforms import (
+from mvmic_codec.model.model import Model
+from mvmic_codec.model.transforms import (
     AREA,
     BLOCK,
     RATES,
@@ -41,7 +41,7 @@ from ..nets.transforms import (
     shuffle,
     unshuffle,
 )
-from ..rate import lambda_of
+from mvmic_codec.rate import lambda_of
 
 RIDGE_RATE = 30  # the index whose quantisation noise the predictors are fitted for
 HYPER_COARSER = 8.0

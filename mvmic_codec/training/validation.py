@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..evaluation.curves import bd_rate
-from ..nets.model import Model
-from ..rate import lambda_of
-from .images import as_planes, is_gray
+from mvmic_codec.evaluation.curves import bd_rate
+from mvmic_codec.model.model import Model
+from mvmic_codec.rate import lambda_of
+from mvmic_codec.training.images import as_planes, is_gray
 
 # Whole images, as far as they go: small crops flatter us, since JPEG 2000 needs a long run-up.
 VALIDATION_SIZE = 1024

@@ -13,11 +13,11 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..nets.entropy import TABLES
-from ..nets.model import Model, Shape
-from ..nets.transforms import AREA, block_dct, filter_borders, rotate_colour, rows_of
-from .start import leading, table_index
+from mvmic_codec.errors import InputError
+from mvmic_codec.model.entropy import TABLES
+from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.transforms import AREA, block_dct, filter_borders, rotate_colour, rows_of
+from mvmic_codec.training.start import leading, table_index
 
 # Of RateScale: scales of all channels, then shifts.
 _SCALES_AND_SHIFTS = ".table.knots"

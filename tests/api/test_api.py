@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import FormatError, InputError, ModelError, MvmError, TruncatedError, container
+from mvmic_codec import FormatError, InputError, ModelError, MvmError, TruncatedError
+from mvmic_codec.bitstream import container
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
 

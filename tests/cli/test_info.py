@@ -5,7 +5,7 @@ from PIL import Image
 
 from mvmic_codec import api
 from mvmic_codec.cli import main
-from mvmic_codec.nets import identity
+from mvmic_codec.model import identity
 
 
 def test_text(mvmic, gray):

@@ -34,7 +34,7 @@ def test_an_unwritable_target_is_one_line(tmp_path, gray):
 
 
 def test_help_and_info_need_neither_torch_nor_numpy(tmp_path, header):
-    from mvmic_codec import container
+    from mvmic_codec.bitstream import container
 
     path = tmp_path / "x.mvm"
     path.write_bytes(container.write(header, b"payload", {}))

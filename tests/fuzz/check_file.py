@@ -9,9 +9,10 @@ import zlib
 from PIL import Image, UnidentifiedImageError
 
 import mvmic_codec
-from mvmic_codec import container, metadata
+from mvmic_codec.bitstream import container
 from mvmic_codec.errors import MvmError
-from mvmic_codec.nets.identity import model_identity
+from mvmic_codec.image import metadata
+from mvmic_codec.model.identity import model_identity
 
 _START = len(container.MAGIC)
 # Where HEAD's payload starts, and two of its fields.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmic_codec import ans, container, flat, flatmap
+from mvmic_codec.bitstream import ans, container, flat, flatmap
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"

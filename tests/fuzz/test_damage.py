@@ -18,11 +18,13 @@ from fuzz.check_file import REFUSALS, mended
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec, container, trellis
+from mvmic_codec import codec
+from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.symbols import Pass, pack
+from mvmic_codec.encoder import trellis
 from mvmic_codec.errors import MvmError
-from mvmic_codec.grid import hyper_size, to_uint8
-from mvmic_codec.nets.release import load
-from mvmic_codec.symbols import Pass, pack
+from mvmic_codec.model.grid import hyper_size, to_uint8
+from mvmic_codec.model.loaded import load
 
 # Files that declare much are what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fuzz.check_file import check, for_installed_model, mended
 
-from mvmic_codec import container, metadata
+from mvmic_codec.bitstream import container
+from mvmic_codec.image import metadata
 
 # Files that declare much are what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec, container
-from mvmic_codec.nets import release
-from mvmic_codec.nets.identity import model_identity
-from mvmic_codec.nets.intnet import usable_paths
-from mvmic_codec.symbols import Unpacker
+from mvmic_codec import codec
+from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.identity import model_identity
+from mvmic_codec.model.intnet import usable_paths
 
 GOLDEN = Path(__file__).parents[2] / "formats/golden"
 HASHES = json.loads((GOLDEN / "golden.json").read_text())

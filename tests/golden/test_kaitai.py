@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mvmic_codec import container, flat
-from mvmic_codec.container import METADATA
+from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream.container import METADATA
 
 pytest.importorskip("kaitaistruct", reason="the Kaitai runtime is not installed")
 if not os.environ.get("MVMIC_KAITAI") or shutil.which("node") is None:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 import mvmic_codec
-from mvmic_codec import container, plugin
+from mvmic_codec import plugin
+from mvmic_codec.bitstream import container
 from mvmic_codec.errors import (
     ChecksumError,
     FormatError,

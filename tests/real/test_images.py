@@ -16,8 +16,8 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import codec
 from mvmic_codec.evaluation.metrics import psnr
+from mvmic_codec.image.samples import from_image
 from mvmic_codec.rate import index_of
-from mvmic_codec.samples import from_image
 
 QUALITIES = (1, 3, 5, 8)
 KINDS = (

@@ -64,7 +64,7 @@ def test_targets_are_met() -> None:
 
 
 def test_decoding_leaves_the_callers_random_numbers_alone() -> None:
-    from mvmic_codec.nets import release
+    from mvmic_codec.model import weights as release
 
     coded = mvmic_codec.encode(fundus((70, 70)))
     release.load.cache_clear()

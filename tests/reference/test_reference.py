@@ -16,13 +16,17 @@ import torch
 from skimage import data
 
 import mvmic_codec
-from mvmic_codec import ans, codec, container, flat, flat_fill, grid, samples
+from mvmic_codec import codec
+from mvmic_codec.bitstream import ans, container, flat
+from mvmic_codec.bitstream.symbols import Unpacker, pack
+from mvmic_codec.encoder import flat_fill
 from mvmic_codec.errors import FormatError
-from mvmic_codec.nets import release
-from mvmic_codec.nets.entropy import SECOND
-from mvmic_codec.nets.identity import GENERATION, model_identity
+from mvmic_codec.image import samples
+from mvmic_codec.model import grid
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.entropy import SECOND
+from mvmic_codec.model.identity import GENERATION, model_identity
 from mvmic_codec.rate import lambda_of
-from mvmic_codec.symbols import Unpacker, pack
 
 FORMATS = Path(__file__).parents[2] / "formats"
 CASES = [
@@ -422,7 +426,7 @@ def small_form_2():
 
 
 def make_payload(passes, tables, lanes):
-    """As `mvmic_codec.symbols.pack`, but with a number of lanes of our choice."""
+    """As `mvmic_codec.bitstream.symbols.pack`, but with a number of lanes of our choice."""
     words = ans.encode(passes, tables, lanes)
     crc = zlib.crc32(b"".join(symbols.astype("<i2").tobytes() for symbols, _ in passes))
     lengths = [len(lane) // 4 for lane in words[:-1]]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from ladder import draw, laplace_tables
 
-from mvmic_codec import ans, flatmap
-from mvmic_codec.nets import intnet
+from mvmic_codec.bitstream import ans, flatmap
+from mvmic_codec.model import intnet
 
 THREADS = 8
 JOBS = range(4 * THREADS)

@@ -6,9 +6,10 @@ import torch
 from small_model import crops, picture, small_model
 
 from mvmic_codec import codec
-from mvmic_codec.container import MIN_IS_BLACK, RGB, Header
-from mvmic_codec.nets import identity, release
-from mvmic_codec.nets.entropy import SECOND, TABLES
+from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
+from mvmic_codec.model import identity
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.entropy import SECOND, TABLES
 from mvmic_codec.training import fit
 
 

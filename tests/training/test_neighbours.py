@@ -7,12 +7,13 @@ import pytest
 import torch
 from small_model import crops, lively_neighbours, picture, small_model
 
-from mvmic_codec import ans, codec
-from mvmic_codec.encoder import Encoder
-from mvmic_codec.nets import release
-from mvmic_codec.nets.entropy import FRACTION, TABLES, table_scale
-from mvmic_codec.nets.integer import CLASSES, WEIGHT_BITS, neutral_neighbours
-from mvmic_codec.nets.transforms import RATES, unshuffle
+from mvmic_codec import codec
+from mvmic_codec.bitstream import ans
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
+from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS, neutral_neighbours
+from mvmic_codec.model.transforms import RATES, unshuffle
 from mvmic_codec.training import fit, neighbours
 from mvmic_codec.training.neighbours import SHIFTS, Places, Sample
 

@@ -11,12 +11,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.nets import release, transforms
-from mvmic_codec.nets.entropy import FLAG_TABLES
-from mvmic_codec.nets.identity import read_card
-from mvmic_codec.nets.integer import scale_ladder
-from mvmic_codec.nets.model import Model, Shape
-from mvmic_codec.nets.tables import make_tables
+from mvmic_codec.model import transforms
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.entropy import FLAG_TABLES
+from mvmic_codec.model.identity import read_card
+from mvmic_codec.model.integer import scale_ladder
+from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.tables import make_tables
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training import images, loop, start, widen
 

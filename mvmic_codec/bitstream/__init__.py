@@ -1,0 +1,1 @@
+"""The bytes of a file: container, symbols, flat areas. Nothing here imports torch."""

@@ -1,0 +1,161 @@
+"""Flat areas: pixels of a few exact colours, kept beside the learned image and painted over it.
+
+The black around an endoscope's picture, the circle of a CT scan and burned-in text cost a transform
+most of its bits at their hard edges, and a map of them next to nothing. A file may therefore hold
+one FLAT chunk: a few colours, and a map that says which pixels have them. Along an edge pixels may
+be blends of a colour and what the networks make of the image. formats/flat.md has the bytes;
+`flat_search` finds such areas.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mvmic_codec.bitstream import flatmap
+from mvmic_codec.bitstream.container import RGB, Header
+from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
+
+# A blend of k is k quarters of the colour.
+BLENDS = 3
+# In which a pixel's flat colour is looked for: (rows down, columns right).
+NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+
+_COUNT = struct.Struct("<B")
+# In the same byte: the payload has blends.
+_WITH_BLENDS = 0x80
+_CRC = struct.Struct("<I")
+_WORDS = struct.Struct("<I")
+_WORD_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Which pixels of an image have which flat colour.
+
+    colours  int32 [K, C], K = 1 to flatmap.COLOURS_MAX, sample values; C = 3 for photometric RGB,
+             else 1
+    map      uint8 [H, W]: 0 where a pixel is not flat, else 1 plus the row of its colour
+    blends   uint8 [H, W]: quarters of the colour beside it that a pixel is blended with, to BLENDS;
+             0 where the pixel is flat or none beside it is. None in files of 0.5.0, which had none
+    """
+
+    colours: npt.NDArray[np.int32]
+    map: npt.NDArray[np.uint8]
+    blends: npt.NDArray[np.uint8] | None
+
+    @property
+    def hidden(self) -> npt.NDArray[np.bool_] | None:
+        """Of which pixels [H, W] the image data need say nothing; None if they do all the same."""
+        return None if self.blends is None else self.map > 0
+
+
+def beside(map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The map's number of the first flat neighbour of each pixel that is not flat, else 0."""
+    padded = np.pad(map, 1)
+    height, width = map.shape
+    numbers = np.zeros_like(map)
+    for down, right in NEIGHBOURS:
+        there = padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
+        np.copyto(numbers, there, where=numbers == 0)
+    numbers[map > 0] = 0
+    return numbers
+
+
+def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
+    """The payload of a FLAT chunk for an image of this depth.
+
+    Raises InputError for a colour that no sample of this depth can have.
+    """
+    colours = flat.colours.astype(_sample_type(bits, signed))
+    if (colours != flat.colours).any():
+        raise InputError(f"a flat colour does not fit the image's {bits} bits")
+    flags = 0 if flat.blends is None else _WITH_BLENDS
+    start = _COUNT.pack(len(flat.colours) | flags) + colours.tobytes()
+    lane = flatmap.encode(flat.map, len(flat.colours))
+    parts = [start, _CRC.pack(_crc_of(start, flat)), lane]
+    if flat.blends is not None:
+        parts.insert(2, _WORDS.pack(len(lane) // _WORD_BYTES))
+        parts.append(flatmap.encode(flat.blends, BLENDS, beside(flat.map) > 0))
+    return b"".join(parts)
+
+
+def from_payload(payload: bytes, header: Header) -> Flat:
+    """The flat areas of a file with this header.
+
+    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is at
+    most about five bytes for each of the header's pixels.
+    """
+    if len(payload) < _COUNT.size:
+        raise TruncatedError("the chunk of flat colours is empty: the file was cut")
+    (first,) = _COUNT.unpack_from(payload)
+    count, blended = first & ~_WITH_BLENDS, bool(first & _WITH_BLENDS)
+    if not 1 <= count <= flatmap.COLOURS_MAX:
+        raise FormatError(f"the file claims {count} flat colours; 1 to {flatmap.COLOURS_MAX} exist")
+    kind = _sample_type(header.bits, header.signed)
+    channels = 3 if header.photometric == RGB else 1
+    crc_at = _COUNT.size + count * channels * kind.itemsize
+    start = crc_at + _CRC.size + (_WORDS.size if blended else 0)
+    if len(payload) < start:
+        raise TruncatedError("the chunk of flat colours ends before its map: the file was cut")
+    colours = np.frombuffer(payload, kind, count * channels, _COUNT.size).astype(np.int32)
+    if colours.min() < header.lo or colours.max() > header.hi:
+        raise FormatError(
+            f"a flat colour lies outside of the image's range, {header.lo} to {header.hi}"
+        )
+    (crc,) = _CRC.unpack_from(payload, crc_at)
+    end = len(payload)
+    if blended:
+        (words,) = _WORDS.unpack_from(payload, crc_at + _CRC.size)
+        end = start + words * _WORD_BYTES
+        if end > len(payload):
+            raise TruncatedError("the map of flat colours ends before it should: the file was cut")
+    size = (header.height, header.width)
+    map = flatmap.decode(payload[start:end], *size, count)
+    blends = flatmap.decode(payload[end:], *size, BLENDS, beside(map) > 0) if blended else None
+    flat = Flat(colours.reshape(count, channels), map, blends)
+    if _crc_of(payload[:crc_at], flat) != crc:
+        raise ChecksumError("the flat colours have another checksum: the file is damaged")
+    return flat
+
+
+def paint(
+    planes: npt.NDArray[np.float32], flat: Flat, lo: int, hi: int, top: int = 0, left: int = 0
+) -> npt.NDArray[np.float32]:
+    """Planes [C, h, w] in 0 to 1 with the flat pixels at their colours, and others blended.
+
+    They are the image's part that begins in row `top` and column `left`. lo and hi are the samples
+    that 0.0 and 1.0 stand for; a colour is the exact sample again when the planes are rounded to
+    samples.
+    """
+    # Colour 0 is not painted, its row only fills the place.
+    table = np.vstack((np.zeros_like(flat.colours[:1]), flat.colours)) - np.int32(lo)
+    values = (table / max(hi - lo, 1)).astype(np.float32).T
+    bottom, right = top + planes.shape[1], left + planes.shape[2]
+    map = flat.map[top:bottom, left:right]
+    painted: npt.NDArray[np.float32] = np.where(map, values[:, map], planes)
+    if flat.blends is not None:
+        blends = flat.blends[top:bottom, left:right]
+        at = np.nonzero(blends)
+        share = blends[at].astype(np.float32) / (BLENDS + 1)
+        # With the pixels around the part, as far as there are some.
+        above, before = min(top, 1), min(left, 1)
+        around = beside(flat.map[top - above : bottom + 1, left - before : right + 1])
+        colour = values[:, around[above:, before:][at]]
+        painted[:, at[0], at[1]] += share * (colour - painted[:, at[0], at[1]])
+    return painted
+
+
+def _crc_of(start: bytes, flat: Flat) -> int:
+    """Checksum of what stands before it, count and colours, and of the maps."""
+    crc = zlib.crc32(np.ascontiguousarray(flat.map).data, zlib.crc32(start))
+    return crc if flat.blends is None else zlib.crc32(np.ascontiguousarray(flat.blends).data, crc)
+
+
+def _sample_type(bits: int, signed: bool) -> np.dtype[np.integer]:
+    """As many bytes as a sample needs, little-endian."""
+    return np.dtype(f"<{'i' if signed else 'u'}{1 if bits <= 8 else 2}")

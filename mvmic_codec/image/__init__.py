@@ -1,0 +1,1 @@
+"""Images: Pillow images and arrays <-> planes, Pillow's `info` <-> metadata chunks."""

@@ -1,0 +1,1 @@
+"""The model: transforms, entropy model in its training form and in exact integers, weights."""

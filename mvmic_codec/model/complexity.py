@@ -1,0 +1,49 @@
+"""Multiply-adds for each pixel, counted from a model's shape."""
+
+from __future__ import annotations
+
+from mvmic_codec.model.entropy import MODES, NODES, PASSES
+from mvmic_codec.model.model import LOW_CHROMA, LOW_LUMA, Shape
+from mvmic_codec.model.transforms import AREA, BLOCK
+
+
+def transform_macs(shape: Shape) -> float:
+    """Of analysis and the block transform; synthesis has these too, and more."""
+    w8, w16, planes = shape.width8, shape.width16, shape.planes
+    at8 = 64 * planes * w8 + 2 * 9 * w8 * w8 * shape.blocks8
+    at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * planes * AREA
+    lapped = planes * (2 * BLOCK + AREA)
+    return at8 / 64 + at16 / 256 + lapped + block_macs(shape)
+
+
+def block_macs(shape: Shape) -> float:
+    """Of one mode's rotation of luma and that of chroma."""
+    return AREA + float((shape.planes - 1) * shape.chroma)
+
+
+def entropy_macs(shape: Shape) -> float:
+    """Of hyper-synthesis, modes and all context passes."""
+    c, z, w, near = shape.latent, shape.hyper, shape.context, shape.near
+    at64 = 9 * z * (4 * w + PASSES * near * 4)
+    modes = 2 * w * 2 * NODES + 9 * w * (2 * w + 6 * MODES)
+    merge = 9 * w * (PASSES * (w + 2 * near) + (PASSES - 1) * (w + c - near))
+    each = PASSES * (2 * 9 * w * w + w * c + w * near)
+    predict = 9 * near * near * sum(range(1, PASSES))
+    return at64 / 4096 + (modes + merge + each + predict) / 1024
+
+
+def decode_macs(shape: Shape) -> float:
+    """Multiply-adds for each pixel to decode."""
+    mode = MODES * shape.width16 / AREA
+    inject = shape.planes * shape.width8
+    at2 = 2 * 9 * (4 * shape.planes * shape.width2 + shape.width2**2) / 4
+    return transform_macs(shape) + mode + inject + at2 + entropy_macs(shape)
+
+
+def encode_macs(shape: Shape) -> float:
+    """Multiply-adds for each pixel to encode: all modes are tried on every block."""
+    width = 96
+    low = LOW_LUMA * LOW_LUMA + (shape.planes - 1) * LOW_CHROMA * LOW_CHROMA
+    hyper = (shape.planes * AREA * width + 2 * 9 * width * width) / 256
+    hyper += (16 * width * shape.hyper + low * 16 * shape.hyper) / 4096
+    return transform_macs(shape) + MODES * AREA + hyper + entropy_macs(shape)

@@ -1,0 +1,270 @@
+"""A released model: one safetensors file of float transforms and the integer entropy model.
+
+The fingerprint is the first 8 bytes of SHA-256 over the model's shape and every array (name, type,
+sizes, bytes), so that two files with the same of these are the same model whatever their names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mvmic_codec.bitstream import ans
+from mvmic_codec.errors import InputError, ModelError
+from mvmic_codec.model.complexity import decode_macs, encode_macs
+from mvmic_codec.model.entropy import FRACTION, EntropyModel, IntegerConv
+from mvmic_codec.model.identity import Identity, find_identity, read_card
+from mvmic_codec.model.integer import (
+    COARSER,
+    LAYERS,
+    LINEAR_BITS,
+    STEP_BITS,
+    IntegerEntropy,
+    check_arrays,
+    integerise,
+)
+from mvmic_codec.model.intnet import fast_paths
+from mvmic_codec.model.model import HyperAnalysis, Model, Shape, make_transforms
+from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.tables import magnitude_bits, whole_step_bits
+from mvmic_codec.model.transforms import Analysis, BlockTransform, Synthesis
+
+ENTROPY = "entropy."
+TRANSFORMS = ("analysis.", "blocks.", "synthesis.", "hyper_analysis.")
+# The least rate index at which transforms may run in bfloat16 (formats/model.md, section 9).
+BFLOAT16_FROM = 18
+
+
+def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> bytes:
+    """The 8 bytes by which files name the model of these arrays."""
+    digest = hashlib.sha256()
+    for field in sorted(shape):
+        digest.update(f"{field} {int(shape[field])}\n".encode())
+    for name in sorted(arrays):
+        array = arrays[name].contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}\n".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.digest()[:8]
+
+
+def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
+    """Write FOLDER/NAME.safetensors and NAME.json from a trained model; returns its identity."""
+    model = deepcopy(model).cpu()
+    arrays = {
+        key: value.detach().half().contiguous()
+        for key, value in model.state_dict().items()
+        if key.startswith(TRANSFORMS)
+    }
+    arrays |= {ENTROPY + k: v.contiguous() for k, v in integerise(model.entropy).items()}
+    identity = Identity(
+        name=name,
+        fingerprint=fingerprint(arrays, model.config()).hex(),
+        shape=model.config(),
+        parameters=sum(p.numel() for p in model.parameters()),
+        decode_kmac=round(decode_macs(model.shape) / 1000, 2),
+        encode_kmac=round(encode_macs(model.shape) / 1000, 2),
+        notes=notes,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write(arrays, identity, folder)
+    return identity
+
+
+def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
+    """Write FOLDER/NAME.safetensors and NAME.json. Each appears whole, and the card last."""
+    weights, card = (folder / f"{identity.name}.{kind}" for kind in ("safetensors", "json"))
+    part = folder / f".{identity.name}.part"
+    save_file(arrays, part, {"identity": identity.to_json()})
+    part.chmod(0o644)
+    os.replace(part, weights)
+    part.write_text(identity.to_json() + "\n", encoding="utf-8")
+    os.replace(part, card)
+
+
+def replace_arrays(weights: Path, fitted: dict[str, Tensor]) -> Identity:
+    """Give the release in NAME.safetensors other arrays of its entropy model.
+
+    Names are those of formats/model.md without their prefix. Returns the release's new identity.
+    """
+    arrays = load_file(weights)
+    arrays |= {ENTROPY + name: array for name, array in fitted.items()}
+    old = read_card(weights.with_suffix(".json"))
+    identity = replace(old, fingerprint=fingerprint(arrays, old.shape).hex())
+    write(arrays, identity, weights.parent)
+    return identity
+
+
+@dataclass
+class Release:
+    """A released model, ready to code: networks in float32 and the exact entropy model."""
+
+    identity: Identity
+    shape: Shape
+    analysis: Analysis
+    blocks: BlockTransform
+    hyper_analysis: HyperAnalysis
+    synthesis: Synthesis
+    entropy: IntegerEntropy | NativeEntropy
+    tables: ans.Tables
+    bits: Tensor  # [T,M] of a coded number by table and magnitude, the last column for all above
+    rough_bits: Tensor  # see symbol_bits
+    device: torch.device
+    bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
+
+    def branches(self) -> torch.autocast:
+        """Around analysis or synthesis: what training has in bfloat16 there is so here, too, if
+        that is faster.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
+        """About what coefficients of y cost in bits that are coded as whole steps, both int64.
+
+        By the indices of their tables; 0 for table 0, which codes nothing. What one really costs
+        depends on those before it.
+        """
+        out: Tensor = self.rough_bits[table, magnitude.clamp(max=self.rough_bits.shape[1] - 1)]
+        return out
+
+
+@lru_cache(maxsize=4)
+def load(print_of_model: bytes, device_name: str) -> Release:
+    """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
+    return read(*find_identity(print_of_model), torch.device(device_name))
+
+
+# Whatever mode the first caller is in, it must not stick to the weights.
+@torch.inference_mode(False)
+def read(identity: Identity, path: Path, device: torch.device) -> Release:
+    """The release with this card in NAME.safetensors. Raises ModelError if it is damaged."""
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the weights in {path.name} cannot be read: {error}") from error
+    if fingerprint(arrays, identity.shape).hex() != identity.fingerprint:
+        raise ModelError(f"the weights in {path.name} are damaged: install mvmic_codec again")
+    integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
+    try:
+        shape = shape_of(identity)
+        # Fresh networks draw random weights; the caller's random numbers are none of our business.
+        with torch.random.fork_rng(devices=[]):
+            analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
+        nets = (analysis, blocks, synthesis, hyper_analysis)
+        for name, array in arrays.items():
+            if name.startswith(TRANSFORMS) and array.dtype != torch.float16:
+                raise ModelError(f"the model's array {name} is {array.dtype}, not torch.float16")
+        for prefix, net in zip(TRANSFORMS, nets, strict=True):
+            part = {k[len(prefix) :]: v.float() for k, v in arrays.items() if k.startswith(prefix)}
+            net.load_state_dict(part)
+        check_arrays(integers, shape.latent, shape.hyper, shape.context, shape.near)
+        half, cdf = integers["table_half"].numpy(), integers["table_cdf"].numpy()
+        tables = ans.Tables(half, cdf)
+        entropy = make_entropy(integers, shape.rotate, device)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"the weights in {path.name} are not those of a model: {error}") from error
+    bits = magnitude_bits(half, cdf)
+    for net in nets:
+        net.to(device).eval().requires_grad_(False)
+    return Release(
+        identity=identity,
+        shape=shape,
+        analysis=analysis,
+        blocks=blocks,
+        hyper_analysis=hyper_analysis,
+        synthesis=synthesis,
+        entropy=entropy,
+        tables=tables,
+        bits=torch.from_numpy(bits).to(device),
+        rough_bits=torch.from_numpy(whole_step_bits(bits)).to(device),
+        device=device,
+        bfloat16=device.type == "cpu" and multiplies_bfloat16(),
+    )
+
+
+def shape_of(identity: Identity) -> Shape:
+    """The shape in a card. Raises TypeError or ValueError if it is none, or not whole."""
+    missing = {field.name for field in fields(Shape)} - identity.shape.keys()
+    if missing:
+        raise ValueError(f"its shape lacks {', '.join(sorted(missing))}")
+    return Shape(**identity.shape)  # type: ignore[arg-type]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for it, and torch says so and uses them."""
+    # Older versions of torch do not say.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return has and torch.backends.mkldnn.is_available()
+
+
+def make_entropy(
+    arrays: dict[str, Tensor], rotate: bool, device: torch.device
+) -> IntegerEntropy | NativeEntropy:
+    """The fastest exact evaluation there is: C where the processor and the weights allow it."""
+    if device.type == "cpu" and fast_paths():
+        try:
+            return NativeEntropy(arrays, rotate, fast_paths()[-1])
+        except OverflowError:
+            pass  # sums that need more than 32 bits: doubles hold them
+    return IntegerEntropy(arrays, rotate, device)
+
+
+@torch.no_grad()
+def model_of(path: Path) -> Model:
+    """A float Model to train on from, out of a release file (the inverse of `export`).
+
+    Raises InputError if the file lacks part of such a model.
+    """
+    with safe_open(path, "pt") as stream:
+        identity = Identity.from_json(stream.metadata()["identity"])
+    arrays = load_file(path)
+    another = "it is the model of another version of mvmic_codec; start from one of this version"
+    try:
+        model = Model(shape_of(identity))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}: {another}") from error
+    state = model.state_dict()
+    missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
+    if missing:
+        raise InputError(f"{path} has no {missing[0]}: {another}")
+    state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
+    model.load_state_dict(state)
+    restore_entropy(
+        model.entropy, {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
+    )
+    return model
+
+
+def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
+    """Set the float parameters so that `integerise` gives the same arrays again (nearly)."""
+    knots = model.base.knots.shape[0]
+    at = torch.linspace(0, arrays["step"].shape[0] - 1, knots).round().long()
+    model.log_step.knots.copy_((arrays["step"][at].double() / 2**STEP_BITS).log())
+    model.hyper_log_step.knots.copy_((arrays["hyper_step"][at].double() / 2**STEP_BITS).log())
+    model.hyper_index.knots.copy_(arrays["hyper_index"][at].float() - COARSER)
+    base = arrays["base"].float() / FRACTION
+    model.base.knots.copy_(base[at, 0])
+    model.base_pass.copy_((base - base[:, :1]).mean(0))
+    model.base_mode.copy_(arrays["base_mode"].float() / FRACTION)
+    model.mode_base.knots.copy_(arrays["mode_base"][at].float() / FRACTION)
+    model.start.knots.copy_(arrays["start"][at].float())
+    model.hyper_linear.weight.copy_(arrays["hyper_linear"].float() / 2**LINEAR_BITS)
+    for p, predictor in enumerate(model.predict):
+        assert isinstance(predictor, nn.Conv2d)
+        predictor.weight.copy_(arrays[f"predict.{p}"].float() / 2**LINEAR_BITS)
+    modules = dict(model.named_modules())
+    for name in LAYERS:
+        unit = torch.exp2(arrays[f"{name}.shift"].float())
+        layer = modules[name]
+        assert isinstance(layer, IntegerConv)
+        layer.weight.copy_(arrays[f"{name}.weight"].float() / unit[:, None, None, None])
+        layer.bias.copy_(arrays[f"{name}.bias"].float() / unit)

@@ -1,1 +1,0 @@
-"""Networks: transforms, hyperprior, context, their integer form and released weights."""

@@ -1,0 +1,331 @@
+"""What more effort buys: symbols that cost less, which every decoder reads."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from small_model import picture
+
+from mvmic_codec import codec
+from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.symbols import pack
+from mvmic_codec.encoder import refine
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.encoder.refine import ROUNDS, Refiner, only
+from mvmic_codec.model import weights as release
+from mvmic_codec.model.entropy import FRACTION
+from mvmic_codec.model.identity import model_identity
+from mvmic_codec.model.transforms import rotate_colour, unshuffle
+
+RATES = [5, 31, 60]
+
+
+def planes_of(channels, size=(130, 200)):
+    return picture(*size, channels, seed=6, edge=0.4)
+
+
+def refiner_of(released, planes, rate, hidden=None):
+    return Refiner(Encoder(released, planes, rate, hidden))
+
+
+def cost_of_file(released, planes, rate, effort, hidden=None):
+    """Bits of what is written, and error of what is decoded and seen at its price in bits."""
+    passes = codec.code_symbols(Encoder(released, planes, rate, hidden), effort)
+    payload, size = pack(passes, released.tables), planes.shape[1:]
+    latent, modes = codec.decode_symbols(released, payload, rate, size, hidden)
+    decoded = codec.reconstruct(released, latent, modes, rate, size, exact=True)
+    error = np.square(255 * (decoded.astype(float) - planes))
+    if hidden is not None:
+        error = error[:, ~hidden]
+    bits = sum(ans.estimate_bits(*each.coded(), released.tables) for each in passes)
+    return bits + refine.lambda_of(rate) / len(planes) * error.sum()
+
+
+def corner(size=(130, 200)):
+    """Pixels hidden: whole blocks, and the parts of others."""
+    hidden = np.zeros(size, bool)
+    hidden[20:, 90:] = True
+    return hidden
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("hidden", [None, corner()], ids=["seen", "hidden"])
+def test_more_effort_costs_less(released, channels, rate, hidden):
+    """By the bytes that are written and the pixels that come back, not by the refiner's word."""
+    planes = planes_of(channels)
+    costs = [cost_of_file(released, planes, rate, effort, hidden) for effort in (1, 2, 3)]
+    assert costs[2] <= costs[1] <= costs[0]
+    # So little is coded at the lowest rate that nothing better may be found.
+    assert rate == 5 or costs[2] < costs[1] < costs[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("hidden", [None, corner()], ids=["seen", "hidden"])
+def test_cost_is_that_of_the_file(released, channels, hidden):
+    planes = planes_of(channels)
+    refiner = refiner_of(released, planes, 31, hidden)
+    with codec.full_precision(released):
+        told = refiner.cost(refiner.encoder.second_run())
+    assert told == pytest.approx(cost_of_file(released, planes, 31, 1, hidden), rel=1e-5)
+
+
+def test_the_best_run_is_kept(released, monkeypatch):
+    """Of strides much too long, none ends better than it began."""
+    monkeypatch.setattr(refine, "STRIDE", 30.0)
+    refiner = refiner_of(released, planes_of(3), 31)
+    with codec.full_precision(released):
+        start = refiner.encoder.second_run()
+        assert refine.refine(refiner, start, 2) is start
+
+
+def shipped(planes):
+    """A refiner with the model that ships: synthesis of the small one has nothing to undo."""
+    released = release.load(model_identity(gray=len(planes) == 1)[1], "cpu")
+    return refiner_of(released, planes, 60)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_inverse_aim_is_worth_several_rounds(monkeypatch, channels):
+    refiner = shipped(planes_of(channels))
+    with codec.full_precision(refiner.release):
+        ours = refiner.cost(refiner.encoder.second_run())
+        monkeypatch.setattr("mvmic_codec.encoder.encode.AIM_FROM", 64)
+        start = refiner.encoder.second_run()
+        assert start.aim is refiner.encoder.coefficients
+        assert ours < refiner.cost(refine.refine(refiner, start, 4)) <= refiner.cost(start)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_synthesis_makes_the_picture_of_the_inverse_aim(monkeypatch, channels):
+    """All the way, and again from there, it comes nearer and nearer.
+
+    The picture is gray, since not all chroma is coded.
+    """
+    monkeypatch.setattr("mvmic_codec.encoder.encode.AIM_SHARE", 1 / 60)
+    refiner = shipped(planes_of(1).repeat(channels, 0))
+    encoder, blocks = refiner.encoder, refiner.release.blocks
+    errors = []
+    with codec.full_precision(refiner.release):
+        modes = encoder.second_run().modes
+        for _ in range(3):
+            errors.append(float(refiner.error(blocks(encoder.coefficients, modes), modes)))
+            encoder.coefficients = encoder.inverse_aim(modes)
+    assert errors[1] < 0.5 * errors[0] and errors[2] < 0.6 * errors[1]
+
+
+def test_modes_are_chosen_again(released):
+    refiner = refiner_of(released, planes_of(3), 50)
+    with codec.full_precision(released):
+        start = refiner.encoder.second_run()
+        few, many = (refine.refine(refiner, start, n) for n in (2, 2 * refine.MODES_EVERY))
+    assert torch.equal(few.modes, start.modes) and not torch.equal(many.modes, start.modes)
+
+
+def test_effort_1_is_the_second_run(released):
+    planes = planes_of(3)
+    with codec.full_precision(released):
+        expected = pack(Encoder(released, planes, 31).second_run().passes, released.tables)
+    assert codec.encode_planes(planes, 31, device="cpu") == expected
+    assert codec.encode_planes(planes, 31, effort=1, device="cpu") == expected
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_refinement_goes_on_from_the_aim(released, channels):
+    """As if analysis had given it."""
+    refiner = refiner_of(released, planes_of(channels), 50)
+    encoder = refiner.encoder
+    with codec.full_precision(released):
+        noise = torch.randn(encoder.coefficients.shape, generator=torch.manual_seed(1))
+        costs, aim, _ = encoder.rough_costs, encoder.coefficients + 2 * noise, encoder.hyper
+        run = encoder.run(costs, aim)
+        ours, pull = refine.refine(refiner, run, 1), refiner.pull(run)
+        encoder.coefficients = aim
+        run = encoder.run(costs)
+        assert torch.equal(pull, refiner.pull(run))
+        theirs = refine.refine(refiner, run, 1)
+        assert theirs is not run and torch.equal(ours.latent, theirs.latent)
+
+
+@pytest.mark.parametrize("hidden", [None, corner()], ids=["seen", "hidden"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_decoders_find_what_was_meant(released, channels, hidden):
+    planes = planes_of(channels)
+    refiner = refiner_of(released, planes, 31, hidden)
+    with codec.full_precision(released):
+        run = refine.refine(refiner, refiner.encoder.second_run(), 4)
+        latent, modes = codec.decode_symbols(
+            released,
+            pack(run.passes, released.tables),
+            31,
+            planes.shape[1:],
+            hidden,
+        )
+    assert torch.equal(latent, run.latent) and torch.equal(modes, run.modes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hidden_pixels_count_nothing(released, channels):
+    """Whatever is decoded there."""
+    planes, hidden = planes_of(channels), corner()
+    refiner = refiner_of(released, planes, 31, hidden)
+    with codec.full_precision(released):
+        encoder = refiner.encoder
+        run = encoder.second_run()
+        before, pull, aim = refiner.cost(run), refiner.pull(run), encoder.inverse_aim(run.modes)
+        noise = torch.rand(refiner.planes.shape, generator=torch.manual_seed(3))
+        unseen = torch.ones(encoder.shown.shape, dtype=torch.bool)
+        unseen[: hidden.shape[0], : hidden.shape[1]] = torch.from_numpy(hidden)
+        refiner.planes = torch.where(unseen, noise, refiner.planes)
+        encoder.rotated = rotate_colour(refiner.planes)
+        assert refiner.cost(run) == before
+        assert torch.equal(refiner.pull(run), pull)
+        torch.testing.assert_close(encoder.inverse_aim(run.modes), aim, rtol=0, atol=1e-3)
+        refiner.planes = noise
+        assert refiner.cost(run) > before
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_pull_of_the_error_is_its_slope(released, channels):
+    """Along some ways through the latent, by differences."""
+    refiner = refiner_of(released, planes_of(channels), 31, corner())
+    generator = torch.Generator().manual_seed(1)
+    with codec.full_precision(released):
+        run = refiner.encoder.second_run()
+        # Without bits, error is all there is.
+        refiner.entropy = blank(refiner.entropy)
+        pull = refiner.pull(run)
+        for _ in range(5):
+            # Not just any way: where error hardly changes, rounding would be all of the difference.
+            way = pull * torch.rand(pull.shape, generator=generator)
+            way *= 0.1 / way.abs().max()
+            up, down = (
+                float(refiner.error(run.latent + move * way, run.modes)) for move in (1, -1)
+            )
+            slope = refiner.weight * (up - down) / 2
+            assert float((pull * way).sum()) == pytest.approx(slope, rel=0.02)
+
+
+def blank(entropy):
+    """The same with bits that no symbol changes."""
+
+    class Blank:
+        first_features, code_modes = entropy.first_features, entropy.code_modes
+
+        def __call__(self, *inputs):
+            coded = entropy(*inputs)
+            coded.bits = 0 * coded.bits
+            return coded
+
+    return Blank()
+
+
+def test_the_pull_of_the_bits_is_their_slope(released):
+    """By differences of the others' bits, of a model that neither rounds nor predicts means."""
+    refiner = refiner_of(released, planes_of(3, (64, 130)), 45)
+    refiner.encoder.shown.zero_()
+    encoder = refiner.encoder
+    entropy = refiner.entropy = copy.deepcopy(refiner.entropy)
+    entropy.quantise = False
+    for layer in entropy.means:
+        layer.weight.zero_()
+        layer.bias.zero_()
+    for weight in (entropy.hyper_linear.weight, *(layer.weight for layer in entropy.predict)):
+        weight.zero_()
+    with codec.full_precision(released):
+        run = encoder.second_run()
+        pull = refiner.pull(run)[0] * encoder.step[:, None, None]
+        exact, z = copy.deepcopy(entropy).double(), encoder.z / FRACTION
+        _, features, _ = exact.code_modes(
+            exact.first_features(z, refiner.encoder.rates), only(run.modes), refiner.encoder.rates
+        )
+
+        def bits(symbols):
+            y, weight = torch.zeros_like(symbols), torch.ones(1, dtype=torch.float64)
+            known = (y, run.modes, features, z, refiner.encoder.rates, weight)
+            return exact(*known, symbols).bits[0] * encoder.inside
+
+        places = torch.nonzero((run.coded != 0) & (pull.abs() > 0.01))
+        assert len(places) > 50
+        for place in map(tuple, places[:: len(places) // 50].tolist()):
+            ends = []
+            for move in (1e-4, -1e-4):
+                symbols = refiner.told(run).double()
+                symbols[(0, *place)] += move
+                each = bits(symbols)
+                each[place] = 0
+                ends.append(float(each.sum()))
+            slope = (ends[0] - ends[1]) / 2e-4
+            assert float(pull[place]) == pytest.approx(slope, rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_training_is_told_makes_the_same_latent(released, channels):
+    """It knows nothing of neighbours; what it is told makes up for that."""
+    refiner = refiner_of(released, planes_of(channels), 31)
+    encoder, entropy, rates = refiner.encoder, refiner.entropy, refiner.encoder.rates
+    with codec.full_precision(released):
+        run = encoder.second_run()
+        z = encoder.z.float() / FRACTION
+        features = entropy.first_features(z, rates)
+        _, features, _ = entropy.code_modes(features, only(run.modes), rates)
+        y = released.blocks(encoder.coefficients, run.modes)
+        errors = []
+        for symbols in (refiner.told(run), run.coded[None].float() / FRACTION):
+            made = entropy(y, run.modes, features, z, rates, torch.ones(1), symbols).latent
+            error = (made - run.latent).abs() / encoder.step[:, None, None]
+            errors.append(float(unshuffle(error, 2)[:, released.entropy.places(0)].mean()))
+    # What rounding makes of it, against what neighbours do.
+    assert errors[0] < 0.02 < errors[1]
+
+
+@pytest.mark.parametrize("effort", [2, 3])
+def test_the_same_bytes_whatever_the_caller_does(weights, effort):
+    planes = planes_of(3, (140, 100))
+
+    def encode():
+        return codec.encode_planes(planes, 31, effort=effort, device="cpu")
+
+    torch.manual_seed(1)
+    expected = encode()
+    assert expected != codec.encode_planes(planes, 31, device="cpu")
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    # What is loaded once is loaded again: fresh networks are drawn by chance.
+    release.load.cache_clear()
+    refine.trainable.cache_clear()
+    assert encode() == expected
+    with torch.no_grad():
+        assert encode() == expected and not torch.is_grad_enabled()
+    with torch.inference_mode():
+        assert encode() == expected and torch.is_inference_mode_enabled()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert encode() == expected
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_first_call_in_inference_mode(weights):
+    """Nothing that is kept for later calls may come from there."""
+    planes = planes_of(1, (70, 70))
+    expected = codec.encode_planes(planes, 31, effort=2, device="cpu")
+    release.load.cache_clear()
+    refine.trainable.cache_clear()
+    with torch.inference_mode():
+        assert codec.encode_planes(planes, 31, effort=2, device="cpu") == expected
+    assert codec.encode_planes(planes, 31, effort=2, device="cpu") == expected
+
+
+def test_rounds_are_bounded(released, monkeypatch):
+    counts, told = [], []
+    pull = Refiner.pull
+    monkeypatch.setattr(Refiner, "pull", lambda *given: counts.append(1) or pull(*given))
+    for effort, rounds in ROUNDS.items():
+        counts.clear()
+        told.clear()
+        codec.encode_planes(
+            planes_of(1, (70, 70)), 31, effort=effort, on_round=lambda: told.append(1), device="cpu"
+        )
+        assert len(told) == rounds
+        assert len(counts) == rounds

@@ -1,0 +1,298 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mvmic_codec.errors import InputError
+from mvmic_codec.image import samples
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+COLOUR = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
+CT = np.linspace(-1024, 3071, 16 * 24).round().astype(np.int16).reshape(16, 24)
+
+
+def to_image(result):
+    return Image.fromarray(samples.to_array(result))
+
+
+def round_trip(image):
+    return to_image(samples.from_input(image))
+
+
+def assert_same(image, expected, mode):
+    assert image.mode == mode
+    assert np.array_equal(np.asarray(image), expected)
+
+
+def test_gray():
+    result = samples.from_input(Image.fromarray(RAMP))
+    assert result.planes.shape == (1, 16, 16)
+    assert result.planes.dtype == np.float32
+    assert result.planes.flags.c_contiguous
+    assert (result.planes.min(), result.planes.max()) == (0, 1)
+    assert (result.bits, result.signed, result.lo, result.hi) == (8, False, 0, 255)
+    assert_same(to_image(result), RAMP, "L")
+
+
+def test_colour():
+    result = samples.from_input(Image.fromarray(COLOUR))
+    assert result.planes.shape == (3, 16, 16)
+    assert np.array_equal(result.planes[1] * 255, RAMP.T)
+    assert_same(to_image(result), COLOUR, "RGB")
+
+
+def test_8_bit_range_does_not_depend_on_the_image():
+    result = samples.from_input(np.full((4, 4), 7, np.uint8))
+    assert (result.lo, result.hi) == (0, 255)
+
+
+def test_bilevel():
+    bits = RAMP > 100
+    assert_same(round_trip(Image.fromarray(bits)), bits * np.uint8(255), "L")
+    assert_same(round_trip(bits), bits * np.uint8(255), "L")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_16_bit_in_every_byte_order(mode):
+    values = RAMP.astype(np.uint16) * 13 + 49
+    raw = values.astype(">u2" if mode == "I;16B" else "<u2").tobytes()
+    image = Image.frombytes(mode, (16, 16), raw)
+    result = samples.from_input(image)
+    assert (result.bits, result.signed, result.lo, result.hi) == (16, False, 49, 3364)
+    assert_same(to_image(result), values, "I;16")
+
+
+def test_every_16_bit_value_survives():
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert_same(round_trip(values), values, "I;16")
+    signed = values.astype(np.int32) - 32768
+    assert_same(round_trip(signed.astype(np.int16)), signed, "I")
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_16_bit_array_in_both_byte_orders(dtype):
+    values = (RAMP.astype(np.uint16) * 16).astype(dtype)
+    assert_same(round_trip(values), values, "I;16")
+
+
+@pytest.mark.parametrize("value", [0, 1, 40000, 65535])
+def test_constant_16_bit_image(value):
+    result = samples.from_input(np.full((3, 5), value, np.uint16))
+    assert result.lo == result.hi == value
+    assert not result.planes.any()
+    assert_same(to_image(result), np.full((3, 5), value), "I;16")
+
+
+def test_range_that_uses_few_bits_stays_16_bit():
+    assert round_trip(np.array([[3, 9]], np.uint16)).mode == "I;16"
+
+
+def test_signed_ct():
+    result = samples.from_input(CT)
+    assert (result.bits, result.signed, result.lo, result.hi) == (16, True, -1024, 3071)
+    assert_same(to_image(result), CT, "I")
+
+
+def test_sign_of_narrow_types_does_not_depend_on_the_image():
+    assert samples.from_input(np.abs(CT)).signed
+    assert samples.from_input(np.array([[-5, 5]], np.int8)).signed
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.uint64])
+def test_wider_integers_that_fit(dtype):
+    values = np.array([[0, 300, 65535]], dtype)
+    assert_same(round_trip(values), values, "I;16")
+    with pytest.raises(InputError, match="16 bits"):
+        samples.from_input(values + dtype(1))
+
+
+def test_mode_i():
+    assert_same(round_trip(Image.fromarray(CT.astype(np.int32))), CT, "I")
+    assert_same(round_trip(Image.fromarray(RAMP.astype(np.int32) * 200)), RAMP * 200.0, "I;16")
+    for values in ([[-1, 32768]], [[0, 65536]], [[-32769, 0]]):
+        with pytest.raises(InputError, match="16 bits"):
+            samples.from_input(Image.fromarray(np.array(values, np.int32)))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_float_in_0_to_1(dtype):
+    values = (RAMP / 255).astype(dtype)
+    assert_same(round_trip(values), RAMP, "L")
+    assert_same(round_trip((COLOUR / 255).astype(dtype)), COLOUR, "RGB")
+
+
+def test_float_is_not_rounded_before_the_model_sees_it():
+    result = samples.from_input(np.full((2, 2), 0.123456))
+    assert result.planes[0, 0, 0] == np.float32(0.123456)
+
+
+def test_mode_f():
+    assert_same(round_trip(Image.fromarray((RAMP / 255).astype(np.float32))), RAMP, "L")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(value):
+    values = np.zeros((4, 4), np.float32)
+    values[1, 2] = value
+    for image in (values, Image.fromarray(values), np.stack([values] * 3, -1)):
+        with pytest.raises(InputError, match="NaN or infinite"):
+            samples.from_input(image)
+
+
+@pytest.mark.parametrize("values", [[[0.0, 255.0]], [[-1024.0, 0.5]], [[0.0, 1.0001]]])
+def test_float_outside_0_to_1(values):
+    for image in (np.array(values), Image.fromarray(np.array(values, np.float32))):
+        with pytest.raises(InputError, match="0 to 1"):
+            samples.from_input(image)
+
+
+def test_palettes():
+    image = Image.fromarray(COLOUR).quantize(16)
+    assert_same(round_trip(image), np.asarray(image.convert("RGB")), "RGB")
+    gray = Image.fromarray(RAMP)
+    gray.putpalette([255 - i for i in range(256) for _ in range(3)])
+    assert gray.mode == "P"
+    assert_same(round_trip(gray), 255 - RAMP, "L")
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "RGBX"])
+def test_colour_spaces_are_converted(mode):
+    image = Image.fromarray(COLOUR).convert(mode)
+    assert_same(round_trip(image), np.asarray(image.convert("RGB")), "RGB")
+
+
+def test_lab_is_refused():
+    with pytest.raises(InputError, match="mode LAB"):
+        samples.from_input(Image.new("LAB", (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("RGBA", "RGB"), ("RGBa", "RGB"), ("LA", "L"), ("La", "L")]
+)
+def test_alpha_is_dropped_only_where_opaque(mode, expected):
+    image = Image.fromarray(COLOUR).convert(mode.upper())
+    holed = image.copy()
+    holed.putpixel((3, 4), (*holed.getpixel((3, 4))[:-1], 254))
+    plain = np.asarray(image.convert(expected))
+    assert_same(round_trip(image.convert(mode)), plain, expected)
+    with pytest.raises(InputError, match="transparency"):
+        samples.from_input(holed.convert(mode))
+
+
+def test_palette_with_alpha():
+    image = Image.fromarray(COLOUR).quantize(16).convert("PA")
+    assert round_trip(image).mode == "RGB"
+    image.putalpha(100)
+    with pytest.raises(InputError, match="transparency"):
+        samples.from_input(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "used", "unused"),
+    [
+        (Image.fromarray(RAMP // 2), 7, 200),
+        (Image.fromarray(RAMP // 2).convert("P"), 7, 200),
+        (Image.fromarray(COLOUR), (0, 0, 255), (1, 1, 1)),
+        (Image.fromarray(RAMP.astype(np.uint16)), 7, 300),
+    ],
+    ids=["L", "P", "RGB", "I;16"],
+)
+def test_transparent_value(image, used, unused):
+    image = image.copy()
+    plain = round_trip(image)
+    image.info["transparency"] = unused
+    assert round_trip(image) == plain
+    image.info["transparency"] = used
+    with pytest.raises(InputError, match="transparency"):
+        samples.from_input(image)
+
+
+def test_arrays_with_alpha():
+    rgba = np.dstack([COLOUR, np.full_like(RAMP, 255)])
+    assert_same(round_trip(rgba), COLOUR, "RGB")
+    assert_same(round_trip(rgba[:, :, 2:]), COLOUR[:, :, 2], "L")
+    assert_same(round_trip(rgba / 255), COLOUR, "RGB")
+    rgba[0, 0, 3] = 0
+    with pytest.raises(InputError, match="transparency"):
+        samples.from_input(rgba)
+
+
+def test_single_channel_dimension():
+    assert_same(round_trip(RAMP[:, :, None]), RAMP, "L")
+
+
+def test_arrays_that_are_views():
+    assert_same(round_trip(COLOUR[::-1, ::2]), COLOUR[::-1, ::2], "RGB")
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (0, 4, 3)])
+def test_zero_sized_array(shape):
+    for dtype in (np.uint8, np.uint16, np.float32):
+        with pytest.raises(InputError, match="empty"):
+            samples.from_input(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "F", "1"])
+def test_zero_sized_image(mode):
+    for size in ((0, 5), (5, 0), (0, 0)):
+        with pytest.raises(InputError, match="empty"):
+            samples.from_input(Image.new(mode, size))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1, 4, 4, 3), (4, 4, 5), (3, 4, 9), (4, 4, 0)])
+def test_wrong_shape(shape):
+    with pytest.raises(InputError, match="shape"):
+        samples.from_input(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object, "S1", "M8[s]"])
+def test_wrong_type(dtype):
+    with pytest.raises(InputError, match="array of"):
+        samples.from_input(np.zeros((2, 2), dtype))
+
+
+def test_deep_colour_is_refused():
+    with pytest.raises(InputError, match="uint8"):
+        samples.from_input(COLOUR.astype(np.uint16))
+
+
+@pytest.mark.parametrize("thing", [None, b"bytes", "path.png", [[1, 2]], 3])
+def test_neither_image_nor_array(thing):
+    with pytest.raises(InputError, match=type(thing).__name__):
+        samples.from_input(thing)
+
+
+def test_input_is_not_changed():
+    values = CT.copy()
+    samples.from_input(values)
+    assert np.array_equal(values, CT)
+
+
+def test_planes_outside_0_to_1_are_clipped():
+    planes = np.array([[[-0.5, 0.5, 1.5]]], np.float32)
+    assert samples.to_array(samples.Samples(planes, 8, False, 0, 255)).tolist() == [[0, 128, 255]]
+    deep = samples.Samples(planes, 16, True, -100, 100)
+    assert samples.to_array(deep).tolist() == [[-100, 0, 100]]
+
+
+def test_1x1():
+    for value in (np.uint8(3), np.uint16(300), np.int16(-3)):
+        assert np.asarray(round_trip(np.full((1, 1), value))).item() == value
+
+
+def test_psnr():
+    original = samples.from_input(np.zeros((10, 10), np.uint8))
+    planes = original.planes.copy()
+    assert samples.psnr(original, planes) == float("inf")
+    planes += np.float32(0.3 / 255)
+    assert samples.psnr(original, planes) == float("inf")
+    planes[0, 0, 0] = 1 / 255
+    assert samples.psnr(original, planes) == pytest.approx(20 * np.log10(255) + 20, abs=1e-4)
+
+
+def test_psnr_of_16_bits_is_relative_to_the_range():
+    original = samples.from_input(np.array([[100, 200]], np.uint16))
+    off_by_one = original.planes + np.float32([[[0.01, 0]]])
+    assert samples.psnr(original, original.planes) == float("inf")
+    assert samples.psnr(original, off_by_one) == pytest.approx(40 + 10 * np.log10(2), abs=1e-4)
+    constant = samples.from_input(np.full((2, 2), 9, np.uint16))
+    assert samples.psnr(constant, constant.planes) == float("inf")

@@ -1,0 +1,224 @@
+"""csrc/intnet.c piece by piece against numpy's int64, on every path that this processor has."""
+
+import numpy as np
+import pytest
+
+from mvmic_codec.model.intnet import (
+    ZERO,
+    Layer,
+    Part,
+    merge,
+    predict,
+    repeat_edges,
+    stride_of,
+    usable_paths,
+)
+
+PATHS = usable_paths()
+SPACING = 12  # formats/model.md, section 7; where it is in Python torch is needed
+OUTPUTS = (1, 7, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 80, 96, 100, 130)
+
+
+def map_of(x):
+    """Planes [C,h,w] of bytes as a map."""
+    channels, height, width = x.shape
+    out = np.zeros((height + 2, width + 2, stride_of(channels)), np.uint8)
+    out[1:-1, 1:-1, :channels] = x.transpose(1, 2, 0)
+    repeat_edges(out)
+    return out
+
+
+def convolve(x, weight):
+    """[C,h,w] with [O,C,k,k], edges repeated."""
+    size = weight.shape[2]
+    pad, (height, width) = size // 2, x.shape[1:]
+    padded = np.pad(x.astype(np.int64), ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    taps = [
+        np.einsum(
+            "oc,chw->ohw",
+            weight[:, :, a, b].astype(np.int64),
+            padded[:, a : a + height, b : b + width],
+        )
+        for a in range(size)
+        for b in range(size)
+    ]
+    return sum(taps)
+
+
+def rounded(x, bits):
+    bits = np.asarray(bits, np.int64)
+    return (x + (1 << bits >> 1)) >> bits
+
+
+def draw_layer(rng, outputs, extreme):
+    """Weights, bias, shift and inputs, of which some have a sign; at the limit if `extreme`.
+
+    As after decoding, many inputs are 0: everywhere, or at some positions.
+    """
+    inputs, size = int(rng.integers(1, 40)), int(rng.choice([1, 3]))
+    height, width = int(rng.integers(1, 4)), int(rng.integers(1, 30))
+    shape = (outputs, inputs, size, size)
+    signs = slice(*sorted(int(each) for each in rng.integers(0, inputs + 1, 2)))
+    weight = (rng.choice([-127, 127], shape) if extreme else rng.integers(-127, 128, shape)).astype(
+        np.int8
+    )
+    room = 2**30 - 1 - 255 * np.abs(weight.astype(np.int64)).sum((1, 2, 3))
+    bias = rng.choice([-1, 1], outputs) * (room if extreme else rng.integers(0, 1000, outputs))
+    x = rng.integers(0, 256, (inputs, height, width))
+    if extreme:
+        x = rng.choice([0, 255], x.shape)
+    x[rng.random(inputs) < rng.random()] = 0
+    x[:, rng.random((height, width)) < rng.random()] = 0
+    x[signs] = np.clip(x[signs] - ZERO, -127, 127)
+    shift = rng.choice([0, 1, 7, 14], outputs).astype(np.uint8)
+    return weight, bias.astype(np.int32), shift, signs, x
+
+
+@pytest.mark.parametrize("extreme", [False, True])
+@pytest.mark.parametrize("path", PATHS)
+def test_layers(path, extreme):
+    rng = np.random.default_rng(1)
+    for outputs in OUTPUTS * 2:
+        weight, bias, shift, signs, x = draw_layer(rng, outputs, extreme)
+        exact = convolve(x, weight) + bias.astype(np.int64)[:, None, None]
+        expected = rounded(exact, shift[:, None, None])
+        stored = x.copy()
+        stored[signs] += ZERO
+        layer = Layer(weight, bias, shift, signs, path)
+        assert np.array_equal(layer.sums(map_of(stored)).transpose(2, 0, 1), expected)
+        assert np.array_equal(layer.map(map_of(stored)), map_of(np.clip(expected, 0, 255)))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_predict(path):
+    rng = np.random.default_rng(2)
+    for outputs in (1, 7, 8, 9, 16, 31, 32, 33, 40, 64, 72, 112):
+        inputs, height, width = (int(rng.integers(1, most)) for most in (12, 4, 16))
+        levels = rng.integers(-(2**23), 2**23 + 1, (inputs, height, width))
+        weight = rng.integers(-32767, 32768, (outputs, inputs, 3, 3))
+        before = rng.integers(-(2**40), 2**40, (height, width, outputs))
+        expected = before + convolve(levels, weight).transpose(1, 2, 0)
+        mapped = np.empty((height + 2, width + 2, inputs))
+        mapped[1:-1, 1:-1] = levels.transpose(1, 2, 0)
+        repeat_edges(mapped.view(np.uint8))
+        taps = weight.astype(np.float64).reshape(outputs, inputs, 9).transpose(2, 1, 0)
+        out = before.astype(np.float64)
+        predict(mapped, np.ascontiguousarray(taps), out, path)
+        assert np.array_equal(out.astype(np.int64), expected)
+
+
+@pytest.mark.parametrize("with_sign", [False, True])
+def test_merge(with_sign):
+    rng = np.random.default_rng(3)
+    q = rng.integers(-400, 401, (5, 3, 4)).astype(np.int32)
+    q[:, 0, 0] = 0
+    # A table that says something of 0 is not asked there: 0 has no sign.
+    table = rng.integers(1, 128, 256).astype(np.uint8)
+    shaped = np.sign(q) * table[np.minimum(np.abs(q), 255)].astype(np.int64)
+    features = rng.integers(0, 256, (6, 3, 4))
+    seen = [shaped + ZERO] * with_sign + [np.abs(shaped)]
+    expected = map_of(np.concatenate([features, *seen]))
+    assert np.array_equal(merge(map_of(features), 6, q, table, with_sign), expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parts(seed):
+    """Table indices, means, predictions, latents and levels over the whole range of everything."""
+    rng = np.random.default_rng(seed)
+    n, height, width = (int(rng.integers(1, most)) for most in (9, 4, 7))
+    site = rng.integers(0, 4, n).astype(np.uint8)
+    base = rng.integers(-(2**15), 2**15, n).astype(np.int32)
+    base_mode = rng.integers(-(2**15), 2**15, (8, n)).astype(np.int16)
+    step = rng.integers(1, 2**31, n).astype(np.int32)
+    gain = rng.integers(-4000, 4000, n).astype(np.int32)
+    aligned = rng.integers(0, 2, (8, n)).astype(np.uint8)
+    mode = rng.integers(0, 8, (4, height, width)).astype(np.uint8)
+    inside = rng.integers(0, 2, mode.shape).astype(np.uint8)
+    part = Part(site, base, base_mode, step, gain, aligned, mode, inside)
+
+    modes, channel = mode[site], np.arange(n)[:, None, None]
+    same = aligned[modes, channel].astype(np.int64)
+    sums = rng.choice([-(2**30), 2**30 - 1, -300, 300, 0, 55], (n, height, width))
+    of_cells = np.ascontiguousarray(sums.transpose(1, 2, 0)).astype(np.int32)
+    e = sums + base[:, None, None] + base_mode[modes, channel]
+    assert np.array_equal(part.indices(of_cells), np.clip((e + 8) // 16, 0, 63) * inside[site])
+
+    linear = rng.integers(-(2**51), 2**51, sums.shape) >> int(rng.choice([0, 23]))
+    predicted = rounded(rounded(linear, 12) * gain[:, None, None].astype(np.int64), 20)
+    expected = np.clip(predicted * same + np.clip(sums, -127, 127), -(2**18), 2**18)
+    means, flat = part.means(
+        np.ascontiguousarray(linear.transpose(1, 2, 0)).astype(np.float64), of_cells
+    )
+    assert np.array_equal(means, expected)
+    assert np.array_equal(flat, np.clip(predicted, -(2**19), 2**19))
+
+    symbols = rng.choice([-32768, 32767, 0, 3, -3], sums.shape).astype(np.int16)
+    latent = np.zeros((n, 2 * height, 2 * width), np.float32)
+    q, levels = part.settle(symbols, means, latent)
+    apart = SPACING * symbols.astype(np.int64) + expected
+    v = rounded(apart * step[:, None, None].astype(np.int64), 12)
+    assert np.array_equal(q, apart)
+    for k in range(n):
+        placed = latent[k, site[k] // 2 :: 2, site[k] % 2 :: 2]
+        assert np.array_equal(placed, (v[k] / 16).astype(np.float32))
+        assert np.count_nonzero(latent[k]) == np.count_nonzero(v[k])
+    clipped = np.pad(np.clip(v, -(2**23), 2**23) * same, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    assert np.array_equal(levels.transpose(2, 0, 1), clipped)
+    assert part.settle(symbols, None, latent)[1] is None
+
+
+def layer_of(weight=(4, 3, 3, 3), kind=np.int8, bias=4, shift=4, **other):
+    return Layer(
+        np.ones(weight, kind),
+        np.zeros(bias, other.get("bias_kind", np.int32)),
+        np.full(shift, other.get("shift_by", 0), other.get("shift_kind", np.uint8)),
+        slice(0),
+        other.get("path", "portable"),
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"weight": (4, 3, 5, 5)},
+        {"weight": (4, 3, 3, 1)},
+        {"weight": (4, 27)},
+        {"weight": (0, 3, 3, 3), "bias": 0, "shift": 0},
+        {"kind": np.int16},
+        {"bias": 3},
+        {"bias_kind": np.int64},
+        {"shift": 5},
+        {"shift_kind": np.int8},
+        {"shift_by": 15},
+    ],
+)
+def test_what_is_no_layer(other):
+    layer_of()
+    with pytest.raises(ValueError):
+        layer_of(**other)
+
+
+def test_more_inputs_than_a_tile_can_look_at():
+    none = np.zeros(1, np.int32), np.zeros(1, np.uint8), slice(0)
+    Layer(np.ones((1, 4096, 1, 1), np.int8), *none, "portable")
+    with pytest.raises(OverflowError, match="4097 inputs"):
+        Layer(np.ones((1, 4097, 1, 1), np.int8), *none, "portable")
+
+
+def test_maps_that_do_not_fit():
+    """Of other channels, or without a place: such never reach C."""
+    layer = layer_of()
+    layer.map(np.zeros((4, 4, 4), np.uint8))
+    for shape in ((4, 4, 8), (4, 4, 0), (2, 4, 4), (4, 2, 4)):
+        for run in (layer.map, layer.sums):
+            with pytest.raises(ValueError):
+                run(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError):
+        layer.map(np.zeros((4, 4, 8), np.uint8)[:, :, ::2])
+    q, table = np.zeros((3, 2, 2), np.int32), np.zeros(256, np.uint8)
+    merge(np.zeros((4, 4, 8), np.uint8), 8, q, table, True)
+    for features, entries in (((3, 4, 8), 256), ((4, 5, 8), 256), ((4, 4, 4), 256), ((4, 4, 8), 9)):
+        with pytest.raises(ValueError):
+            merge(np.zeros(features, np.uint8), 8, q, table[:entries], True)
+    with pytest.raises(KeyError):
+        layer_of(path="neon")
