@@ -17,8 +17,7 @@ from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.container import Header
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, ModelError, MvmError
-from mvmic_codec.model import grid, identity
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import grid, identity, loaded
 from mvmic_codec.model.entropy import FRACTION, PARTS, logistic_bits, table_scale
 from mvmic_codec.model.integer import COARSER, IntegerEntropy, neutral_neighbours
 from mvmic_codec.model.loaded import Release
@@ -221,13 +220,13 @@ def test_weights_that_are_no_model(weights_path, name, change):
 
 def expect_refusal(weights_path, arrays, facts):
     """Nothing takes a model of these arrays and facts, although its fingerprint is right."""
-    print_of_model = release.fingerprint(arrays, facts["shape"])
+    print_of_model = loaded.fingerprint(arrays, facts["shape"])
     facts["fingerprint"] = print_of_model.hex()
     save_file(arrays, weights_path, {"identity": json.dumps(facts)})
     weights_path.with_suffix(".json").write_text(json.dumps(facts))
     identity.default_identity.cache_clear()
     with pytest.raises(ModelError, match="model"):
-        release.load(print_of_model, "cpu")
+        loaded.load(print_of_model, "cpu")
     with pytest.raises(reference.ModelError):
         reference.load_model(weights_path)
 
@@ -250,11 +249,11 @@ def test_a_shape_with_a_field_too_many(weights_path):
     facts = json.loads(weights_path.with_suffix(".json").read_text())
     arrays = load_file(weights_path)
     facts["shape"]["depth"] = 3
-    facts["fingerprint"] = release.fingerprint(arrays, facts["shape"]).hex()
+    facts["fingerprint"] = loaded.fingerprint(arrays, facts["shape"]).hex()
     weights_path.with_suffix(".json").write_text(json.dumps(facts))
     identity.default_identity.cache_clear()
     with pytest.raises(ModelError, match="depth"):
-        release.load(bytes.fromhex(facts["fingerprint"]), "cpu")
+        loaded.load(bytes.fromhex(facts["fingerprint"]), "cpu")
 
 
 def forward(model: Model, planes, rate):
@@ -280,14 +279,14 @@ def calibrated(tmp_path, channels):
     """
     model = small_model(channels)
     model.entropy.base.knots.add_(26)
-    card = release.export(model, tmp_path, "wide", "for tests")
+    card = loaded.export(model, tmp_path, "wide", "for tests")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identity, "WEIGHTS", tmp_path)
-        released = release.load(bytes.fromhex(card.fingerprint), "cpu")
+        released = loaded.load(bytes.fromhex(card.fingerprint), "cpu")
     weights = tmp_path / "wide.safetensors"
-    arrays = {k[len(release.ENTROPY) :]: v for k, v in load_file(weights).items()}
+    arrays = {k[len(loaded.ENTROPY) :]: v for k, v in load_file(weights).items()}
     exact = IntegerEntropy(arrays, SMALL[channels].rotate, torch.device("cpu"))
-    return release.model_of(weights).eval(), dataclasses.replace(released, entropy=exact)
+    return loaded.model_of(weights).eval(), dataclasses.replace(released, entropy=exact)
 
 
 @pytest.mark.parametrize("rate", [0, 9, 27, 54, 63])
@@ -340,32 +339,32 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     """A model out of a release file, released again, codes the same at nearly the same size."""
     # What neighbours say is fitted anew at the end.
     neutral = neutral_neighbours(released.shape.hyper, released.shape.near)
-    card = release.replace_arrays(weights_path, neutral)
-    released = release.read(card, weights_path, torch.device("cpu"))
-    again = release.model_of(weights_path).eval()
+    card = loaded.replace_arrays(weights_path, neutral)
+    released = loaded.read(card, weights_path, torch.device("cpu"))
+    again = loaded.model_of(weights_path).eval()
     folder = tmp_path / "again"
-    card = release.export(again, folder, identity.COLOUR_MODEL, "again")
+    card = loaded.export(again, folder, identity.COLOUR_MODEL, "again")
     assert card.shape == released.identity.shape
     planes = picture(256, 192, 3, seed=3)
     before = released_bits(released, planes, rate)
     monkeypatch.setattr(identity, "WEIGHTS", folder)
-    second = release.load(bytes.fromhex(card.fingerprint), "cpu")
+    second = loaded.load(bytes.fromhex(card.fingerprint), "cpu")
     # What lies between knots may differ by one unit; untrained networks make 1.5% of that.
     assert released_bits(second, planes, rate) == pytest.approx(before, rel=0.02)
 
 
 def test_the_fingerprint_covers_shape_and_every_array(weights_path):
-    arrays = release.load_file(weights_path)
+    arrays = loaded.load_file(weights_path)
     shape = identity.default_identity(gray=False).shape
-    whole = release.fingerprint(arrays, shape)
+    whole = loaded.fingerprint(arrays, shape)
     assert whole == identity.model_identity(gray=False)[1]
     for field in shape:
         changed_shape = {**shape, field: not shape[field]}
-        assert release.fingerprint(arrays, changed_shape) != whole, field
+        assert loaded.fingerprint(arrays, changed_shape) != whole, field
     for name, array in arrays.items():
         changed = array.clone()
         changed.view(torch.uint8).flatten()[-1] ^= 1
-        assert release.fingerprint({**arrays, name: changed}, shape) != whole, name
+        assert loaded.fingerprint({**arrays, name: changed}, shape) != whole, name
 
 
 @pytest.mark.parametrize("device", ["nowhere", "cuda:99"])

@@ -11,8 +11,7 @@ from small_model import SMALL, picture, small_model
 from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import AIM_FROM, NEIGHBOUR_BITS, Encoder
-from mvmic_codec.model import identity
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import identity, loaded
 from mvmic_codec.model.entropy import FRACTION, MODES, PARTS, SPACING, TABLES
 from mvmic_codec.model.integer import IntegerEntropy, scale_ladder
 from mvmic_codec.model.intnet import usable_paths
@@ -84,9 +83,9 @@ def test_costs_of_the_modes_that_were_coded(released, channels, rate):
 def test_scores_make_the_tables(released, weights_path, way):
     """With what the mode adds, rounded and clamped."""
     arrays = {
-        name[len(release.ENTROPY) :]: array
+        name[len(loaded.ENTROPY) :]: array
         for name, array in load_file(weights_path).items()
-        if name.startswith(release.ENTROPY)
+        if name.startswith(loaded.ENTROPY)
     }
     entropy = (
         IntegerEntropy(arrays, SMALL[3].rotate, released.device)
@@ -118,9 +117,9 @@ def blind(tmp_path, monkeypatch, channels):
     entropy.base.knots.clamp_(5, 40)
     for layer in entropy.scales:
         layer.bias.zero_()
-    card = release.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
+    card = loaded.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
-    return release.load(bytes.fromhex(card.fingerprint), "cpu")
+    return loaded.load(bytes.fromhex(card.fingerprint), "cpu")
 
 
 @pytest.mark.parametrize("start", [0, 5])

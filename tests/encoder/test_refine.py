@@ -13,7 +13,7 @@ from mvmic_codec.bitstream.symbols import pack
 from mvmic_codec.encoder import refine
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, only
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import loaded
 from mvmic_codec.model.entropy import FRACTION
 from mvmic_codec.model.identity import model_identity
 from mvmic_codec.model.transforms import rotate_colour, unshuffle
@@ -82,7 +82,7 @@ def test_the_best_run_is_kept(released, monkeypatch):
 
 def shipped(planes):
     """A refiner with the model that ships: synthesis of the small one has nothing to undo."""
-    released = release.load(model_identity(gray=len(planes) == 1)[1], "cpu")
+    released = loaded.load(model_identity(gray=len(planes) == 1)[1], "cpu")
     return refiner_of(released, planes, 60)
 
 
@@ -293,7 +293,7 @@ def test_the_same_bytes_whatever_the_caller_does(weights, effort):
     torch.manual_seed(2)
     state = torch.get_rng_state()
     # What is loaded once is loaded again: fresh networks are drawn by chance.
-    release.load.cache_clear()
+    loaded.load.cache_clear()
     refine.trainable.cache_clear()
     assert encode() == expected
     with torch.no_grad():
@@ -310,7 +310,7 @@ def test_a_first_call_in_inference_mode(weights):
     """Nothing that is kept for later calls may come from there."""
     planes = planes_of(1, (70, 70))
     expected = codec.encode_planes(planes, 31, effort=2, device="cpu")
-    release.load.cache_clear()
+    loaded.load.cache_clear()
     refine.trainable.cache_clear()
     with torch.inference_mode():
         assert codec.encode_planes(planes, 31, effort=2, device="cpu") == expected

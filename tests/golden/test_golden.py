@@ -13,7 +13,7 @@ import mvmic_codec
 from mvmic_codec import codec
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.symbols import Unpacker
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import loaded
 from mvmic_codec.model.identity import model_identity
 from mvmic_codec.model.intnet import usable_paths
 
@@ -31,13 +31,13 @@ def way(request):
     """Every way there is to evaluate the entropy networks, one after the other."""
     paths = () if request.param == "doubles" else (request.param,)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(release, "fast_paths", lambda: paths)
-        release.load.cache_clear()
+        patch.setattr(loaded, "fast_paths", lambda: paths)
+        loaded.load.cache_clear()
         for gray in (True, False):
-            loaded = release.load(model_identity(gray)[1], "cpu")
-            assert getattr(loaded.entropy, "path", "doubles") == request.param
+            model = loaded.load(model_identity(gray)[1], "cpu")
+            assert getattr(model.entropy, "path", "doubles") == request.param
         yield request.param
-    release.load.cache_clear()
+    loaded.load.cache_clear()
 
 
 @pytest.fixture

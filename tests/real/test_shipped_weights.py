@@ -64,10 +64,10 @@ def test_targets_are_met() -> None:
 
 
 def test_decoding_leaves_the_callers_random_numbers_alone() -> None:
-    from mvmic_codec.model import weights as release
+    from mvmic_codec.model import loaded
 
     coded = mvmic_codec.encode(fundus((70, 70)))
-    release.load.cache_clear()
+    loaded.load.cache_clear()
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

@@ -22,8 +22,7 @@ from mvmic_codec.bitstream.symbols import Unpacker, pack
 from mvmic_codec.encoder import flat_fill
 from mvmic_codec.errors import FormatError
 from mvmic_codec.image import samples
-from mvmic_codec.model import grid
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import grid, loaded
 from mvmic_codec.model.entropy import SECOND
 from mvmic_codec.model.identity import GENERATION, model_identity
 from mvmic_codec.rate import lambda_of
@@ -72,7 +71,7 @@ def multiply(monkeypatch, bfloat16):
     """Let decoders do so, or not, whatever this processor has."""
 
     def load(*which):
-        return dataclasses.replace(release.load(*which), bfloat16=bfloat16)
+        return dataclasses.replace(loaded.load(*which), bfloat16=bfloat16)
 
     monkeypatch.setattr(codec, "load", load)
 
@@ -81,7 +80,7 @@ def multiply(monkeypatch, bfloat16):
 def coded(mode="L", size=(70, 90), rate=27):
     """Made as this processor makes it, whatever tests let decoders do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "load", release.load)
+        patch.setattr(codec, "load", loaded.load)
         return encoded(mode, size, rate)
 
 
@@ -117,7 +116,7 @@ def package_decode(file, monkeypatch, hidden=None):
     whole = container.read(file)
     header = whole.header
     size = (header.height, header.width)
-    released = release.load(header.fingerprint, "cpu")
+    released = loaded.load(header.fingerprint, "cpu")
     with torch.inference_mode():
         latent, modes = codec.decode_symbols(
             released, whole.payload, header.rate_index, size, hidden
@@ -328,7 +327,7 @@ def test_hidden_sites_and_blends(models, monkeypatch, mode, size, rate, colours)
 @pytest.mark.parametrize("extent", [23, 24, 25, 40])
 def test_hidden_sites_at_every_offset(extent):
     """A square of flat pixels anywhere: the same sites are coded, at the image's edges too."""
-    released = release.load(model_identity(gray=True)[1], "cpu")
+    released = loaded.load(model_identity(gray=True)[1], "cpu")
     size = (70, 75)
     found = set()
     for row, column in np.ndindex(48, 48):

@@ -7,8 +7,7 @@ from small_model import crops, picture, small_model
 
 from mvmic_codec import codec
 from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
-from mvmic_codec.model import identity
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import identity, loaded
 from mvmic_codec.model.entropy import SECOND, TABLES
 from mvmic_codec.training import fit
 
@@ -17,11 +16,11 @@ from mvmic_codec.training import fit
 def weights(request, tmp_path, monkeypatch):
     """The small model for images of so many planes, installed."""
     name = identity.GRAY_MODEL if request.param == 1 else identity.COLOUR_MODEL
-    release.export(small_model(request.param), tmp_path, name, "for tests")
+    loaded.export(small_model(request.param), tmp_path, name, "for tests")
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     yield tmp_path / f"{name}.safetensors"
     identity.default_identity.cache_clear()
-    release.load.cache_clear()
+    loaded.load.cache_clear()
 
 
 def code(planes, rate, gray):
@@ -64,7 +63,7 @@ def test_fitted_tables_take_fewer_bits(weights):
 
 
 def test_each_of_the_counts_weighs_alike(weights):
-    released = release.read(
+    released = loaded.read(
         identity.read_card(weights.with_suffix(".json")), weights, torch.device("cpu")
     )
     few, many = np.zeros((2, SECOND + TABLES, fit.HALF_MAX + 2))
@@ -85,7 +84,7 @@ def test_each_of_the_counts_weighs_alike(weights):
 
 def test_what_a_table_counts(weights):
     channels = 1 if identity.GRAY_MODEL in weights.name else 3
-    released = release.read(
+    released = loaded.read(
         identity.read_card(weights.with_suffix(".json")), weights, torch.device("cpu")
     )
     planes = picture(64, 128, channels)

@@ -10,7 +10,7 @@ from small_model import crops, lively_neighbours, picture, small_model
 from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import Encoder
-from mvmic_codec.model import weights as release
+from mvmic_codec.model import loaded
 from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
 from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS, neutral_neighbours
 from mvmic_codec.model.transforms import RATES, unshuffle
@@ -23,7 +23,7 @@ CHANNELS = 3
 @pytest.fixture(params=[1, 3])
 def weights(request, tmp_path):
     """The small model for images of so many planes."""
-    release.export(small_model(request.param), tmp_path, "small", "for tests")
+    loaded.export(small_model(request.param), tmp_path, "small", "for tests")
     return tmp_path / "small.safetensors"
 
 
@@ -96,7 +96,7 @@ def test_samples_are_of_what_is_coded(weights):
     arrays["near_mean"] += 2**WEIGHT_BITS * FRACTION // 8
     for name in ("hyper_shift", "near_shift"):
         arrays[name] += torch.arange(CLASSES).to(torch.int8) - 3
-    release.replace_arrays(weights, arrays)
+    loaded.replace_arrays(weights, arrays)
     fitted = fit.at_present(weights)
 
     encoder = Encoder(fitted, planes, rate)
@@ -177,7 +177,7 @@ def test_fitted_neighbours_take_fewer_bits(weights):
         name: (each.dtype, each.shape) for name, each in neutral.items()
     }
     assert (arrays["hyper_near"] > 2**WEIGHT_BITS // 4).any()
-    release.replace_arrays(weights, arrays)
+    loaded.replace_arrays(weights, arrays)
     fitted = fit.at_present(weights)
     unseen = [(picture(256, 256, planes, seed=50 + k), 10 + 20 * k) for k in range(3)]
     before, after = (sum(bits_of(each, *case) for case in unseen) for each in (released, fitted))
@@ -188,11 +188,11 @@ def test_whatever_was_fitted_before_is_forgotten(weights):
     shape = fit.at_present(weights).shape
     given = crops(shape.planes, count=1)
     tables = {
-        name: release.load_file(weights)[release.ENTROPY + name]
+        name: loaded.load_file(weights)[loaded.ENTROPY + name]
         for name in ("table_half", "table_cdf")
     }
     expected = fit.fit_release(weights, given)
-    arrays = release.load_file(weights)
-    assert any(arrays[release.ENTROPY + name].any() for name in lively_neighbours(shape))
-    release.replace_arrays(weights, tables | lively_neighbours(shape))
+    arrays = loaded.load_file(weights)
+    assert any(arrays[loaded.ENTROPY + name].any() for name in lively_neighbours(shape))
+    loaded.replace_arrays(weights, tables | lively_neighbours(shape))
     assert fit.fit_release(weights, given) == expected
