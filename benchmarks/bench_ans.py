@@ -20,10 +20,9 @@ import skimage.data
 import torch
 from safetensors.numpy import load_file
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
-from mvmic_codec.codec import code_symbols
 from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.identity import find_identity, model_identity
 from mvmic_codec.model.loaded import load
 
@@ -52,8 +51,9 @@ def of_an_image():
     side = 1344 if SIZE > 1_000_000 else 192
     picture = skimage.data.retina()[:side, :side].transpose(2, 0, 1) / 255.0
     release = load(model_identity(gray=False)[1], "cpu")
-    with codec.full_precision(release), torch.no_grad():
-        passes = code_symbols(Encoder(release, picture.astype(np.float32), RATE_INDEX))
+    with full_precision(release.device), torch.no_grad():
+        encoder = Encoder(release, picture.astype(np.float32), RATE_INDEX)
+        passes = encoder.encode_two_pass().passes
     coded = [each.coded() for each in passes]
     symbols, indices = (np.concatenate(arrays) for arrays in zip(*coded, strict=True))
     half = np.where(indices == 0, 0, HALF[indices]).astype(np.int16)

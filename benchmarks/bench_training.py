@@ -13,7 +13,7 @@ import torch
 from skimage import data
 
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL, find_identity, model_identity
-from mvmic_codec.model.loaded import model_of
+from mvmic_codec.model.trainable import model_of
 from mvmic_codec.training.images import CropSource, as_gray
 from mvmic_codec.training.loop import Config, Trainer
 

@@ -13,6 +13,7 @@ import statistics
 import time
 from dataclasses import replace
 
+import codec
 import numpy as np
 import torch
 from PIL import Image
@@ -20,12 +21,13 @@ from safetensors.torch import load_file
 from skimage import data
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.decoder import decode
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.identity import find_identity, model_identity
 from mvmic_codec.model.integer import IntegerEntropy
-from mvmic_codec.model.loaded import ENTROPY, Release, load
+from mvmic_codec.model.loaded import ENTROPY, LoadedModel, load
 
 SIDE = 1024
 ROUNDS = 7
@@ -44,7 +46,7 @@ class Stopwatch(Unpacker):
         return symbols
 
 
-def in_doubles(release: Release) -> Release:
+def in_doubles(release: LoadedModel) -> LoadedModel:
     _, weights = find_identity(model_identity(gray=False)[1])
     arrays = {
         name[len(ENTROPY) :]: array
@@ -54,15 +56,15 @@ def in_doubles(release: Release) -> Release:
     return replace(release, entropy=IntegerEntropy(arrays, release.shape.rotate, release.device))
 
 
-def parts(release: Release, payload: bytes, rate: int) -> tuple[float, float, float]:
+def parts(release: LoadedModel, payload: bytes, rate: int) -> tuple[float, float, float]:
     """Seconds of ANS, of the entropy networks and of the rest."""
     size = (SIDE, SIDE)
     Stopwatch.seconds = 0.0
-    with codec.full_precision(release):
+    with full_precision(release.device):
         start = time.perf_counter()
-        latent, modes = codec.decode_symbols(release, payload, rate, size)
+        latent, modes = decode.decode_symbols(release, payload, rate, size)
         middle = time.perf_counter()
-        codec.reconstruct(release, latent, modes, rate, size, exact=False)
+        decode.reconstruct(release, latent, modes, rate, size, exact=False)
         end = time.perf_counter()
     return Stopwatch.seconds, middle - start - Stopwatch.seconds, end - middle
 

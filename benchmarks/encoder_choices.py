@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.symbols import pack
-from mvmic_codec.encoder.encode import Encoder, Run
+from mvmic_codec.decoder import decode
+from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.identity import model_identity
 from mvmic_codec.model.loaded import load
 from mvmic_codec.rate import lambda_of
@@ -40,33 +41,33 @@ def middle(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(cut).astype(np.float32) / 255
 
 
-def cost(encoder: Encoder, run: Run, planes: np.ndarray) -> float:
+def cost(encoder: Encoder, run: CodingResult, planes: np.ndarray) -> float:
     """Bits a pixel plus lambda times the mean squared error of what is decoded."""
-    release, rate = encoder.release, encoder.rate
+    release, rate = encoder.model, encoder.rate
     bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
     size, payload = planes.shape[1:], pack(run.passes, release.tables)
-    latent, modes = codec.decode_symbols(release, payload, rate, size)
-    decoded = codec.reconstruct(release, latent, modes, rate, size, exact=False)
+    latent, modes = decode.decode_symbols(release, payload, rate, size)
+    decoded = decode.reconstruct(release, latent, modes, rate, size, exact=False)
     error = float(np.square(np.round(decoded * 255) - planes * 255).mean())
     return bits / (size[0] * size[1]) + lambda_of(rate) * error
 
 
-def chosen(encoder: Encoder) -> list[Run]:
+def chosen(encoder: Encoder) -> list[CodingResult]:
     """The first run, and one with modes chosen again."""
-    first = encoder.run(encoder.rough_costs)
+    first = encoder.run(encoder.estimated_costs)
     return [first, encoder.run(encoder.costs_after(first))]
 
 
-def refined(encoder: Encoder) -> list[Run]:
+def refined(encoder: Encoder) -> list[CodingResult]:
     """The run of each effort."""
-    refiner, run = Refiner(encoder), encoder.second_run()
+    refiner, run = Refiner(encoder), encoder.encode_two_pass()
     return [refine(refiner, run, rounds) for rounds in ROUNDS.values()]
 
 
 def table(
     validation: dict[str, list[np.ndarray]],
     names: tuple[str, ...],
-    runs: Callable[[Encoder], list[Run]],
+    runs: Callable[[Encoder], list[CodingResult]],
 ) -> None:
     """Print what the other runs of each image save against its first."""
     print(f"| images | rate index | {' | '.join(names)} |")
@@ -78,7 +79,7 @@ def table(
             gains = []
             for image in validation[kind]:
                 planes = middle(image)
-                with codec.full_precision(release):
+                with full_precision(release.device):
                     encoder = Encoder(release, planes, rate)
                     before, *after = (cost(encoder, run, planes) for run in runs(encoder))
                 gains.append([100 * math.log(each / before) for each in after])

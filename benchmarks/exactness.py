@@ -26,11 +26,13 @@ from tqdm import tqdm
 from mvmic_codec import api, codec
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.decoder import decode
 from mvmic_codec.evaluation.images import files_of, load
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.identity import find_identity, model_identity
 from mvmic_codec.model.integer import IntegerEntropy
 from mvmic_codec.model.intnet import usable_paths
-from mvmic_codec.model.loaded import ENTROPY, Release
+from mvmic_codec.model.loaded import ENTROPY, LoadedModel
 from mvmic_codec.model.loaded import load as load_release
 from mvmic_codec.model.native import NativeEntropy
 from mvmic_codec.rate import RATES
@@ -51,15 +53,15 @@ class Recorder(Unpacker):
         return symbols
 
 
-def by_package(release: Release, threads: int) -> Hash:
+def by_package(release: LoadedModel, threads: int) -> Hash:
     def run(data: bytes) -> bytes | None:
         whole = container.read(data)
         header = whole.header
         areas = None if whole.flat is None else flat.from_payload(whole.flat, header)
         Recorder.digest = hashlib.sha256()
         torch.set_num_threads(threads)
-        with codec.full_precision(release):
-            codec.decode_symbols(
+        with full_precision(release.device):
+            decode.decode_symbols(
                 release,
                 whole.payload,
                 header.rate_index,

@@ -16,7 +16,8 @@ import time
 import torch
 
 from mvmic_codec.model.complexity import decode_macs, encode_macs
-from mvmic_codec.model.integer import IntegerEntropy, integerise
+from mvmic_codec.model.integer import IntegerEntropy
+from mvmic_codec.model.integerise import integerise
 from mvmic_codec.model.model import Model, Shape
 
 SIDE = 1024

@@ -535,7 +535,7 @@ void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double
     }
 }
 
-void intnet_settle(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
+void intnet_dequantise(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
                    const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
                    double *levels)
 {

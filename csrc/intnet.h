@@ -110,7 +110,7 @@ void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double
 /* From symbols and means (NULL: all 0) [n][cells] to q of the same shape and to the latent
  * [n][2h][2w], of which this pass fills in its site of every cell. If levels is not NULL, it
  * becomes a map of V: doubles [h + 2][w + 2][n]. */
-void intnet_settle(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
+void intnet_dequantise(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
                    const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
                    double *levels);
 

@@ -1,5 +1,4 @@
 import shutil
-import sys
 import types
 import zlib
 
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 
 from mvmic_codec.bitstream.container import Header
+from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ModelError
 
 EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
@@ -15,55 +15,75 @@ ROUNDS = {1: 0, 2: 2, 3: 12}  # as of refine.py
 FAKE_MODEL = (9, b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
-class _Attempt:
-    def __init__(self, planes, rate_index, *, hidden=None, device=None):
+class _Candidate:
+    def __init__(self, planes, rate_index, *, flat=None, flat_payload=None, device=None):
         assert planes.dtype == np.float32 and planes.ndim == 3
         assert planes.min() >= 0 and planes.max() <= 1
-        self.planes, self.rate_index = planes, rate_index
+        self.planes, self.rate = planes, rate_index
+        self.flat, self.flat_payload = flat, flat_payload
 
-    def rough_cost(self):
-        return 8 * len(self.encode())
+    def estimate_rd_cost(self):
+        return 8 * len(self.encode().payload)
 
     def encode(self, *, effort=1, on_round=None):
         for _ in range(ROUNDS[effort]):
             if on_round is not None:
                 on_round()
-        levels = 2 ** (2 + 14 * self.rate_index / 63)
-        values = np.rint(self.planes * (levels - 1)).astype("<u2")
-        return zlib.compress(values.tobytes(), EFFORTS[effort])
+        values = np.rint(self.planes * (_levels(self.rate) - 1)).astype("<u2")
+        return _Coded(self, zlib.compress(values.tobytes(), EFFORTS[effort]))
+
+
+class _Coded:
+    def __init__(self, candidate, payload):
+        self.candidate, self.payload, self.rate = candidate, payload, candidate.rate
+
+    def decoded_planes(self, lo, hi):
+        planes = _planes_of(self.payload, self.candidate.planes.shape, self.rate)
+        flat = self.candidate.flat
+        return planes if flat is None else paint(planes, flat, lo, hi)
+
+
+def _levels(rate_index):
+    return 2 ** (2 + 14 * rate_index / 63)
+
+
+def _planes_of(payload, shape, rate_index):
+    values = np.frombuffer(zlib.decompress(payload), "<u2").astype(np.float32)
+    return (values / np.float32(_levels(rate_index) - 1)).reshape(shape)
 
 
 def _decode_planes(payload, header, *, hidden=None, device=None):
     if header.fingerprint != FAKE_MODEL[1]:
         raise ModelError(f"model {header.model} ({header.fingerprint.hex()}) is not installed")
-    levels = 2 ** (2 + 14 * header.rate_index / 63)
-    values = np.frombuffer(zlib.decompress(payload), "<u2").astype(np.float32)
-    planes = values / np.float32(levels - 1)
-    return planes.reshape(3 if header.photometric == 2 else 1, header.height, header.width)
+    shape = (3 if header.photometric == 2 else 1, header.height, header.width)
+    return _planes_of(payload, shape, header.rate_index)
 
 
 @pytest.fixture
 def fake_codec(monkeypatch):
     """A codec without a model, for tests of what surrounds it: quantised planes under zlib."""
-    # Which imports the true codec if nothing has yet.
-    monkeypatch.setattr("mvmic_codec.encoder.flat_choice.Attempt", _Attempt)
-    codec = types.ModuleType("mvmic_codec.codec")
-    codec.Attempt = _Attempt
-    codec.decode_planes = _decode_planes
+    codec = types.SimpleNamespace(EncodeCandidate=_Candidate, decode_planes=_decode_planes)
 
-    def decode_parts(payload, header, take, **options):
+    def candidate(*arguments, **options):
+        return codec.EncodeCandidate(*arguments, **options)
+
+    def decode_parts(payload, header, emit, **options):
         planes = codec.decode_planes(payload, header, **options)
         for top, bottom in ((0, 1), (1, None)):
-            take(top, 0, planes[:, top:bottom, :2])
-            take(top, 2, planes[:, top:bottom, 2:])
+            emit(top, 0, planes[:, top:bottom, :2])
+            emit(top, 2, planes[:, top:bottom, 2:])
 
-    codec.decode_parts = decode_parts
-    codec.check_start = lambda payload, header, *, device=None: None
-    identity = types.ModuleType("mvmic_codec.model.identity")
-    identity.GENERATION = FAKE_MODEL[0]
-    identity.model_identity = lambda gray: ("fake", FAKE_MODEL[1])
-    monkeypatch.setitem(sys.modules, codec.__name__, codec)
-    monkeypatch.setitem(sys.modules, identity.__name__, identity)
+    encoder, decoder = "mvmic_codec.encoder", "mvmic_codec.decoder"
+    monkeypatch.setattr(f"{encoder}.flat_choice.EncodeCandidate", candidate)
+    monkeypatch.setattr(f"{encoder}.image_encoder.EncodeCandidate", candidate)
+    monkeypatch.setattr(f"{encoder}.image_encoder.GENERATION", FAKE_MODEL[0])
+    monkeypatch.setattr(
+        f"{encoder}.image_encoder.model_identity", lambda gray: ("fake", FAKE_MODEL[1])
+    )
+    monkeypatch.setattr(f"{decoder}.image.decode_parts", decode_parts)
+    monkeypatch.setattr(
+        f"{decoder}.image.check_start", lambda payload, header, *, device=None: None
+    )
     return codec
 
 

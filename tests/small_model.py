@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mvmic_codec.model.integer import neutral_neighbours
+from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.training.start import start_from_statistics
 

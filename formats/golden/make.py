@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.encoder import flat_fill
-from mvmic_codec.encoder.flat_choice import candidates_of
+from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.encoder.flat_choice import flat_candidates_of
 from mvmic_codec.image import samples
 
 HERE = Path(__file__).resolve().parent
@@ -128,11 +128,11 @@ def first_form(image: NDArray[Any], rate_index: int) -> bytes:
     given = samples.from_array(image)
     colour = written.header.photometric == container.RGB
     planes = given.planes if colour else given.planes[:1]
-    found = candidates_of(planes, given)
+    found = flat_candidates_of(planes, given)
     assert found is not None
     widest = found.areas[0]
     rest = flat_fill.fill(planes, widest.map > 0)
-    payload = codec.encode_planes(rest, rate_index, device="cpu")
+    payload = EncodeCandidate(rest, rate_index, device="cpu").encode().payload
     areas = flat.to_payload(flat.Flat(widest.values, widest.map, None), given.bits, given.signed)
     return container.write(written.header, payload, {}, areas)
 

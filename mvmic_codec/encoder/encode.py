@@ -1,12 +1,12 @@
 """Planes -> symbols: the choices of an encoder, of which a decoder knows nothing.
 
-The modes of blocks are chosen twice. Symbols have no tables before modes are known, so the first
-choice is by a rule of thumb (`transforms.mode_costs`). It gives every coefficient a table and a
-mean; the second choice is by what the coefficients of each mode would take there.
+An encoder runs in two passes. In the first a rule of thumb (`transforms.mode_costs`) chooses the
+modes of blocks, since symbols have no tables before modes are known. That gives every coefficient a
+table and a mean. In the second, modes are chosen by what the coefficients of each would take there.
 
-Between the two, where symbols are fine, they get another aim than the coefficients that analysis
-gives. Synthesis has learned to undo what coding does, and does so to what was hardly coded as well:
-the aim lies nearer to what it would make the picture of.
+From rate index TARGET_FROM on the second pass moves its target coefficients part of the way towards
+the inverse of synthesis. Synthesis also corrects coefficients that were hardly quantised, so coding
+the analysis output directly would overcorrect.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvmic_codec.bitstream.grid import UNIT, coded_sites
 from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
 from mvmic_codec.model.entropy import (
@@ -30,15 +31,15 @@ from mvmic_codec.model.entropy import (
     MODE_DEPTH,
     MODES,
     SECOND,
-    SITE_ORDER,
     SPACING,
     TABLES,
     mode_bits,
     step_to_zero_bits,
 )
-from mvmic_codec.model.grid import UNIT, sites_coded, to_int16, to_uint8
-from mvmic_codec.model.integer import STEP_BITS, walk_modes
-from mvmic_codec.model.loaded import BFLOAT16_FROM, Release
+from mvmic_codec.model.integer import STEP_BITS, code_mode_tree, to_int16, to_uint8
+from mvmic_codec.model.layers import shuffle, unshuffle
+from mvmic_codec.model.loaded import BFLOAT16_FROM, LoadedModel
+from mvmic_codec.model.schedule import MODE_HALVES, SCHEDULE, sites_of_half
 from mvmic_codec.model.transforms import (
     AREA,
     block_dct,
@@ -46,8 +47,6 @@ from mvmic_codec.model.transforms import (
     restore_colour,
     rotate_colour,
     rows_of,
-    shuffle,
-    unshuffle,
 )
 from mvmic_codec.rate import lambda_of
 
@@ -60,20 +59,20 @@ SITE_BITS = 2.0
 NEIGHBOUR_BITS = 8.0
 # A mode that the rule of thumb says to cost more than the best by this share gets no second look.
 SECOND_LOOK = 0.25
-# The least rate index with another aim, and how far that goes, by rate index, towards the
-# coefficients that synthesis makes the picture of: all the way would cost as much as it gains.
-AIM_FROM = 27
-AIM_SHARE = 1 / 96
+# The least rate index with another target, and by rate index the share of the way to the inverse of
+# synthesis that it goes: all the way would cost as much as it gains.
+TARGET_FROM = 27
+TARGET_SHARE = 1 / 96
 
 
 @dataclass
-class Run:
+class CodingResult:
     """What one run of the entropy model gave."""
 
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
     latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
-    aim: Tensor  # [1,256P,h,w], the coefficients that symbols come as near to as pays
+    target: Tensor  # [1,256P,h,w], the coefficients that symbols come as near to as pays
     # Of each coefficient of y, [C,h,w]:
     score: Tensor  # its table before the mode adds its part, in sixteenths
     mean: Tensor  # in sixteenths of a step
@@ -82,50 +81,51 @@ class Run:
 
 
 class Encoder:
-    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.sites_coded`."""
+    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`."""
 
     def __init__(
         self,
-        release: Release,
+        model: LoadedModel,
         planes: npt.NDArray[np.float32],
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        self.release, self.rate = release, rate
-        entropy = release.entropy
-        padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
-        self.rates = torch.tensor([rate], device=release.device)
+        self.model, self.rate = model, rate
+        entropy = model.entropy
+        padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(model.device))
+        self.rates = torch.tensor([rate], device=model.device)
         self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
-        self.inside = sites_coded(release, planes.shape[1:], hidden)
+        sites = coded_sites(planes.shape[1:], hidden)
+        self.inside = torch.from_numpy(sites).to(model.device)
         self.rotated = rotate_colour(padded[None])
-        with self.branches():
-            self.coefficients = release.analysis(self.rotated, self.rates)
+        with self.bfloat16_autocast():
+            self.coefficients = model.analysis(self.rotated, self.rates)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
-        self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
+        self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2
         # Bits saved by coding 0 in place of 1, by table.
-        tables = torch.arange(TABLES, device=release.device, dtype=torch.float64)
+        tables = torch.arange(TABLES, device=model.device, dtype=torch.float64)
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
-        self.bits = release.bits.cpu().numpy()
+        self.bits = model.bits.cpu().numpy()
 
-    def branches(self) -> AbstractContextManager[object]:
-        """Around analysis or synthesis, in bfloat16 as `Release.branches` where rates allow it."""
-        return nullcontext() if self.rate < BFLOAT16_FROM else self.release.branches()
+    def bfloat16_autocast(self) -> AbstractContextManager[object]:
+        """`LoadedModel.bfloat16_autocast` for analysis and synthesis, where the rate allows it."""
+        return nullcontext() if self.rate < BFLOAT16_FROM else self.model.bfloat16_autocast()
 
     @cached_property
     def shown(self) -> Tensor:
         """Of the padded planes [H,W], 1 where somebody will see what is decoded, else 0."""
         height, width = self.seen.shape
-        shown = torch.zeros(self.rotated.shape[2:], device=self.release.device)
+        shown = torch.zeros(self.rotated.shape[2:], device=self.model.device)
         shown[:height, :width] = torch.from_numpy(self.seen).to(shown)
         return shown
 
     @cached_property
     def hyper_positions(self) -> Tensor:
         """The hyper-latent [1,Z,h,w] at 1/64 before it is rounded, in steps, in float64."""
-        release = self.release
-        z = release.hyper_analysis(self.coefficients, release.analysis.spread, self.rates)
-        step = release.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
+        model = self.model
+        z = model.hyper_analysis(self.coefficients, model.analysis.spread, self.rates)
+        step = model.entropy.hyper_step[self.rate][:, None, None] / 2**STEP_BITS
         positions: Tensor = z.double() / step
         return positions
 
@@ -141,7 +141,7 @@ class Encoder:
             return symbols
 
         rows, columns = self.hyper_positions.shape[2:]
-        return self.release.entropy.code_hyper(self.rate, rows, columns, choose), passes
+        return self.model.entropy.code_hyper(self.rate, rows, columns, choose), passes
 
     @property
     def z(self) -> Tensor:
@@ -149,59 +149,59 @@ class Encoder:
         return self.hyper[0]
 
     @cached_property
-    def rough_costs(self) -> Tensor:
+    def estimated_costs(self) -> Tensor:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
-        weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.release.device)
+        weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
         steps = self.step.float()[None, :, None, None]
-        return self.release.blocks.costs(self.coefficients, steps, weight)
+        return self.model.blocks.costs(self.coefficients, steps, weight)
 
-    def rough_cost(self) -> float:
+    def estimate_rd_cost(self) -> float:
         """The sum of the least of these, and a little for each block."""
-        least = self.rough_costs.amin(1) + SITE_BITS
+        least = self.estimated_costs.amin(1) + SITE_BITS
         return float(least[:, self.inside].sum())
 
-    def second_run(self) -> Run:
+    def encode_two_pass(self) -> CodingResult:
         """What the encoder does unless more effort is asked for."""
-        first = self.run(self.rough_costs)
-        aim = self.coefficients if self.rate < AIM_FROM else self.inverse_aim(first.modes)
-        return self.run(self.costs_after(first, aim), aim)
+        first = self.run(self.estimated_costs)
+        target = self.coefficients if self.rate < TARGET_FROM else self.inverse_target(first.modes)
+        return self.run(self.costs_after(first, target), target)
 
-    def inverse_aim(self, modes: Tensor) -> Tensor:
-        """Coefficients [1,256P,h,w] nearer to what synthesis would make the picture of."""
-        release = self.release
-        with self.branches():
-            out = release.synthesis(self.coefficients, modes, self.rates)
+    def inverse_target(self, modes: Tensor) -> Tensor:
+        """Coefficients [1,256P,h,w] moved towards those of which synthesis makes the picture."""
+        model = self.model
+        with self.bfloat16_autocast():
+            out = model.synthesis(self.coefficients, modes, self.rates)
         lost = self.rotated - rotate_colour(restore_colour(out).clamp(0, 1))
-        step = block_dct(filter_borders(lost * self.shown, release.analysis.borders))
-        aim: Tensor = self.coefficients + AIM_SHARE * self.rate * step
-        return aim
+        step = block_dct(filter_borders(lost * self.shown, model.analysis.borders))
+        target: Tensor = self.coefficients + TARGET_SHARE * self.rate * step
+        return target
 
-    def costs_after(self, run: Run, aim: Tensor | None = None) -> Tensor:
-        """As `rough_costs`, by the bits of whole steps, if the networks' sums were those of `run`.
+    def costs_after(self, run: CodingResult, target: Tensor | None = None) -> Tensor:
+        """As `estimated_costs`, by the bits of whole steps, with the networks' sums of `run`.
 
-        Infinite for modes that are far too dear by the rule of thumb, except those of `run`. aim
+        Infinite for modes that are far too dear by the rule of thumb, except those of `run`. target
         [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis if
         None.
 
         The first channel is left out: all modes share its coefficient, and nearly its bits. What
         the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
         """
-        entropy, blocks = self.release.entropy, self.release.blocks
-        luma = torch.nonzero(self.release.shape.is_luma())[:, 0].to(self.release.device)
+        entropy, blocks = self.model.entropy, self.model.blocks
+        luma = torch.nonzero(self.model.shape.is_luma())[:, 0].to(self.model.device)
         # Only the first channels have means.
         near = luma[luma < entropy.linear]
         aligned = entropy.aligned[:, near].float()
         base = entropy.base_mode[:, luma].float() / FRACTION
-        step, price = self.step[luma].float(), self.price[luma].float()
+        step, price = self.step[luma].float(), self.lambda_symbol[luma].float()
         modes = run.modes.flatten()
-        rows = rows_of((self.coefficients if aim is None else aim)[:, :AREA])
+        rows = rows_of((self.coefficients if target is None else target)[:, :AREA])
         # Without what belongs to the mode of that run.
         score = rows_of(run.score[None, luma].float()) / FRACTION
         # A block outside of the image is not coded.
         score[~self.inside.flatten()] = -TABLES
         mean, predicted = (rows_of(x[None, near].float()) for x in (run.mean, run.predicted))
         mean = mean - predicted * aligned[modes]
-        rough = self.rough_costs
+        rough = self.estimated_costs
         worth = rough <= (1 + SECOND_LOOK) * rough.amin(1, keepdim=True)
         worth.scatter_(1, run.modes[:, None], True)
         costs = torch.full((MODES, len(rows)), math.inf, device=rows.device)
@@ -218,7 +218,7 @@ class Encoder:
             size, dear = position.flatten()[coded].abs_(), price[coded % AREA]
             of_table = torch.floor(table.flatten()[coded] + 0.5).clamp(max=TABLES - 1).long()
             level = self.level(size, of_table, dear)
-            bits = self.release.symbol_bits(of_table, level.long())
+            bits = self.model.symbol_bits(of_table, level.long())
             saved = size.square() - (size - level).square()
             costs[k, looked] = cost.index_add_(0, coded // AREA, bits - dear / 2 * saved)
         out = costs.reshape(1, MODES, *run.modes.shape[1:])
@@ -232,7 +232,7 @@ class Encoder:
         return level
 
     def quantise(self, position: Tensor, table: Tensor, price: Tensor) -> Tensor:
-        """Symbols of the coded places of a part, all flat and in order: those that cost least."""
+        """Symbols of the coded places of a group, all flat and in order: those that cost least."""
         symbols = trellis.quantise(
             position.double().cpu().numpy(),
             to_uint8(table),
@@ -243,12 +243,12 @@ class Encoder:
         )
         return torch.from_numpy(symbols).to(position)
 
-    def run(self, costs: Tensor, aim: Tensor | None = None) -> Run:
+    def run(self, costs: Tensor, target: Tensor | None = None) -> CodingResult:
         """Code with the modes of least cost [1,K,h,w], their own bits included.
 
-        Symbols come as near as pays to `aim`, as for `costs_after`.
+        Symbols come as near as pays to `target`, as for `costs_after`.
         """
-        release, entropy = self.release, self.release.entropy
+        model, entropy = self.model, self.model.entropy
         # A block outside of the image is never coded: its mode is 0.
         costs = costs.clone()
         costs[:, 1:] += torch.where(self.inside, 0.0, math.inf)
@@ -258,50 +258,51 @@ class Encoder:
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
         asked: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
-        def choose_mode(half: int, index: Tensor) -> Tensor:
+        def code_modes(half: int, index: Tensor) -> Tensor:
             nonlocal positions
-            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
+            sites = sites_of_half(half)
             bits = mode_bits((index - TABLES).clamp_min(0).transpose(1, 2))
             modes = (bits + cost_cells[:, :, sites]).argmin(1)
             mode_cells[:, sites] = modes
-            if half == 1:
-                wanted = self.coefficients if aim is None else aim
-                y = release.blocks(wanted, shuffle(mode_cells, 2)[:, 0])
+            if half == MODE_HALVES - 1:
+                wanted = self.coefficients if target is None else target
+                y = model.blocks(wanted, shuffle(mode_cells, 2)[:, 0])
                 positions = unshuffle(y / self.step[:, None, None], 2)
 
-            def give(bit: int, table: Tensor) -> Tensor:
+            def code_bit(bit: int, table: Tensor) -> Tensor:
                 flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
                 passes.append(Pass(to_int16(flags), to_uint8(table)))
                 return flags
 
-            return walk_modes(index, give)
+            return code_mode_tree(index, code_bit)
 
-        def choose(
-            part: int,
+        def code_group(
+            number: int,
             index: Tensor,
             mean: Tensor,
             predicted: Tensor,
             scores: Callable[[], Tensor],
         ) -> Tensor:
-            places = entropy.places(part)
+            places = entropy.places(SCHEDULE[number])
             position = positions[:, places] - mean / FRACTION
-            price = self.price[places // 4][:, None, None].expand_as(position)
+            price = self.lambda_symbol[places // 4][:, None, None].expand_as(position)
             coded = index > 0
             symbols = torch.zeros_like(position)
             symbols[coded] = self.quantise(position[coded], index[coded], price[coded])
             passes.append(Pass(to_int16(symbols), to_uint8(index), SECOND))
-            # Of part 0 the second call knows everything but the symbols of the first.
+            # Of the first group the second call knows everything but the symbols of its anchors.
             whole = symbols * SPACING
-            whole = whole + asked[part][3] if part in asked else whole
-            asked[part] = scores(), mean, predicted, whole
+            whole = whole + asked[number][3] if number in asked else whole
+            asked[number] = scores(), mean, predicted, whole
             return symbols
 
-        latent, modes = entropy.code(self.z, self.rate, self.inside, choose_mode, choose)
+        latent, modes = entropy.code(self.z, self.rate, self.inside, code_modes, code_group)
         of_y = [
-            shuffle(torch.cat(parts, 1)[:, entropy.order], 2)[0]
-            for parts in zip(*asked.values(), strict=True)
+            shuffle(torch.cat(groups, 1)[:, entropy.order], 2)[0]
+            for groups in zip(*asked.values(), strict=True)
         ]
-        return Run(passes, modes, latent, self.coefficients if aim is None else aim, *of_y)
+        target = self.coefficients if target is None else target
+        return CodingResult(passes, modes, latent, target, *of_y)
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec.bitstream import container, flat
-from mvmic_codec.codec import Attempt
 from mvmic_codec.encoder import flat_fill, flat_search
+from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.image.samples import Samples
 from mvmic_codec.rate import RATES, lambda_of
 
@@ -39,20 +39,12 @@ CUT_WEIGHT = 300.0
 BLENDS_FROM = 14
 
 
-@dataclass(frozen=True)
-class Way:
-    """A way to code an image: flat areas, if any, as the payload of a FLAT chunk, and the rest."""
+class ScoredCandidate(NamedTuple):
+    """A candidate, and what it and its learned part cost by the rule of thumb."""
 
-    areas: bytes | None
-    rest: Attempt
-
-
-class Look(NamedTuple):
-    """A way and what it and its rest cost by the rule of thumb."""
-
-    way: Way
+    candidate: EncodeCandidate
     cost: float
-    rest_cost: float
+    learned_cost: float
 
 
 class Areas:
@@ -117,61 +109,63 @@ class Areas:
         best = (np.square(pixels - mixed).sum(1) + CUT_WEIGHT * lost).argmin(0)
         blends = np.zeros_like(map)
         blends[at] = best
-        rest = self.planes.copy()
-        rest[:, at[0], at[1]] = np.take_along_axis(given, best[None, None], 0)[0]
-        return blends, rest
+        residual_image = self.planes.copy()
+        residual_image[:, at[0], at[1]] = np.take_along_axis(given, best[None, None], 0)[0]
+        return blends, residual_image
 
 
 @dataclass(frozen=True)
-class Candidates:
+class FlatCandidates:
     """The flat areas that planes [C, H, W] of an image of these samples could be coded with."""
 
     planes: Planes
     samples: Samples
     areas: list[Areas]
 
-    def at(self, index: int, device: str | None) -> list[Way]:
-        """What may cost least at a rate index: one way, or two that only true files can compare.
+    def at(self, index: int, device: str | None) -> list[EncodeCandidate]:
+        """What may cost least at a rate index: one, or two that only true files can compare.
 
         An image that is flat throughout comes back exactly: that takes few bytes at any rate.
         """
         for areas in self.areas:
             if areas.map.all() and areas.error(areas.map) == 0:
-                return [self.way(areas, areas.map, index, device, blended=False)]
-        plain = Attempt(self.planes, index, device=device)
-        whole = plain.rough_cost()
+                return [self.candidate(areas, areas.map, index, device, blended=False)]
+        plain = EncodeCandidate(self.planes, index, device=device)
+        plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
-        best = self.look(widest, index, device, HOPELESS * whole)
-        # Fewer areas seem better too often by the rule of thumb: they must be by far. What is left
-        # for the rest becomes no less, so that mostly it is clear that they cannot be.
-        limit = best.cost / HOPELESS if best else HOPELESS * whole
-        if best is None or best.rest_cost < limit:
+        best = self.best_with(widest, index, device, HOPELESS * plain_cost)
+        # Fewer areas seem better too often by the rule of thumb: they must be by far. Their learned
+        # part costs no less than that of the widest, so mostly it is clear that they cannot be.
+        limit = best.cost / HOPELESS if best else HOPELESS * plain_cost
+        if best is None or best.learned_cost < limit:
             for areas in others:
-                look = self.look(areas, index, device, limit)
-                if look:
-                    best, limit = look, look.cost
+                scored = self.best_with(areas, index, device, limit)
+                if scored:
+                    best, limit = scored, scored.cost
         if best is None:
-            return [Way(None, plain)]
-        return [best.way] if best.cost < SURE * whole else [best.way, Way(None, plain)]
+            return [plain]
+        return [best.candidate] if best.cost < SURE * plain_cost else [best.candidate, plain]
 
-    def look(self, areas: Areas, index: int, device: str | None, limit: float) -> Look | None:
-        """The best way with these areas, by the rule of thumb, if it costs less than a limit."""
+    def best_with(
+        self, areas: Areas, index: int, device: str | None, limit: float
+    ) -> ScoredCandidate | None:
+        """The best with these areas, by the rule of thumb, if it costs less than a limit."""
         best = None
         for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
             map = areas.grown(index, steps)
             cost = lambda_of(index) * areas.error(map)
-            # The rest costs something, too: what costs more already needs no look at it.
+            # The learned part costs something, too: what costs more already needs no look at it.
             if cost >= limit:
                 continue
-            way = self.way(areas, map, index, device, blended=blended)
-            assert way.areas is not None
-            rest = way.rest.rough_cost()
-            cost += 8 * (len(way.areas) + container.CHUNK_OVERHEAD) + rest
+            candidate = self.candidate(areas, map, index, device, blended=blended)
+            assert candidate.flat_payload is not None
+            learned = candidate.estimate_rd_cost()
+            cost += 8 * (len(candidate.flat_payload) + container.CHUNK_OVERHEAD) + learned
             if cost < limit:
-                best, limit = Look(way, cost, rest), cost
+                best, limit = ScoredCandidate(candidate, cost, learned), cost
         return best
 
-    def way(
+    def candidate(
         self,
         areas: Areas,
         map: npt.NDArray[np.uint8],
@@ -179,17 +173,25 @@ class Candidates:
         device: str | None,
         *,
         blended: bool,
-    ) -> Way:
+    ) -> EncodeCandidate:
         """With these areas, of which the map may have grown, and with blends along them or not."""
-        hidden = map > 0
-        blends, rest = areas.blended(map) if blended else (np.zeros_like(map), self.planes)
+        if blended:
+            blends, residual_image = areas.blended(map)
+        else:
+            blends, residual_image = np.zeros_like(map), self.planes
         coded = flat.Flat(areas.values, map, blends)
-        payload = flat.to_payload(coded, self.samples.bits, self.samples.signed)
-        filled = flat_fill.fill(rest, hidden)
-        return Way(payload, Attempt(filled, index, hidden=hidden, device=device))
+        return EncodeCandidate(
+            flat_fill.fill(residual_image, map > 0),
+            index,
+            flat=coded,
+            flat_payload=flat.to_payload(coded, self.samples.bits, self.samples.signed),
+            device=device,
+        )
 
 
-def candidates_of(planes: Planes, samples: Samples, psnr: float | None = None) -> Candidates | None:
+def flat_candidates_of(
+    planes: Planes, samples: Samples, psnr: float | None = None
+) -> FlatCandidates | None:
     """The flat areas of planes [C, H, W] to be coded of an image, if it has any.
 
     If psnr is given, only those that allow so many dB.
@@ -198,4 +200,4 @@ def candidates_of(planes: Planes, samples: Samples, psnr: float | None = None) -
     found = [] if samples.lo == samples.hi else flat_search.find(planes)
     areas = [Areas(planes, samples, *each) for each in found]
     areas = [each for each in areas if psnr is None or each.psnr() >= psnr]
-    return Candidates(planes, samples, areas) if areas else None
+    return FlatCandidates(planes, samples, areas) if areas else None

@@ -1,11 +1,11 @@
-"""Refinement of an encoder's symbols by what they do: the price of more effort.
+"""Refinement of an encoder's symbols by what they really do: the price of more effort.
 
-An encoder chooses symbols as if each changed the picture by its own coefficient alone and the file
-by its own bits alone. It does more: the synthesis network turns it into other coefficients, too,
-and the context networks predict its neighbours from it. Here the gradient of all that, at the
-symbols chosen so far, moves the aim of every coefficient; symbols are chosen again by the true
-integer model; and so on, a given number of times. What has cost least, in true bits and in the
-error of the pixels that will be seen, is kept. Decoders see no difference.
+The encoder chooses symbols as if each changed the picture by its own coefficient alone, and the
+file by its own bits alone. But the synthesis network turns it into other coefficients too, and the
+context networks predict its neighbours from it. Here the gradient of all that, at the symbols
+chosen so far, moves the target of every coefficient. Symbols are chosen again by the exact integer
+model, a given number of times. The result of least cost is kept, by true bits and by the error of
+the pixels that will be seen. Decoders see no difference.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import torch
 from torch import Tensor
 
 from mvmic_codec.bitstream import ans
-from mvmic_codec.encoder.encode import Encoder, Run
+from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.model.entropy import FRACTION, MODES, EntropyModel
 from mvmic_codec.model.identity import find_identity
-from mvmic_codec.model.loaded import model_of
-from mvmic_codec.model.transforms import restore_colour, shuffle, unshuffle
+from mvmic_codec.model.layers import shuffle, unshuffle
+from mvmic_codec.model.schedule import SCHEDULE
+from mvmic_codec.model.trainable import model_of
+from mvmic_codec.model.transforms import restore_colour
 from mvmic_codec.rate import lambda_of
 
 # Rounds of refinement by effort.
 ROUNDS = {1: 0, 2: 2, 3: 12}
-# How far the aim goes towards what a gradient says: its second derivative is only guessed.
+# How far the target goes towards what a gradient says: its second derivative is only guessed.
 STRIDE = 0.5
 # Rounds after which blocks choose their modes again.
 MODES_EVERY = 3
@@ -46,52 +48,53 @@ class Refiner:
     """Says what a run costs, and which way its symbols should move."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.encoder, self.release = encoder, encoder.release
+        self.encoder, self.model = encoder, encoder.model
         self.planes = restore_colour(encoder.rotated)
         # Bits for a unit of squared error.
-        self.weight = lambda_of(encoder.rate) / 3.0
-        self.entropy = trainable(self.release.identity.fingerprint, self.release.device)
+        self.lambda_error = lambda_of(encoder.rate) / 3.0
+        self.entropy = trainable(self.model.identity.fingerprint, self.model.device)
 
     def error(self, latent: Tensor, modes: Tensor) -> Tensor:
         """Squared error over all pixels seen, on the 255 scale: three samples each, gray or not."""
-        blocks, synthesis = self.release.blocks, self.release.synthesis
+        blocks, synthesis = self.model.blocks, self.model.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
         error = ((shown - self.planes) * 255).square().mul(self.encoder.shown).sum()
         return error * (3 / self.planes.shape[1])
 
-    def cost(self, run: Run) -> float:
+    def cost(self, run: CodingResult) -> float:
         """Bits, and error at its price in bits."""
-        bits = sum(ans.estimate_bits(*each.coded(), self.release.tables) for each in run.passes)
-        return bits + self.weight * float(self.error(run.latent, run.modes))
+        bits = sum(ans.estimate_bits(*each.coded(), self.model.tables) for each in run.passes)
+        return bits + self.lambda_error * float(self.error(run.latent, run.modes))
 
-    def pull(self, run: Run) -> Tensor:
+    def rd_gradient(self, run: CodingResult) -> Tensor:
         """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out."""
         encoder, entropy = self.encoder, self.entropy
         # In training z is its symbols: it has no means.
         z = encoder.z.float() / FRACTION
         features = entropy.first_features(z, encoder.rates)
         _, features, _ = entropy.code_modes(features, only(run.modes), encoder.rates)
-        y = self.release.blocks(run.aim, run.modes)
-        weight = torch.tensor([self.weight], device=y.device)
+        y = self.model.blocks(run.target, run.modes)
+        lambda_error = torch.tensor([self.lambda_error], device=y.device)
         with torch.enable_grad():
-            symbols = self.told(run).requires_grad_()
-            coded = entropy(y, run.modes, features, z, encoder.rates, weight, symbols)
+            symbols = self.training_symbols(run).requires_grad_()
+            coded = entropy(y, run.modes, features, z, encoder.rates, lambda_error, symbols)
             bits = (coded.bits * encoder.inside).sum()
             (by_symbol,) = torch.autograd.grad(bits, symbols)
             latent = run.latent.detach().requires_grad_()
             (by_latent,) = torch.autograd.grad(self.error(latent, run.modes), latent)
-        pull: Tensor = by_symbol / encoder.step.float()[:, None, None] + self.weight * by_latent
-        return pull
+        by_bits = by_symbol / encoder.step.float()[:, None, None]
+        gradient: Tensor = by_bits + self.lambda_error * by_latent
+        return gradient
 
-    def told(self, run: Run) -> Tensor:
+    def training_symbols(self, run: CodingResult) -> Tensor:
         """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours.
 
         They are not whole: nothing is dependent there.
         """
-        entropy = self.release.entropy
+        entropy = self.model.entropy
         cells = unshuffle(run.coded[None], 2).clone()
-        first = entropy.places(0)
+        first = entropy.places(SCHEDULE[0])
         cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0]
         return shuffle(cells, 2).float() / FRACTION
 
@@ -103,21 +106,21 @@ def only(modes: Tensor) -> Tensor:
 
 
 def refine(
-    refiner: Refiner, run: Run, rounds: int, on_round: Callable[[], object] | None = None
-) -> Run:
+    refiner: Refiner, run: CodingResult, rounds: int, on_round: Callable[[], object] | None = None
+) -> CodingResult:
     """The run of least cost out of `run` and those that follow from it in some rounds.
 
     on_round is called after each.
     """
-    encoder, blocks = refiner.encoder, refiner.release.blocks
+    encoder, blocks = refiner.encoder, refiner.model.blocks
     best, least = run, refiner.cost(run)
     for done in range(1, rounds + 1):
         # Where cost would be least, if each coefficient's error were its own pixels' alone.
-        wanted = run.latent - refiner.pull(run) / (2 * refiner.weight)
-        aim = torch.lerp(run.aim, blocks.inverse(wanted, run.modes), STRIDE)
+        wanted = run.latent - refiner.rd_gradient(run) / (2 * refiner.lambda_error)
+        target = torch.lerp(run.target, blocks.inverse(wanted, run.modes), STRIDE)
         again = done % MODES_EVERY == 0
-        costs = encoder.costs_after(run, aim) if again else only(run.modes)
-        run = encoder.run(costs, aim)
+        costs = encoder.costs_after(run, target) if again else only(run.modes)
+        run = encoder.run(costs, target)
         cost = refiner.cost(run)
         if cost < least:
             best, least = run, cost

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from mvmic_codec.model.entropy import MODES, NODES, PASSES
-from mvmic_codec.model.model import LOW_CHROMA, LOW_LUMA, Shape
-from mvmic_codec.model.transforms import AREA, BLOCK
+from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.analysis import LOW_CHROMA, LOW_LUMA
+from mvmic_codec.model.entropy import MODES, NODES
+from mvmic_codec.model.model import Shape
+from mvmic_codec.model.schedule import SPATIAL_STEPS
+from mvmic_codec.model.transforms import AREA
 
 
 def transform_macs(shape: Shape) -> float:
@@ -24,11 +27,11 @@ def block_macs(shape: Shape) -> float:
 def entropy_macs(shape: Shape) -> float:
     """Of hyper-synthesis, modes and all context passes."""
     c, z, w, near = shape.latent, shape.hyper, shape.context, shape.near
-    at64 = 9 * z * (4 * w + PASSES * near * 4)
+    at64 = 9 * z * (4 * w + SPATIAL_STEPS * near * 4)
     modes = 2 * w * 2 * NODES + 9 * w * (2 * w + 6 * MODES)
-    merge = 9 * w * (PASSES * (w + 2 * near) + (PASSES - 1) * (w + c - near))
-    each = PASSES * (2 * 9 * w * w + w * c + w * near)
-    predict = 9 * near * near * sum(range(1, PASSES))
+    merge = 9 * w * (SPATIAL_STEPS * (w + 2 * near) + (SPATIAL_STEPS - 1) * (w + c - near))
+    each = SPATIAL_STEPS * (2 * 9 * w * w + w * c + w * near)
+    predict = 9 * near * near * sum(range(1, SPATIAL_STEPS))
     return at64 / 4096 + (modes + merge + each + predict) / 1024
 
 

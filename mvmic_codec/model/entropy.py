@@ -5,16 +5,11 @@ What is simulated here is defined to the bit in formats/model.md and carried out
 straight-through gradient), weights are rounded to int8 with a power-of-two scale per output
 channel, so that training sees what decoding will do.
 
-Layout: latent y [B,C,h,w] at 1/16 is taken in cells of 2x2 sites at 1/32. A pass codes, for
-every cell and channel, one of the four sites; which one rotates with the channel, so that after
-four passes each site of each channel has been coded once. Every pass has two parts, first the near
-channels, which take part in linear prediction, then the far ones. A part sees everything that parts
-before it decoded, the hyper-latent z at 1/64 and the modes of all blocks.
+The order of coding, by cells, spatial steps and symbol groups, stands in schedule.py.
 
-Modes (one for each site, see transforms.BlockTransform) come first, in two halves: the two sites
-on the diagonal of every cell, then the other two. A mode is three binary symbols, most
-significant bit first; each has a table of its own kind (a flag table) that a network picks for
-every node of the tree.
+A mode (one for each site, see transforms.BlockTransform) is three binary symbols, most significant
+bit first. Each has a table of its own kind (a flag table) that a network picks for every node of
+the tree.
 
 Channels after a mode's rotation mean different things in different modes. Linear prediction is
 used where they mean the same: in mode 0, in the first channel and in chroma ("aligned").
@@ -33,12 +28,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvmic_codec.model.transforms import RateTable, mix, one_hot, shuffle, unshuffle
+from mvmic_codec.model.layers import RateTable, mix, one_hot, shuffle, unshuffle
+from mvmic_codec.model.schedule import (
+    MODE_HALVES,
+    SCHEDULE,
+    SITE_ORDER,
+    SPATIAL_STEPS,
+    sites_of_half,
+)
 
-PASSES = 4
-PARTS = 2 * PASSES
-# Order in which the sites of a 2x2 cell (row-major) are coded: diagonal first.
-SITE_ORDER = (0, 3, 1, 2)
 FRACTION = 16  # q and m are in sixteenths
 TABLES = 64  # table 0 is "not coded"
 SCALE_MIN = 0.07  # logistic scale of table 1, in steps
@@ -62,11 +60,11 @@ def table_scale(index: Tensor) -> Tensor:
 
 
 def pass_sites(channels: int, rotate: bool = True) -> Tensor:
-    """[PASSES, channels] index into the 4*channels planes of pixel_unshuffle(y, 2)."""
+    """[SPATIAL_STEPS, channels] index into the 4*channels planes of pixel_unshuffle(y, 2)."""
     channel = torch.arange(channels)
     turn = channel % 4 if rotate else torch.zeros_like(channel)
     order = torch.tensor(SITE_ORDER)
-    return torch.stack([channel * 4 + order[(p + turn) % 4] for p in range(PASSES)])
+    return torch.stack([channel * 4 + order[(p + turn) % 4] for p in range(SPATIAL_STEPS)])
 
 
 def flag_logit(index: Tensor) -> Tensor:
@@ -250,12 +248,12 @@ class EntropyModel(nn.Module):
         # log of the quantiser step on the 255 scale, and the table index of an empty context
         self.log_step = RateTable(latent)
         self.base = RateTable(latent)
-        self.base_pass = nn.Parameter(torch.zeros(PASSES, latent))
+        self.base_pass = nn.Parameter(torch.zeros(SPATIAL_STEPS, latent))
         self.hyper_log_step = RateTable(hyper)
         self.hyper_index = RateTable(hyper)
         # z -> features at 1/32 and z -> linear prediction
         self.hyper_rise = IntegerConv(hyper, 4 * width, 3, gain=0.5)
-        self.hyper_linear = nn.Conv2d(hyper, PASSES * linear * 4, 3, bias=False)
+        self.hyper_linear = nn.Conv2d(hyper, SPATIAL_STEPS * linear * 4, 3, bias=False)
         nn.init.zeros_(self.hyper_linear.weight)
         self.start = RateTable(width, value=8.0)
         # Modes: of the first two sites of a cell, of the other two given these, and what all
@@ -271,23 +269,23 @@ class EntropyModel(nn.Module):
         aligned = torch.ones(MODES, linear)
         aligned[1:, 1:near_luma] = 0
         self.register_buffer("aligned", aligned, persistent=False)
-        # In the order of coding: near part of pass 0, far part of pass 0, near part of pass 1 ...
         far = latent - linear
-        joined = [(2 * linear, far)[part % 2] for part in range(PARTS - 1)]
+        joined = [2 * linear if group.low_freq else far for group in SCHEDULE[:-1]]
         self.merge = nn.ModuleList(
             [IntegerConv(width + more, width, 3, narrow=True) for more in joined]
         )
-        self.think = nn.ModuleList(
-            [IntegerConv(width, width, 3, narrow=True) for _ in range(PARTS)]
-        )
+        self.think = nn.ModuleList([IntegerConv(width, width, 3, narrow=True) for _ in SCHEDULE])
         self.scales = nn.ModuleList(
-            [IntegerConv(width, (linear, far)[part % 2], 1, gain=0.05) for part in range(PARTS)]
+            [
+                IntegerConv(width, linear if group.low_freq else far, 1, gain=0.05)
+                for group in SCHEDULE
+            ]
         )
         self.means = nn.ModuleList(
-            [IntegerConv(width, linear, 1, gain=0.02) for _ in range(PASSES)]
+            [IntegerConv(width, linear, 1, gain=0.02) for _ in range(SPATIAL_STEPS)]
         )
         self.predict = nn.ModuleList(
-            [nn.Conv2d(p * linear, linear, 3, bias=False) for p in range(1, PASSES)]
+            [nn.Conv2d(p * linear, linear, 3, bias=False) for p in range(1, SPATIAL_STEPS)]
         )
         for predictor in self.predict:
             assert isinstance(predictor, nn.Conv2d)
@@ -341,11 +339,11 @@ class EntropyModel(nn.Module):
         cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
         chosen: list[Tensor] = []
         hot: list[Tensor] = []
-        for half in range(2):
+        for half in range(MODE_HALVES):
             score = self.mode_scores[half](known, self.quantise) + base
             index = (score / FRACTION).clamp(0, FLAG_TABLES - 1)
             each = mode_bits(self.round(index).unflatten(1, (2, NODES)).transpose(1, 2))
-            sites = [cost_cells[:, :, site] for site in SITE_ORDER[2 * half : 2 * half + 2]]
+            sites = [cost_cells[:, :, site] for site in sites_of_half(half)]
             mode = (each.detach() + torch.stack(sites, 2)).argmin(1)
             bits = bits + each.gather(1, mode[:, None]).sum((1, 2, 3, 4))
             chosen += mode.unbind(1)
@@ -393,7 +391,7 @@ class EntropyModel(nn.Module):
         step = self.steps(rate)
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = predict_linear(z_level, self.hyper_linear.weight)
-        linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
+        linear_from_z = shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
         offset = self.spread_modes(self.round(self.base_mode * FRACTION), modes)
         aligned = self.spread_modes(self.aligned, modes)
         base = self.base(rate)
@@ -402,22 +400,22 @@ class EntropyModel(nn.Module):
         levels: list[Tensor] = []
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         q = y
-        for part in range(PARTS):
-            p, far = divmod(part, 2)
-            mine = slice(self.linear, None) if far else slice(self.linear)
+        for group in SCHEDULE:
+            number, p, low_freq = group
+            mine = slice(self.linear) if low_freq else slice(self.linear, None)
             sites = self.sites[p, mine]
-            if part:
+            if number:
                 shaped = compand(q, self.quantise)
-                seen = [shaped, shaped.abs()] if far else [shaped.abs()]
+                seen = [shaped.abs()] if low_freq else [shaped, shaped.abs()]
                 merged = torch.cat([features, *seen], 1)
-                features = activation(self.merge[part - 1](merged, self.quantise))
-            deep = activation(self.think[part](features, self.quantise))
+                features = activation(self.merge[number - 1](merged, self.quantise))
+            deep = activation(self.think[number](features, self.quantise))
             empty = (base + self.base_pass[p])[:, mine] * FRACTION
-            index = self.scales[part](deep, self.quantise) + offset.index_select(1, sites)
+            index = self.scales[number](deep, self.quantise) + offset.index_select(1, sites)
             index = index + self.round(empty)[:, :, None, None]
             index = (index / FRACTION).clamp(0, TABLES - 1)
             mean: Tensor | float = 0.0
-            if not far:
+            if low_freq:
                 linear = linear_from_z[p]
                 if p:
                     predictor = self.predict[p - 1]
@@ -444,7 +442,7 @@ class EntropyModel(nn.Module):
                 bits = bits * (coded >= 0.5)
             q = through * FRACTION + mean
             level = q * step[:, mine]
-            if not far:
+            if low_freq:
                 levels.append(level * same)
             parts.append((level / FRACTION, bits, kept, index))
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvmic_codec.errors import ModelError
 from mvmic_codec.model.entropy import (
@@ -26,22 +27,26 @@ from mvmic_codec.model.entropy import (
     MODE_INPUT,
     MODES,
     NODES,
-    PARTS,
-    PASSES,
-    SCALE_MIN,
     SECOND,
     SHIFT_MAX,
-    SITE_ORDER,
     SPACING,
     TABLES,
-    EntropyModel,
-    IntegerConv,
-    compand,
-    flag_logit,
     pass_sites,
 )
-from mvmic_codec.model.tables import make_tables
-from mvmic_codec.model.transforms import RATES, shuffle, unshuffle
+from mvmic_codec.model.layers import RATES, shuffle, unshuffle
+from mvmic_codec.model.schedule import (
+    GROUPS,
+    MODE_HALVES,
+    SCHEDULE,
+    SPATIAL_STEPS,
+    Coder,
+    Evaluation,
+    ModeCoder,
+    SymbolGroup,
+    run_schedule,
+    sites_of_half,
+    sites_up_to_half,
+)
 
 STEP_BITS = 12  # steps are in 2^-12 of the 255 scale
 GAIN_BITS = 20  # reciprocal steps
@@ -61,73 +66,9 @@ EXACT = 2**52
 
 LAYERS = ["hyper_rise"]
 LAYERS += [f"{kind}.{half}" for kind in ("mode_scores", "mode_merge") for half in range(2)]
-LAYERS += [f"merge.{part}" for part in range(PARTS - 1)]
-LAYERS += [f"{kind}.{part}" for kind in ("think", "scales") for part in range(PARTS)]
-LAYERS += [f"means.{p}" for p in range(PASSES)]
-
-
-def integerise(model: EntropyModel) -> dict[str, Tensor]:
-    """The integer arrays of a trained entropy model, by the names of formats/model.md."""
-    rates = torch.arange(RATES)
-    arrays: dict[str, Tensor] = {}
-    with torch.no_grad():
-        step = torch.exp(model.log_step(rates).double())
-        hyper_step = torch.exp(model.hyper_log_step(rates).double())
-        arrays["step"] = (step * 2**STEP_BITS).round().clamp_min(1).int()
-        arrays["gain"] = (2**GAIN_BITS / step[:, : model.linear]).round().int()
-        arrays["hyper_step"] = (hyper_step * 2**STEP_BITS).round().clamp_min(1).int()
-        hyper_index = (model.hyper_index(rates) + COARSER).clamp(1, TABLES - 1)
-        arrays["hyper_index"] = torch.floor(hyper_index + 0.5).to(torch.uint8)
-        base = model.base(rates)[:, None] + model.base_pass[None]
-        arrays["base"] = (
-            torch.floor(base * FRACTION + 0.5).clamp(-(2**15), 2**15 - 1).to(torch.int16)
-        )
-        for name, values in (("base_mode", model.base_mode), ("mode_base", model.mode_base(rates))):
-            sixteenths = torch.floor(values * FRACTION + 0.5)
-            arrays[name] = sixteenths.clamp(-(2**15), 2**15 - 1).to(torch.int16)
-        arrays["aligned"] = model.aligned.to(torch.uint8)
-        arrays["start"] = torch.floor(model.start(rates) + 0.5).to(torch.int16)
-        limit = 2**15 - 1
-        linear: dict[str, Tensor] = {"hyper_linear": model.hyper_linear.weight}
-        for p, predictor in enumerate(model.predict):
-            assert isinstance(predictor, nn.Conv2d)
-            linear[f"predict.{p}"] = predictor.weight
-        for name, weight in linear.items():
-            scaled = (weight.double() * 2**LINEAR_BITS).round().clamp(-limit, limit)
-            arrays[name] = scaled.to(torch.int16)
-        modules = dict(model.named_modules())
-        for name in LAYERS:
-            layer = modules[name]
-            assert isinstance(layer, IntegerConv)
-            shift = layer.shifts().double()
-            unit = torch.exp2(shift)
-            weight = layer.weight.double() * unit[:, None, None, None]
-            arrays[f"{name}.weight"] = torch.floor(weight + 0.5).clamp(-127, 127).to(torch.int8)
-            arrays[f"{name}.bias"] = (layer.bias.double() * unit).round().int()
-            arrays[f"{name}.shift"] = shift.to(torch.uint8)
-        quantile = torch.arange(COMPAND_ENTRIES, dtype=torch.float64)
-        arrays["compand"] = compand(quantile).to(torch.uint8)
-        odds = flag_logit(torch.arange(FLAG_TABLES, dtype=torch.float64))
-        half, cdf = make_tables(scale_ladder().numpy(), odds.numpy())
-        arrays["table_half"] = torch.from_numpy(half)
-        arrays["table_cdf"] = torch.from_numpy(cdf)
-        arrays |= neutral_neighbours(model.hyper, model.linear)
-    return arrays
-
-
-def neutral_neighbours(hyper: int, near: int) -> dict[str, Tensor]:
-    """The arrays by which neighbours count, such that they do not: training knows none of them."""
-    return {
-        "hyper_near": torch.zeros(RATES, hyper, dtype=torch.int16),
-        "hyper_shift": torch.zeros(hyper, CLASSES, dtype=torch.int8),
-        "near_mean": torch.zeros(RATES, near, dtype=torch.int16),
-        "near_shift": torch.zeros(near, CLASSES, dtype=torch.int8),
-    }
-
-
-def scale_ladder() -> Tensor:
-    """Logistic scales of tables 1..63 in float64."""
-    return SCALE_MIN * torch.exp(torch.arange(TABLES - 1, dtype=torch.float64) * LOG_RATIO)
+LAYERS += [f"merge.{group}" for group in range(GROUPS - 1)]
+LAYERS += [f"{kind}.{group}" for kind in ("think", "scales") for group in range(GROUPS)]
+LAYERS += [f"means.{step}" for step in range(SPATIAL_STEPS)]
 
 
 def divide(x: Tensor, unit: Tensor | int) -> Tensor:
@@ -140,8 +81,18 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
     return divide(x, 2**bits)
 
 
-def white_places(height: int, width: int, device: torch.device) -> Tensor:
-    """[h,w] bool: the places of a chessboard that are coded first, and have only others around."""
+def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:
+    """Flat, in the order of the coder."""
+    return symbols.to(torch.int16).cpu().numpy().ravel()
+
+
+def to_uint8(indices: Tensor) -> npt.NDArray[np.uint8]:
+    """Flat, in the order of the coder."""
+    return indices.to(torch.uint8).cpu().numpy().ravel()
+
+
+def anchor_places(height: int, width: int, device: torch.device) -> Tensor:
+    """[h,w] bool: the anchors of a chessboard, which are coded first, with only others around."""
     rows, columns = (torch.arange(side, device=device) for side in (height, width))
     return (rows[:, None] + columns) % 2 == 0
 
@@ -159,36 +110,12 @@ def share_around(x: Tensor) -> Tensor:
     return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
 
 
-# Called for both colours of z's chessboard, white first, with (table index, mean m), each
-# [B,Z,h,w] at 1/64, for the symbols. Index and mean are 0 at places of the other colour.
+# Called for the anchors of z and then for its other places with (table index, mean m), each
+# [B,Z,h,w] at 1/64, for the symbols. Index and mean are 0 at places that are not meant.
 HyperCoder = Callable[[Tensor, Tensor], Tensor]
-# Called for every part of a pass with (part, table index, mean m, what linear prediction gives
-# of m in a mode that is aligned, scores), each [B,n,h,w] at 1/32, for the symbols;
-# IntegerEntropy.places(part) says which channels and sites these are. scores() gives what an index
-# is made of before its mode adds base_mode, in sixteenths, neither rounded nor clamped to tables.
-# Part 0 is asked for twice, for the white places of a chessboard and for the others: the index is
-# 0 at those that are not meant. What else the second call says holds for all places.
-Coder = Callable[[int, Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
-# Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
-# the modes [B,2,h,w] of the two sites SITE_ORDER[2 * half : 2 * half + 2] of every cell.
-ModeCoder = Callable[[int, Tensor], Tensor]
 
 
-def ask_coder(
-    coder: Coder,
-    part: int,
-    offset: Tensor,
-    predicted: Tensor,
-    coded: Tensor,
-    score: Tensor,
-    mean: Tensor,
-) -> Tensor:
-    """Symbols of a part, in doubles; coded [n,h,w] says which, offset is what modes add."""
-    index = torch.floor((score + offset + FRACTION // 2) / FRACTION).clamp(0, TABLES - 1)
-    return coder(part, index * coded, mean, predicted, lambda: score).double()
-
-
-def walk_modes(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
+def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
     """Modes [B,2,h,w] bit by bit, for table indices of the nodes [B,2,NODES,h,w].
 
     coder takes (bit, table index [B,2,h,w]) and gives symbols of the same shape.
@@ -214,7 +141,7 @@ def check_arrays(
         "hyper_index": (u8, (RATES, hyper)),
         "hyper_near": (i16, (RATES, hyper)),
         "hyper_shift": (i8, (hyper, CLASSES)),
-        "base": (i16, (RATES, PASSES, latent)),
+        "base": (i16, (RATES, SPATIAL_STEPS, latent)),
         "base_mode": (i16, (MODES, latent)),
         "mode_base": (i16, (RATES, NODES)),
         "near_mean": (i16, (RATES, near)),
@@ -222,24 +149,24 @@ def check_arrays(
         "aligned": (u8, (MODES, near)),
         "start": (i16, (RATES, width)),
         "compand": (u8, (COMPAND_ENTRIES,)),
-        "hyper_linear": (i16, (4 * PASSES * near, hyper, 3, 3)),
+        "hyper_linear": (i16, (4 * SPATIAL_STEPS * near, hyper, 3, 3)),
         "table_half": (u16, (SECOND + TABLES,)),
         "table_cdf": (u16, (SECOND + TABLES, arrays["table_cdf"].shape[-1])),
     }
-    for p in range(1, PASSES):
-        expected[f"predict.{p - 1}"] = (i16, (near, p * near, 3, 3))
+    for step in range(1, SPATIAL_STEPS):
+        expected[f"predict.{step - 1}"] = (i16, (near, step * near, 3, 3))
     layers = {"hyper_rise": (4 * width, hyper, 3)}
     for half in range(2):
         layers[f"mode_scores.{half}"] = (2 * NODES, width, 1)
         layers[f"mode_merge.{half}"] = (width, width + 2 * (half + 1) * MODES, 3)
-    for part in range(PARTS):
-        mine, seen = (far, far) if part % 2 else (near, 2 * near)
-        layers[f"think.{part}"] = (width, width, 3)
-        layers[f"scales.{part}"] = (mine, width, 1)
-        if part < PARTS - 1:
-            layers[f"merge.{part}"] = (width, width + seen, 3)
-        if not part % 2:
-            layers[f"means.{part // 2}"] = (near, width, 1)
+    for group in SCHEDULE:
+        mine, seen = (near, 2 * near) if group.low_freq else (far, far)
+        layers[f"think.{group.number}"] = (width, width, 3)
+        layers[f"scales.{group.number}"] = (mine, width, 1)
+        if group.number < GROUPS - 1:
+            layers[f"merge.{group.number}"] = (width, width + seen, 3)
+        if group.low_freq:
+            layers[f"means.{group.step}"] = (near, width, 1)
     for name, (outputs, inputs, size) in layers.items():
         expected[f"{name}.weight"] = (i8, (outputs, inputs, size, size))
         expected[f"{name}.bias"] = (i32, (outputs,))
@@ -282,7 +209,9 @@ class EntropyArrays:
 
         layers = max(largest_sum(f"{name}.weight", 255) for name in LAYERS)
         linear = largest_sum("hyper_linear", LEVEL_MAX)
-        linear += max(largest_sum(f"predict.{p}", LEVEL_MAX) for p in range(PASSES - 1))
+        linear += max(
+            largest_sum(f"predict.{step}", LEVEL_MAX) for step in range(SPATIAL_STEPS - 1)
+        )
         means = linear / 2**LINEAR_BITS * float(self.gain.abs().max())
         levels = (2**15 * FRACTION + MEAN_MAX) * float(
             torch.maximum(self.step.max(), self.hyper_step.max())
@@ -303,45 +232,48 @@ class EntropyArrays:
         channel = torch.arange(len(shift), device=self.device)[:, None, None]
         return shift[channel, of_class]
 
-    def white_hyper(self, rate: int, height: int, width: int) -> Tensor:
-        """Table indices [1,Z,h,w] of the places of z that are coded first, 0 at the others."""
-        white = white_places(height, width, self.device)
-        return (self.hyper_index[rate][:, None, None] * white)[None]
+    def anchor_hyper(self, rate: int, height: int, width: int) -> Tensor:
+        """Table indices [1,Z,h,w] of the anchors of z, 0 at the other places."""
+        anchors = anchor_places(height, width, self.device)
+        return (self.hyper_index[rate][:, None, None] * anchors)[None]
 
     def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder) -> Tensor:
         """The hyper-latent of an image [1,Z,h,w] at 1/64, in sixteenths of a step (float64)."""
-        index = self.white_hyper(rate, height, width)
-        white = index > 0
+        index = self.anchor_hyper(rate, height, width)
+        anchors = index > 0
         q = coder(index, torch.zeros_like(index)).double() * FRACTION
-        # 0 at white places: none of those around has a symbol yet.
+        # 0 at anchors: none of the places around them has a symbol yet.
         mean = self.hyper_near[rate][:, None, None] * share_around(q)
         mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX)
         size = floor_shift(share_around(q.abs()), WEIGHT_BITS)
         shifted = self.hyper_index[rate][:, None, None] + self.class_shift(self.hyper_shift, size)
-        symbol = coder(shifted.clamp(1, TABLES - 1) * ~white, mean)
+        symbol = coder(shifted.clamp(1, TABLES - 1) * ~anchors, mean)
         return q + symbol.double() * FRACTION + mean
 
     def from_neighbours(
         self, coded: Tensor, rate: int, channels: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """What the white places of part 0 add to the others' means and scores, [B,n,h,w].
+        """What the anchors of the first group add to the others' means and scores, [B,n,h,w].
 
         coded [B,N,h,w] is what their symbols stand for; all is in sixteenths, what is given as
         float64, and 0 at the places that are not meant. Of these n channels of N alone.
         """
         coded = coded[:, channels].double()
-        black = ~white_places(coded.shape[-2], coded.shape[-1], self.device)
+        others = ~anchor_places(coded.shape[-2], coded.shape[-1], self.device)
         mean = self.near_mean[rate, channels, None, None] * sum_around(coded)
         mean = floor_shift(mean, WEIGHT_BITS + FRACTION_BITS)
         # The four are 0 where there is none: the mean of their magnitudes is a fourth.
         size = floor_shift(sum_around(coded.abs()), 2)
         shift = self.class_shift(self.near_shift[channels], size)
-        return mean * black, shift * FRACTION * black
+        return mean * others, shift * FRACTION * others
 
-    def places(self, part: int) -> Tensor:
-        """Of each plane of a part, its position among the 4C planes of a latent in cells."""
-        p, far = divmod(part, 2)
-        return self.sites[p, self.linear :] if far else self.sites[p, : self.linear]
+    def places(self, group: SymbolGroup) -> Tensor:
+        """Of each plane of a group, its position among the 4C planes of a latent in cells."""
+        return self.sites[group.step, self.channels_of(group)]
+
+    def channels_of(self, group: SymbolGroup) -> slice:
+        """The channels of y that a group codes."""
+        return slice(self.linear) if group.low_freq else slice(self.linear, None)
 
 
 class IntegerEntropy(EntropyArrays):
@@ -360,7 +292,7 @@ class IntegerEntropy(EntropyArrays):
         self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
         self.mode_base = wide("mode_base")
         self.hyper_linear = wide("hyper_linear")
-        self.predict = [wide(f"predict.{p}") for p in range(PASSES - 1)]
+        self.predict = [wide(f"predict.{step}") for step in range(SPATIAL_STEPS - 1)]
         # weight, bias, and what the sum is divided by
         self.layers = {
             name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
@@ -384,98 +316,127 @@ class IntegerEntropy(EntropyArrays):
         size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
         return torch.sign(q) * size
 
-    def code_modes(
-        self, features: Tensor, rate: int, inside_cells: Tensor, mode_coder: ModeCoder
-    ) -> tuple[Tensor, Tensor]:
-        """Modes [B,4,h,w] of the sites of every cell, and the features that know them."""
-        batch, _, height, width = features.shape
-        base = self.mode_base[rate].repeat(2)[:, None, None]
-        modes = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=self.device)
-        known = features
-        for half in range(2):
-            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
-            score = self.layer(f"mode_scores.{half}", known) + base
-            index = torch.floor((score + FRACTION // 2) / FRACTION).clamp(0, FLAG_TABLES - 1)
-            index = (index + TABLES).unflatten(1, (2, NODES)) * inside_cells[sites][None, :, None]
-            modes[:, sites] = mode_coder(half, index)
-            seen = modes[:, SITE_ORDER[: 2 * half + 2]]
-            hot = F.one_hot(seen, MODES).permute(0, 1, 4, 2, 3).flatten(1, 2) * MODE_INPUT
-            merged = torch.cat([features, hot.double()], 1)
-            known = self.layer(f"mode_merge.{half}", merged).clamp(0, 255)
-        return modes, known
-
     def code(
-        self,
-        z: Tensor,
-        rate: int,
-        inside: Tensor,
-        mode_coder: ModeCoder,
-        coder: Coder,
+        self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
     ) -> tuple[Tensor, Tensor]:
-        """Run all passes over a batch of images of one size.
+        """Run the schedule over a batch of images of one size.
 
         z [B,Z,h/2,w/2] in sixteenths of a step; inside [2h,2w] bool at 1/16, False for sites that
         are not coded; h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale
         (float32) and the modes [B,2h,2w] (int64).
         """
         with torch.autocast(self.device.type, enabled=False):
-            z = z.double()
-            step = self.step[rate][:, None, None]
-            gain = self.gain[rate][:, None, None]
-            z_level = floor_shift(z * self.hyper_step[rate][:, None, None], STEP_BITS)
-            from_z = self.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), self.hyper_linear)
-            linear_from_z = shuffle(from_z, 2).chunk(PASSES, 1)
-            features = shuffle(self.layer("hyper_rise", self.compand(z)), 2)
-            features = (features + self.start[rate][:, None, None]).clamp(0, 255)
-            inside_cells = unshuffle(inside[None, None], 2)[0]
-            mode_cells, features = self.code_modes(features, rate, inside_cells, mode_coder)
-            modes = shuffle(mode_cells, 2)[:, 0]
-            # As cells [B,4C,h,w], so that self.sites picks from them as from a latent.
-            offset = unshuffle(F.embedding(modes, self.base_mode).permute(0, 3, 1, 2), 2)
-            aligned = unshuffle(F.embedding(modes, self.aligned).permute(0, 3, 1, 2), 2)
+            return run_schedule(IntegerEvaluation(self, z, rate, inside), mode_coder, coder)
 
-            levels: list[Tensor] = []
-            latents: list[Tensor] = []
-            q = z
-            for part in range(PARTS):
-                p, far = divmod(part, 2)
-                places = self.places(part)
-                mine = places // 4
-                if part:
-                    shaped = self.compand(q)
-                    seen = [shaped, shaped.abs()] if far else [shaped.abs()]
-                    merged = torch.cat([features, *seen], 1)
-                    features = self.layer(f"merge.{part - 1}", merged).clamp(0, 255)
-                deep = self.layer(f"think.{part}", features).clamp(0, 255)
-                score = self.layer(f"scales.{part}", deep) + self.base[rate, p, mine][:, None, None]
-                mean = predicted = torch.zeros_like(score)
-                if not far:
-                    linear = linear_from_z[p]
-                    if p:
-                        linear = linear + self.convolve(torch.cat(levels, 1), self.predict[p - 1])
-                    same = aligned[:, places]
-                    predicted = floor_shift(floor_shift(linear, LINEAR_BITS) * gain, GAIN_BITS)
-                    # Beyond twice MEAN_MAX the sum is MEAN_MAX whatever the networks add.
-                    predicted = predicted.clamp(-2 * MEAN_MAX, 2 * MEAN_MAX)
-                    mean = predicted * same + self.layer(f"means.{p}", deep).clamp(
-                        -DEEP_MEAN_MAX, DEEP_MEAN_MAX
-                    )
-                    mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
 
-                coded = inside_cells[places % 4]
-                ask = partial(ask_coder, coder, part, offset[:, places], predicted)
-                if part:
-                    symbol = ask(coded, score, mean)
-                else:
-                    white = white_places(coded.shape[1], coded.shape[2], self.device)
-                    symbol = ask(coded & white, score, mean)
-                    more, shift = self.from_neighbours(symbol * SPACING, rate)
-                    mean = (mean + more).clamp(-MEAN_MAX, MEAN_MAX)
-                    symbol = symbol + ask(coded & ~white, score + shift, mean)
-                q = symbol * SPACING + mean
-                v = floor_shift(q * step[mine], STEP_BITS)
-                if not far:
-                    levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * same)
-                latents.append(v)
-            flat = torch.cat(latents, 1)[:, self.order]
-            return (shuffle(flat, 2) / FRACTION).float(), modes
+class IntegerEvaluation(Evaluation[Tensor]):
+    """An evaluation of IntegerEntropy: see `IntegerEntropy.code`."""
+
+    # Of the group that is being coded: its places among the planes of a latent in cells, [n];
+    # scores and means before modes count, and what linear prediction gives, each [B,n,h,w].
+    group: SymbolGroup
+    places: Tensor
+    score: Tensor
+    mean: Tensor
+    predicted: Tensor
+
+    def __init__(self, net: IntegerEntropy, z: Tensor, rate: int, inside: Tensor) -> None:
+        self.net, self.rate = net, rate
+        z = z.double()
+        self.step = net.step[rate][:, None, None]
+        self.gain = net.gain[rate][:, None, None]
+        z_level = floor_shift(z * net.hyper_step[rate][:, None, None], STEP_BITS)
+        from_z = net.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), net.hyper_linear)
+        self.linear_from_z = shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
+        features = shuffle(net.layer("hyper_rise", net.compand(z)), 2)
+        self.features = (features + net.start[rate][:, None, None]).clamp(0, 255)
+        self.known = self.features  # and the modes that are known
+        self.inside_cells = unshuffle(inside[None, None], 2)[0]
+        batch, _, height, width = features.shape
+        self.mode_cells = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=net.device)
+        self.anchors = anchor_places(height, width, net.device)
+        # What groups so far gave: the last one's q, v of low frequencies, the latent.
+        self.q = z
+        self.levels: list[Tensor] = []
+        self.latents: list[Tensor] = []
+
+    def mode_tables(self, half: int) -> Tensor:
+        """As `Evaluation.mode_tables`."""
+        net = self.net
+        base = net.mode_base[self.rate].repeat(2)[:, None, None]
+        score = net.layer(f"mode_scores.{half}", self.known) + base
+        index = torch.floor((score + FRACTION // 2) / FRACTION).clamp(0, FLAG_TABLES - 1)
+        inside = self.inside_cells[sites_of_half(half)]
+        return (index + TABLES).unflatten(1, (2, NODES)) * inside[None, :, None]
+
+    def take_modes(self, half: int, modes: Tensor) -> None:
+        """As `Evaluation.take_modes`."""
+        net = self.net
+        self.mode_cells[:, sites_of_half(half)] = modes
+        seen = self.mode_cells[:, sites_up_to_half(half)]
+        hot = F.one_hot(seen, MODES).permute(0, 1, 4, 2, 3).flatten(1, 2) * MODE_INPUT
+        merged = torch.cat([self.features, hot.double()], 1)
+        self.known = net.layer(f"mode_merge.{half}", merged).clamp(0, 255)
+        if half < MODE_HALVES - 1:
+            return
+        self.features = self.known
+        self.modes = shuffle(self.mode_cells, 2)[:, 0]
+        # As cells [B,4C,h,w], so that places pick from them as from a latent.
+        self.offset = unshuffle(F.embedding(self.modes, net.base_mode).permute(0, 3, 1, 2), 2)
+        self.aligned = unshuffle(F.embedding(self.modes, net.aligned).permute(0, 3, 1, 2), 2)
+
+    def begin_group(self, group: SymbolGroup) -> None:
+        """As `Evaluation.begin_group`."""
+        net, number = self.net, group.number
+        self.group, self.places = group, net.places(group)
+        if number:
+            shaped = net.compand(self.q)
+            seen = [shaped.abs()] if group.low_freq else [shaped, shaped.abs()]
+            merged = torch.cat([self.features, *seen], 1)
+            self.features = net.layer(f"merge.{number - 1}", merged).clamp(0, 255)
+        deep = net.layer(f"think.{number}", self.features).clamp(0, 255)
+        base = net.base[self.rate, group.step, self.places // 4][:, None, None]
+        self.score = net.layer(f"scales.{number}", deep) + base
+        self.mean = self.predicted = torch.zeros_like(self.score)
+        if not group.low_freq:
+            return
+        linear = self.linear_from_z[group.step]
+        if group.step:
+            linear = linear + net.convolve(torch.cat(self.levels, 1), net.predict[group.step - 1])
+        predicted = floor_shift(floor_shift(linear, LINEAR_BITS) * self.gain, GAIN_BITS)
+        # Beyond twice MEAN_MAX the sum is MEAN_MAX whatever the networks add.
+        self.predicted = predicted.clamp(-2 * MEAN_MAX, 2 * MEAN_MAX)
+        deep_mean = net.layer(f"means.{group.step}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
+        mean = self.predicted * self.aligned[:, self.places] + deep_mean
+        self.mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
+
+    def code_group(self, coder: Coder, anchors: bool | None = None) -> Tensor:
+        """As `Evaluation.code_group`."""
+        coded = self.inside_cells[self.places % 4]
+        if anchors is not None:
+            coded = coded & (self.anchors == anchors)
+        score = self.score
+        table = torch.floor((score + self.offset[:, self.places] + FRACTION // 2) / FRACTION)
+        index = table.clamp(0, TABLES - 1) * coded
+        number = self.group.number
+        symbols: Tensor = coder(number, index, self.mean, self.predicted, lambda: score)
+        return symbols.double()
+
+    def add_neighbours(self, anchors: Tensor) -> None:
+        """As `Evaluation.add_neighbours`."""
+        more, shift = self.net.from_neighbours(anchors * SPACING, self.rate)
+        self.mean = (self.mean + more).clamp(-MEAN_MAX, MEAN_MAX)
+        self.score = self.score + shift
+
+    def dequantise_group(self, symbols: Tensor) -> None:
+        """As `Evaluation.dequantise_group`."""
+        self.q = symbols * SPACING + self.mean
+        v = floor_shift(self.q * self.step[self.places // 4], STEP_BITS)
+        if self.group.low_freq:
+            self.levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * self.aligned[:, self.places])
+        self.latents.append(v)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """As `Evaluation.result`."""
+        flat = torch.cat(self.latents, 1)[:, self.net.order]
+        return (shuffle(flat, 2) / FRACTION).float(), self.modes

@@ -91,7 +91,7 @@ class Part:
         And what the prediction gives of them in a mode that is aligned, [n,h,w].
         """
 
-    def settle(
+    def dequantise(
         self,
         symbols: npt.NDArray[np.int16],
         means: Ints | None,

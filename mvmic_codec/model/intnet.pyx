@@ -65,7 +65,7 @@ cdef extern from "intnet.h" nogil:
     void intnet_means(
         const IntnetPart *part, const IntnetSites *sites, const double *linear,
         const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
-    void intnet_settle(
+    void intnet_dequantise(
         const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
         const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent, double *levels)
 
@@ -255,7 +255,7 @@ cdef class Part:
                          &view[0, 0, 0], &flat_view[0, 0, 0])
         return out, flat
 
-    def settle(self, const int16_t[:, :, ::1] symbols, means, float[:, :, ::1] latent):
+    def dequantise(self, const int16_t[:, :, ::1] symbols, means, float[:, :, ::1] latent):
         cdef size_t h = self._mode.shape[1], w = self._mode.shape[2], n = self._c.n
         cdef const int32_t[:, :, ::1] mean_view
         cdef double[:, :, ::1] level_view
@@ -276,6 +276,6 @@ cdef class Part:
         q = np.empty(shape, np.int32)
         cdef int32_t[:, :, ::1] q_view = q
         with nogil:
-            intnet_settle(&self._c, &self._sites, &symbols[0, 0, 0], mean, h, w,
+            intnet_dequantise(&self._c, &self._sites, &symbols[0, 0, 0], mean, h, w,
                           &q_view[0, 0, 0], &latent[0, 0, 0], level)
         return q, levels

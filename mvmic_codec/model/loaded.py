@@ -7,36 +7,29 @@ sizes, bytes), so that two files with the same of these are the same model whate
 from __future__ import annotations
 
 import hashlib
-import os
-from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from mvmic_codec.bitstream import ans
-from mvmic_codec.errors import InputError, ModelError
-from mvmic_codec.model.complexity import decode_macs, encode_macs
-from mvmic_codec.model.entropy import FRACTION, EntropyModel, IntegerConv
-from mvmic_codec.model.identity import Identity, find_identity, read_card
+from mvmic_codec.errors import ModelError
+from mvmic_codec.model.analysis import Analysis, HyperAnalysis
+from mvmic_codec.model.identity import Identity, find_identity
 from mvmic_codec.model.integer import (
-    COARSER,
-    LAYERS,
-    LINEAR_BITS,
-    STEP_BITS,
     IntegerEntropy,
     check_arrays,
-    integerise,
 )
 from mvmic_codec.model.intnet import fast_paths
-from mvmic_codec.model.model import HyperAnalysis, Model, Shape, make_transforms
+from mvmic_codec.model.model import Shape, make_transforms
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.synthesis import Synthesis
 from mvmic_codec.model.tables import magnitude_bits, whole_step_bits
-from mvmic_codec.model.transforms import Analysis, BlockTransform, Synthesis
+from mvmic_codec.model.transforms import BlockTransform
 
 ENTROPY = "entropy."
 TRANSFORMS = ("analysis.", "blocks.", "synthesis.", "hyper_analysis.")
@@ -56,55 +49,8 @@ def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> byte
     return digest.digest()[:8]
 
 
-def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
-    """Write FOLDER/NAME.safetensors and NAME.json from a trained model; returns its identity."""
-    model = deepcopy(model).cpu()
-    arrays = {
-        key: value.detach().half().contiguous()
-        for key, value in model.state_dict().items()
-        if key.startswith(TRANSFORMS)
-    }
-    arrays |= {ENTROPY + k: v.contiguous() for k, v in integerise(model.entropy).items()}
-    identity = Identity(
-        name=name,
-        fingerprint=fingerprint(arrays, model.config()).hex(),
-        shape=model.config(),
-        parameters=sum(p.numel() for p in model.parameters()),
-        decode_kmac=round(decode_macs(model.shape) / 1000, 2),
-        encode_kmac=round(encode_macs(model.shape) / 1000, 2),
-        notes=notes,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    write(arrays, identity, folder)
-    return identity
-
-
-def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
-    """Write FOLDER/NAME.safetensors and NAME.json. Each appears whole, and the card last."""
-    weights, card = (folder / f"{identity.name}.{kind}" for kind in ("safetensors", "json"))
-    part = folder / f".{identity.name}.part"
-    save_file(arrays, part, {"identity": identity.to_json()})
-    part.chmod(0o644)
-    os.replace(part, weights)
-    part.write_text(identity.to_json() + "\n", encoding="utf-8")
-    os.replace(part, card)
-
-
-def replace_arrays(weights: Path, fitted: dict[str, Tensor]) -> Identity:
-    """Give the release in NAME.safetensors other arrays of its entropy model.
-
-    Names are those of formats/model.md without their prefix. Returns the release's new identity.
-    """
-    arrays = load_file(weights)
-    arrays |= {ENTROPY + name: array for name, array in fitted.items()}
-    old = read_card(weights.with_suffix(".json"))
-    identity = replace(old, fingerprint=fingerprint(arrays, old.shape).hex())
-    write(arrays, identity, weights.parent)
-    return identity
-
-
 @dataclass
-class Release:
+class LoadedModel:
     """A released model, ready to code: networks in float32 and the exact entropy model."""
 
     identity: Identity
@@ -120,7 +66,7 @@ class Release:
     device: torch.device
     bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
 
-    def branches(self) -> torch.autocast:
+    def bfloat16_autocast(self) -> torch.autocast:
         """Around analysis or synthesis: what training has in bfloat16 there is so here, too, if
         that is faster.
         """
@@ -137,14 +83,14 @@ class Release:
 
 
 @lru_cache(maxsize=4)
-def load(print_of_model: bytes, device_name: str) -> Release:
+def load(print_of_model: bytes, device_name: str) -> LoadedModel:
     """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
     return read(*find_identity(print_of_model), torch.device(device_name))
 
 
 # Whatever mode the first caller is in, it must not stick to the weights.
 @torch.inference_mode(False)
-def read(identity: Identity, path: Path, device: torch.device) -> Release:
+def read(identity: Identity, path: Path, device: torch.device) -> LoadedModel:
     """The release with this card in NAME.safetensors. Raises ModelError if it is damaged."""
     try:
         arrays = load_file(path)
@@ -174,7 +120,7 @@ def read(identity: Identity, path: Path, device: torch.device) -> Release:
     bits = magnitude_bits(half, cdf)
     for net in nets:
         net.to(device).eval().requires_grad_(False)
-    return Release(
+    return LoadedModel(
         identity=identity,
         shape=shape,
         analysis=analysis,
@@ -216,55 +162,3 @@ def make_entropy(
         except OverflowError:
             pass  # sums that need more than 32 bits: doubles hold them
     return IntegerEntropy(arrays, rotate, device)
-
-
-@torch.no_grad()
-def model_of(path: Path) -> Model:
-    """A float Model to train on from, out of a release file (the inverse of `export`).
-
-    Raises InputError if the file lacks part of such a model.
-    """
-    with safe_open(path, "pt") as stream:
-        identity = Identity.from_json(stream.metadata()["identity"])
-    arrays = load_file(path)
-    another = "it is the model of another version of mvmic_codec; start from one of this version"
-    try:
-        model = Model(shape_of(identity))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}: {another}") from error
-    state = model.state_dict()
-    missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
-    if missing:
-        raise InputError(f"{path} has no {missing[0]}: {another}")
-    state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
-    model.load_state_dict(state)
-    restore_entropy(
-        model.entropy, {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
-    )
-    return model
-
-
-def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
-    """Set the float parameters so that `integerise` gives the same arrays again (nearly)."""
-    knots = model.base.knots.shape[0]
-    at = torch.linspace(0, arrays["step"].shape[0] - 1, knots).round().long()
-    model.log_step.knots.copy_((arrays["step"][at].double() / 2**STEP_BITS).log())
-    model.hyper_log_step.knots.copy_((arrays["hyper_step"][at].double() / 2**STEP_BITS).log())
-    model.hyper_index.knots.copy_(arrays["hyper_index"][at].float() - COARSER)
-    base = arrays["base"].float() / FRACTION
-    model.base.knots.copy_(base[at, 0])
-    model.base_pass.copy_((base - base[:, :1]).mean(0))
-    model.base_mode.copy_(arrays["base_mode"].float() / FRACTION)
-    model.mode_base.knots.copy_(arrays["mode_base"][at].float() / FRACTION)
-    model.start.knots.copy_(arrays["start"][at].float())
-    model.hyper_linear.weight.copy_(arrays["hyper_linear"].float() / 2**LINEAR_BITS)
-    for p, predictor in enumerate(model.predict):
-        assert isinstance(predictor, nn.Conv2d)
-        predictor.weight.copy_(arrays[f"predict.{p}"].float() / 2**LINEAR_BITS)
-    modules = dict(model.named_modules())
-    for name in LAYERS:
-        unit = torch.exp2(arrays[f"{name}.shift"].float())
-        layer = modules[name]
-        assert isinstance(layer, IntegerConv)
-        layer.weight.copy_(arrays[f"{name}.weight"].float() / unit[:, None, None, None])
-        layer.bias.copy_(arrays[f"{name}.bias"].float() / unit)

@@ -5,23 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvmic_codec.model.analysis import Analysis, HyperAnalysis
 from mvmic_codec.model.entropy import MODES, Coded, EntropyModel
-from mvmic_codec.model.transforms import (
-    AREA,
-    BLOCK,
-    RATES,
-    Analysis,
-    BlockTransform,
-    RateTable,
-    ResidualBlock,
-    Synthesis,
-    rotate_colour,
-    start_at_zero,
-    unshuffle,
-)
+from mvmic_codec.model.layers import RATES
+from mvmic_codec.model.synthesis import Synthesis
+from mvmic_codec.model.transforms import AREA, BlockTransform, rotate_colour
 from mvmic_codec.rate import lambda_of
 
 
@@ -76,45 +66,6 @@ class Shape:
         luma[self.near_luma : self.near] = False
         luma[self.latent - (self.chroma - self.near_chroma) :] = False
         return luma
-
-
-# Side of the square of low DCT frequencies that the hyper-latent's linear path sees.
-LOW_LUMA = 6
-LOW_CHROMA = 3
-
-
-def low_frequencies(planes: int) -> Tensor:
-    """Positions of the low frequencies among the 256P DCT coefficients of a block."""
-    at = torch.arange(AREA).reshape(BLOCK, BLOCK)
-    luma = at[:LOW_LUMA, :LOW_LUMA].flatten()
-    chroma = at[:LOW_CHROMA, :LOW_CHROMA].flatten()
-    return torch.cat((luma, *[plane * AREA + chroma for plane in range(1, planes)]))
-
-
-class HyperAnalysis(nn.Module):
-    """DCT coefficients [B,256P,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
-
-    low: Tensor
-
-    def __init__(self, planes: int, hyper: int, width: int = 96) -> None:
-        super().__init__()
-        self.register_buffer("low", low_frequencies(planes), persistent=False)
-        self.linear = nn.Conv2d(len(self.low) * 16, hyper, 1, bias=False)
-        self.enter = nn.Conv2d(planes * AREA, width, 1)
-        self.rate = RateTable(width)
-        self.body = ResidualBlock(width)
-        self.down = nn.Conv2d(16 * width, hyper, 1)
-        start_at_zero(self.down)
-
-    def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
-        """`spread` [256P] brings the coefficients to one size; rate [B]."""
-        with torch.autocast(coefficients.device.type, enabled=False):
-            straight = self.linear(unshuffle(coefficients[:, self.low], 4))
-        x = self.enter(coefficients / spread[:, None, None])
-        x = self.body(F.relu(x + self.rate(rate)[:, :, None, None].to(x.dtype)))
-        bent = self.down(unshuffle(x, 4)).float()
-        out: Tensor = straight + bent * 32.0
-        return out
 
 
 def make_transforms(

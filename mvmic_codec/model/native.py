@@ -16,9 +16,6 @@ from mvmic_codec.model.entropy import (
     MODE_INPUT,
     MODES,
     NODES,
-    PARTS,
-    PASSES,
-    SITE_ORDER,
     SPACING,
     TABLES,
 )
@@ -27,12 +24,22 @@ from mvmic_codec.model.integer import (
     LEVEL_MAX,
     MEAN_MAX,
     STEP_BITS,
-    Coder,
     EntropyArrays,
-    ModeCoder,
-    white_places,
+    anchor_places,
 )
 from mvmic_codec.model.intnet import ZERO, Layer, Part, merge, predict, repeat_edges, stride_of
+from mvmic_codec.model.schedule import (
+    MODE_HALVES,
+    SCHEDULE,
+    SPATIAL_STEPS,
+    Coder,
+    Evaluation,
+    ModeCoder,
+    SymbolGroup,
+    run_schedule,
+    sites_of_half,
+    sites_up_to_half,
+)
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
@@ -62,9 +69,9 @@ class NativeEntropy(EntropyArrays):
         self.arrays = {name: a[name] for name in SMALL_ARRAYS}
         self.width = a["start"].shape[1]
         signed = {"hyper_rise": slice(None)}
-        # What near parts decoded enters with its sign, after the features.
-        near = slice(self.width, self.width + self.linear)
-        signed |= {f"merge.{part}": near for part in range(0, PARTS - 1, 2)}
+        # What groups of low frequencies decoded enters with its sign, after the features.
+        low = slice(self.width, self.width + self.linear)
+        signed |= {f"merge.{group.number}": low for group in SCHEDULE if group.low_freq}
         self.native = {
             name: Layer(
                 a[f"{name}.weight"],
@@ -75,12 +82,12 @@ class NativeEntropy(EntropyArrays):
             )
             for name in LAYERS
         }
-        self.native_hyper = [taps(part) for part in np.split(a["hyper_linear"], PASSES)]
-        # By pass and by the pass that it looks at.
+        self.native_hyper = [taps(part) for part in np.split(a["hyper_linear"], SPATIAL_STEPS)]
+        # By spatial step and by the step that it looks at.
         self.native_predict: list[list[Reals]] = [[]]
         self.native_predict += [
-            [taps(part) for part in np.split(a[f"predict.{p - 1}"], p, axis=1)]
-            for p in range(1, PASSES)
+            [taps(part) for part in np.split(a[f"predict.{step - 1}"], step, axis=1)]
+            for step in range(1, SPATIAL_STEPS)
         ]
         places = self.sites.numpy()
         self.channel_sites = (places % 4).astype(np.uint8)
@@ -95,12 +102,12 @@ class NativeEntropy(EntropyArrays):
         repeat_edges(levels.view(np.uint8))
         return levels
 
-    def predict_from_hyper(self, levels: Reals, p: int) -> Reals:
-        """The linear prediction of a pass from `hyper_levels`, [h,w,N]."""
+    def predict_from_hyper(self, levels: Reals, step: int) -> Reals:
+        """The linear prediction of a spatial step from `hyper_levels`, [h,w,N]."""
         height, width = levels.shape[0] - 2, levels.shape[1] - 2
         out = np.zeros((height, width, 4 * self.linear))
-        predict(levels, self.native_hyper[p], out, self.path)
-        return raise_cells(out)
+        predict(levels, self.native_hyper[step], out, self.path)
+        return pixel_shuffle_last(out)
 
     def start_features(self, z: npt.NDArray[np.int64], rate: int) -> Bytes:
         """The first features as a map."""
@@ -111,51 +118,25 @@ class NativeEntropy(EntropyArrays):
         z_map = np.zeros((height + 2, width + 2, stride_of(len(z))), np.uint8)
         z_map[1:-1, 1:-1, : len(z)] = shaped.transpose(1, 2, 0)
         repeat_edges(z_map)
-        risen = raise_cells(self.native["hyper_rise"].sums(z_map)) + a["start"][rate].astype(int)
+        risen = pixel_shuffle_last(self.native["hyper_rise"].sums(z_map)) + a["start"][rate].astype(
+            int
+        )
         features = np.zeros((2 * height + 2, 2 * width + 2, stride_of(self.width)), np.uint8)
         features[1:-1, 1:-1, : self.width] = risen.clip(0, 255)
         repeat_edges(features)
         return features
 
-    def native_modes(
-        self, features: Bytes, rate: int, inside: Bytes, mode_coder: ModeCoder
-    ) -> tuple[Bytes, Bytes]:
-        """Modes [4,h,w] of the sites of every cell, and the map of features that know them."""
-        base = np.tile(self.arrays["mode_base"][rate].astype(np.int32), 2)
-        modes = np.zeros(inside.shape, np.uint8)
-        height, width = inside.shape[1:]
-        known = features
-        for half in range(2):
-            sites = list(SITE_ORDER[2 * half : 2 * half + 2])
-            score = self.native[f"mode_scores.{half}"].sums(known) + base
-            index = ((score + FRACTION // 2) // FRACTION).clip(0, FLAG_TABLES - 1) + TABLES
-            index = index.reshape(height, width, 2, NODES).transpose(2, 3, 0, 1)
-            index = index * inside[sites][:, None]
-            chosen = mode_coder(half, torch.from_numpy(index.astype(np.int64))[None])
-            modes[sites] = chosen[0].numpy()
-            layer = self.native[f"mode_merge.{half}"]
-            merged = np.zeros((height + 2, width + 2, stride_of(layer.inputs)), np.uint8)
-            merged[..., : self.width] = features[..., : self.width]
-            hot = modes[list(SITE_ORDER[: 2 * half + 2]), :, :, None] == np.arange(MODES)
-            merged[1:-1, 1:-1, self.width : layer.inputs] = MODE_INPUT * hot.transpose(
-                1, 2, 0, 3
-            ).reshape(height, width, -1)
-            repeat_edges(merged)
-            known = layer.map(merged)
-        return modes, known
-
-    def part(self, number: int, rate: int, modes: Bytes, inside: Bytes) -> Part:
-        """The arrays of a part."""
-        p, far = divmod(number, 2)
-        mine = slice(self.linear, None) if far else slice(self.linear)
+    def part(self, group: SymbolGroup, rate: int, modes: Bytes, inside: Bytes) -> Part:
+        """The arrays of a symbol group."""
+        mine = self.channels_of(group)
         a = self.arrays
         return Part(
-            np.ascontiguousarray(self.channel_sites[p, mine]),
-            a["base"][rate, p, mine].astype(np.int32),
+            np.ascontiguousarray(self.channel_sites[group.step, mine]),
+            a["base"][rate, group.step, mine].astype(np.int32),
             np.ascontiguousarray(a["base_mode"][:, mine]),
             np.ascontiguousarray(a["step"][rate, mine]),
-            None if far else np.ascontiguousarray(a["gain"][rate]),
-            None if far else a["aligned"],
+            np.ascontiguousarray(a["gain"][rate]) if group.low_freq else None,
+            a["aligned"] if group.low_freq else None,
             modes,
             inside,
         )
@@ -163,26 +144,21 @@ class NativeEntropy(EntropyArrays):
     def with_neighbours(
         self, symbols: Symbols, rate: int, means: Ints, sums: Ints
     ) -> tuple[Ints, Ints]:
-        """Means [N,h,w] and sums [h,w,N] of part 0, with what `from_neighbours` adds to them.
+        """Means [N,h,w] and sums [h,w,N] of the first group, with what its anchors add to them.
 
         Few channels at once: its doubles take many times the memory of the symbols.
         """
         means, sums = means.copy(), sums.copy()
-        white = torch.from_numpy(symbols)[None].int() * SPACING
+        anchors = torch.from_numpy(symbols)[None].int() * SPACING
         for first in range(0, self.linear, NEIGHBOURS_OF):
             channels = slice(first, first + NEIGHBOURS_OF)
-            more, shift = self.from_neighbours(white, rate, channels)
+            more, shift = self.from_neighbours(anchors, rate, channels)
             means[channels] += more[0].int().numpy()
             sums[..., channels] += shift[0].int().permute(1, 2, 0).numpy()
         return means.clip(-MEAN_MAX, MEAN_MAX), sums
 
     def code(
-        self,
-        z: Tensor,
-        rate: int,
-        inside: Tensor,
-        mode_coder: ModeCoder,
-        coder: Coder,
+        self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
     ) -> tuple[Tensor, Tensor]:
         """As `IntegerEntropy.code`, for a batch of one.
 
@@ -190,78 +166,130 @@ class NativeEntropy(EntropyArrays):
         """
         if len(z) != 1:
             raise ValueError(f"C takes images one by one, not {len(z)}")
+        return run_schedule(NativeEvaluation(self, z, rate, inside), mode_coder, coder)
+
+
+class NativeEvaluation(Evaluation[Symbols]):
+    """An evaluation of NativeEntropy: see `NativeEntropy.code`.
+
+    What is not needed any more is freed before what is as large is made.
+    """
+
+    # Of the group that is being coded: its arrays, sums of the scores [h,w,n], and of low
+    # frequencies means and what linear prediction gives, each [n,h,w].
+    group: SymbolGroup
+    part: Part
+    sums: Ints | None
+    means: Ints | None
+    predicted: Ints | None
+
+    def __init__(self, net: NativeEntropy, z: Tensor, rate: int, inside: Tensor) -> None:
+        self.net, self.rate = net, rate
         z_whole = z[0].numpy().astype(np.int64)
-        z_levels = self.hyper_levels(z_whole, rate)
-        features = self.start_features(z_whole, rate)
+        self.z_levels = net.hyper_levels(z_whole, rate)
+        self.features = net.start_features(z_whole, rate)
+        self.known = self.features  # and the modes that are known
         rows, columns = inside.shape
+        self.size = rows // 2, columns // 2
         cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
         inside_cells = np.ascontiguousarray(cells).reshape(4, rows // 2, columns // 2)
-        inside_cells = inside_cells.astype(np.uint8)
-        modes, features = self.native_modes(features, rate, inside_cells, mode_coder)
-        white = white_places(rows // 2, columns // 2, self.device).numpy().astype(np.uint8)
-        latent = np.zeros((self.channels, rows, columns), np.float32)
-        levels: list[Reals] = []
-        q = np.zeros((0, rows // 2, columns // 2), np.int32)
-        for number in range(PARTS):
-            p, far = divmod(number, 2)
-            if number:
-                merged = merge(features, self.width, q, self.arrays["compand"], bool(far))
-                features = self.native[f"merge.{number - 1}"].map(merged)
-                del merged, q
-            deep = self.native[f"think.{number}"].map(features)
-            part = self.part(number, rate, modes, inside_cells)
-            sums = self.native[f"scales.{number}"].sums(deep)
-            means = predicted = None
-            if not far:
-                linear = self.predict_from_hyper(z_levels, p)
-                # By no weights in pass 0: there are no levels yet.
-                for source, weight in zip(levels, self.native_predict[p], strict=True):
-                    predict(source, weight, linear, self.path)
-                means, predicted = part.means(linear, self.native[f"means.{p}"].sums(deep))
-                del linear
-                if p == PASSES - 1:
-                    levels.clear()
+        self.inside_cells = inside_cells.astype(np.uint8)
+        self.modes = np.zeros(self.inside_cells.shape, np.uint8)
+        self.anchors = anchor_places(*self.size, net.device).numpy()
+        # What groups so far gave: the last one's q, v of low frequencies, the latent.
+        self.q: Ints | None = None
+        self.levels: list[Reals] = []
+        self.latent = np.zeros((net.channels, rows, columns), np.float32)
 
-            if means is None or number:
-                symbols = ask(coder, number, part, sums, means, predicted)
-            else:
-                symbols = ask(coder, number, part, sums, means, predicted, white)
-                means, sums = self.with_neighbours(symbols, rate, means, sums)
-                symbols = symbols + ask(coder, number, part, sums, means, predicted, 1 - white)
-            # What is not needed any more is freed before q, which is as large as the sums, is made.
-            del deep, sums
-            mine = latent[self.linear :] if far else latent[: self.linear]
-            q, level = part.settle(symbols, means, mine)
-            if level is not None:
-                levels.append(level)
-            del level
-        spread = modes.reshape(2, 2, rows // 2, columns // 2).transpose(2, 0, 3, 1)
-        whole = np.ascontiguousarray(spread).reshape(rows, columns).astype(np.int64)
-        return torch.from_numpy(latent)[None], torch.from_numpy(whole)[None]
+    def mode_tables(self, half: int) -> Tensor:
+        """As `Evaluation.mode_tables`."""
+        net = self.net
+        base = np.tile(net.arrays["mode_base"][self.rate].astype(np.int32), 2)
+        score = net.native[f"mode_scores.{half}"].sums(self.known) + base
+        index = ((score + FRACTION // 2) // FRACTION).clip(0, FLAG_TABLES - 1) + TABLES
+        index = index.reshape(*self.size, 2, NODES).transpose(2, 3, 0, 1)
+        index = index * self.inside_cells[sites_of_half(half)][:, None]
+        return torch.from_numpy(index.astype(np.int64))[None]
 
+    def take_modes(self, half: int, modes: Tensor) -> None:
+        """As `Evaluation.take_modes`."""
+        net, (height, width) = self.net, self.size
+        self.modes[sites_of_half(half)] = modes[0].numpy()
+        layer = net.native[f"mode_merge.{half}"]
+        merged = np.zeros((height + 2, width + 2, stride_of(layer.inputs)), np.uint8)
+        merged[..., : net.width] = self.features[..., : net.width]
+        hot = self.modes[sites_up_to_half(half), :, :, None] == np.arange(MODES)
+        merged[1:-1, 1:-1, net.width : layer.inputs] = MODE_INPUT * hot.transpose(
+            1, 2, 0, 3
+        ).reshape(height, width, -1)
+        repeat_edges(merged)
+        self.known = layer.map(merged)
+        if half == MODE_HALVES - 1:
+            self.features = self.known
 
-def ask(
-    coder: Coder,
-    number: int,
-    part: Part,
-    sums: Ints,
-    means: Ints | None,
-    predicted: Ints | None,
-    coded: Bytes | None = None,
-) -> Symbols:
-    """Symbols [n,h,w] of a part at the places `coded` [h,w], or of all; 0 at others."""
-    index = part.indices(sums)
-    if coded is not None:
-        index *= coded
-    nothing = torch.zeros((), dtype=torch.int32).expand(index.shape)
-    symbols = coder(
-        number,
-        torch.from_numpy(index)[None],
-        (nothing if means is None else torch.from_numpy(means))[None],
-        (nothing if predicted is None else torch.from_numpy(predicted))[None],
-        lambda: torch.from_numpy(part.scores(sums))[None],
-    )
-    return symbols[0].to(torch.int16).contiguous().numpy()
+    def begin_group(self, group: SymbolGroup) -> None:
+        """As `Evaluation.begin_group`."""
+        net, number = self.net, group.number
+        self.group = group
+        if self.q is not None:
+            merged = merge(
+                self.features, net.width, self.q, net.arrays["compand"], not group.low_freq
+            )
+            self.features = net.native[f"merge.{number - 1}"].map(merged)
+            self.q = None
+            del merged
+        deep = net.native[f"think.{number}"].map(self.features)
+        self.part = net.part(group, self.rate, self.modes, self.inside_cells)
+        self.sums = net.native[f"scales.{number}"].sums(deep)
+        self.means = self.predicted = None
+        if not group.low_freq:
+            return
+        linear = net.predict_from_hyper(self.z_levels, group.step)
+        # By no weights in the first step: there are no levels yet.
+        for source, weight in zip(self.levels, net.native_predict[group.step], strict=True):
+            predict(source, weight, linear, net.path)
+        deep_sums = net.native[f"means.{group.step}"].sums(deep)
+        self.means, self.predicted = self.part.means(linear, deep_sums)
+        if group.step == SPATIAL_STEPS - 1:
+            self.levels.clear()
+
+    def code_group(self, coder: Coder, anchors: bool | None = None) -> Symbols:
+        """As `Evaluation.code_group`."""
+        part, sums = self.part, self.sums
+        assert sums is not None
+        index = part.indices(sums)
+        if anchors is not None:
+            index *= self.anchors == anchors
+        nothing = torch.zeros((), dtype=torch.int32).expand(index.shape)
+        symbols = coder(
+            self.group.number,
+            torch.from_numpy(index)[None],
+            (nothing if self.means is None else torch.from_numpy(self.means))[None],
+            (nothing if self.predicted is None else torch.from_numpy(self.predicted))[None],
+            lambda: torch.from_numpy(part.scores(sums))[None],
+        )
+        return symbols[0].to(torch.int16).contiguous().numpy()
+
+    def add_neighbours(self, anchors: Symbols) -> None:
+        """As `Evaluation.add_neighbours`."""
+        assert self.means is not None and self.sums is not None
+        self.means, self.sums = self.net.with_neighbours(anchors, self.rate, self.means, self.sums)
+
+    def dequantise_group(self, symbols: Symbols) -> None:
+        """As `Evaluation.dequantise_group`."""
+        # q is as large as the sums.
+        self.sums = self.predicted = None
+        mine = self.latent[self.net.channels_of(self.group)]
+        self.q, level = self.part.dequantise(symbols, self.means, mine)
+        if level is not None:
+            self.levels.append(level)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """As `Evaluation.result`."""
+        height, width = self.size
+        spread = self.modes.reshape(2, 2, height, width).transpose(2, 0, 3, 1)
+        whole = np.ascontiguousarray(spread).reshape(2 * height, 2 * width).astype(np.int64)
+        return torch.from_numpy(self.latent)[None], torch.from_numpy(whole)[None]
 
 
 def taps(weight: npt.NDArray[np.int16]) -> Reals:
@@ -271,7 +299,7 @@ def taps(weight: npt.NDArray[np.int16]) -> Reals:
     return np.ascontiguousarray(flat.transpose(2, 1, 0))
 
 
-def raise_cells(x: npt.NDArray[Number]) -> npt.NDArray[Number]:
+def pixel_shuffle_last(x: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """[h,w,4K] -> [2h,2w,K]: channel 4k + 2i + j goes to row i, column j."""
     height, width, planes = x.shape
     cells = x.reshape(height, width, planes // 4, 2, 2).transpose(0, 3, 1, 4, 2)

@@ -1,22 +1,18 @@
-"""Analysis and synthesis: image planes <-> latent y at 1/16, by convolutions at 1/8 and below.
+"""The linear path of both transforms: colour rotation, lapped DCT, and a block's rotation by mode.
 
-Each transform is a linear path plus a convolutional branch that starts at zero and learns the rest.
-The linear path is a lapped transform: a filter across block borders (Tran, Liang and Tu,
-"Lapped transform via time-domain pre- and post-filtering", 2003), a 16x16 DCT, and a rotation of
-the luma coefficients that the encoder chooses for each block out of a few: its mode. Tissue wants
-long smooth basis functions, burned-in text and the edge of an endoscope's black frame want short
-ones (Sezer, Guleryuz and Altunbasak, "Approximation and compression with sparse orthonormal
-transforms", 2015). All of it is set from the statistics of the training images and stays
-orthonormal: trained by gradients, the large mean of a block leaks into its other coefficients. It
-is computed in float32; the branch may run in bfloat16 under autocast.
+The lapped transform is a filter across block borders (Tran, Liang and Tu, "Lapped transform via
+time-domain pre- and post-filtering", 2003) and a 16x16 DCT. The encoder then chooses for each block
+one of a few rotations of the luma coefficients: its mode. Tissue wants long smooth basis functions.
+Burned-in text and the edge of an endoscope's black frame want short ones (Sezer, Guleryuz and
+Altunbasak, "Approximation and compression with sparse orthonormal transforms", 2015).
 
-A last part of synthesis works at 1/2 on what the two paths gave: what a sample should be is told
-best by those beside it, wherever they lie in their block.
+All of it comes from the statistics of the training images and stays orthonormal. Trained by
+gradients, the large mean of a block would leak into its other coefficients. It is computed in
+float32.
 
-Units: images are in 0..255 after a shift by 127.5, colours rotated to an orthonormal luma and two
-chroma axes, so that squared error in the latent is squared error over the three samples of a
-pixel. A gray image is its luma alone, sqrt 3 times its samples: the same picture in colour would
-have no chroma.
+Units: images are in 0..255 after a shift by 127.5. Colours are rotated to an orthonormal luma and
+two chroma axes, so squared error in the latent is squared error over the three samples of a pixel.
+A gray image is its luma alone, sqrt 3 times its samples: the same picture in colour has no chroma.
 
 P is the number of planes: 1 in a model for gray images, 3 in one for colour.
 """
@@ -30,11 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvmic_codec.model.stripes import Striped
+from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.layers import mix
 
-BLOCK = 16
 AREA = BLOCK * BLOCK
-RATES = 64
 # Price of a coefficient in bits, when modes are compared: one that is not zero, and each doubling.
 NONZERO_BITS = 5.0
 DOUBLING_BITS = 1.5
@@ -42,12 +37,6 @@ DOUBLING_BITS = 1.5
 ZERO_BELOW = 0.67
 # What a block gives up in any mode but 0: linear prediction.
 PREDICTION_BITS = 6.0
-
-# Rows that are retouched together: what lies between the layers is ten times the picture, and so
-# stays in caches and takes little memory.
-STRIPE = 128
-# Rows on either side that one depends on: a mean and four convolutions, each 3x3 at 1/2.
-REACH = 10
 
 # Orthonormal colour rotation: luma (R+G+B)/sqrt 3, and two chroma axes.
 COLOUR = torch.tensor(
@@ -59,8 +48,9 @@ COLOUR = torch.tensor(
 )
 
 
-# Constants stay where they are used: to copy one there each time would make a CUDA device wait, and
-# cannot be part of a graph. To a compiler they are what they were when it first saw them.
+# A constant is copied to a device once: to copy it each time would make a CUDA device wait, and
+# cannot be part of a recorded graph. Training, where it compiles, tells the compiler that the next
+# two are constant; to tell it here would import the whole compiler with every decoder.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def on_device(constant: str, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -68,13 +58,11 @@ def on_device(constant: str, dtype: torch.dtype, device: torch.device) -> Tensor
     return (COLOUR if constant == "colour" else dct_matrix(BLOCK)).to(device, dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def colour_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
     """COLOUR, on a device."""
     return on_device("colour", dtype, device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def block_dct_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The DCT of a block's side, on a device."""
     return on_device("dct", dtype, device)
@@ -96,14 +84,6 @@ def restore_colour(rotated: Tensor) -> Tensor:
             return rotated / (math.sqrt(3.0) * 255.0) + 0.5
         matrix = colour_matrix(rotated.dtype, rotated.device)
         return mix(rotated, matrix.t() / 255.0) + 0.5
-
-
-def mix(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply the channels of [B,I,h,w] by a matrix [O,I]: a 1x1 convolution, as a product."""
-    out: Tensor = torch.matmul(matrix, planes.flatten(2)).reshape(
-        planes.shape[0], -1, *planes.shape[2:]
-    )
-    return out
 
 
 def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -148,24 +128,6 @@ def inverse_block_dct(coefficients: Tensor) -> Tensor:
     return torch.matmul(one.t(), x).reshape(batch, -1, BLOCK * rows, BLOCK * columns)
 
 
-def unshuffle(x: Tensor, size: int) -> Tensor:
-    """As F.pixel_unshuffle, by views and one copy, which on CPUs takes half the time."""
-    batch, channels, height, width = x.shape
-    view = x.reshape(batch, channels, height // size, size, width // size, size)
-    return view.permute(0, 1, 3, 5, 2, 4).reshape(
-        batch, channels * size * size, height // size, width // size
-    )
-
-
-def shuffle(x: Tensor, size: int) -> Tensor:
-    """The inverse of unshuffle."""
-    batch, channels, height, width = x.shape
-    view = x.reshape(batch, channels // size**2, size, size, height, width)
-    return view.permute(0, 1, 4, 2, 5, 3).reshape(
-        batch, channels // size**2, height * size, width * size
-    )
-
-
 def rows_of(x: Tensor) -> Tensor:
     """[B,C,h,w] -> [B*h*w,C]."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
@@ -204,110 +166,6 @@ def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, weight: Tensor) -> 
         cost = torch.where(size < ZERO_BELOW, size.square() * scale, coded)
         costs.append(cost[..., 1:].sum(-1) + (PREDICTION_BITS if k else 0.0))
     return torch.stack(costs, -1)
-
-
-class RateTable(nn.Module):
-    """One vector for each of the 64 rate indices, linear between 8 learned knots."""
-
-    def __init__(self, channels: int, knots: int = 8, value: float = 0.0) -> None:
-        super().__init__()
-        self.knots = nn.Parameter(torch.full((knots, channels), value))
-
-    def forward(self, rate: Tensor) -> Tensor:
-        """Rate indices [B] -> vectors [B, channels]."""
-        last = self.knots.shape[0] - 1
-        position = rate.to(self.knots.dtype) * (last / (RATES - 1))
-        low = position.floor().clamp(0, last - 1).long()
-        part = (position - low)[:, None]
-        return torch.lerp(self.knots[low], self.knots[low + 1], part)
-
-
-def start_at_zero(conv: nn.Conv2d) -> None:
-    """Has a convolution with a bias give 0 until it has learned something."""
-    assert conv.bias is not None
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
-
-
-class SingleConv(nn.Conv2d):
-    """A convolution in single precision whatever autocast does.
-
-    In synthesis all but the residual blocks and the last convolution are: they have the picture
-    itself to carry, of which bfloat16 keeps 8 bits.
-    """
-
-    def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-        """X [B,I,h,w], each channel times its scale [I] -> [B,O,h,w], float32."""
-        with torch.autocast(x.device.type, enabled=False):
-            # Filters are smaller than what they go over.
-            scales = scale[:, None, None] if isinstance(scale, Tensor) else scale
-            out: Tensor = self._conv_forward(x.float(), self.weight * scales, self.bias)
-            return out
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), 3x3, the second convolution started small."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.second.weight.mul_(0.2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """X [B,width,h,w] -> the same shape."""
-        out: Tensor = x + self.second(F.relu(self.first(x)))
-        return out
-
-
-class RateScale(nn.Module):
-    """Per-channel scale and shift by rate index: x * (1 + a[rate]) + b[rate]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.table = RateTable(2 * width)
-
-    def forward(self, x: Tensor, rate: Tensor) -> Tensor:
-        """X [B,width,h,w] and rate indices [B] -> the same shape as x."""
-        scale, shift = self.table(rate)[:, :, None, None].to(x.dtype).chunk(2, 1)
-        out: Tensor = x * (1 + scale) + shift
-        return out
-
-
-class Analysis(nn.Module):
-    """Rotated planes [B,P,H,W] (H, W multiples of 64) -> DCT coefficients [B,256P,H/16,W/16].
-
-    They are those of the lapped picture, changed by the branch.
-    """
-
-    borders: Tensor
-    spread: Tensor
-
-    def __init__(self, planes: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
-        super().__init__()
-        self.register_buffer("borders", torch.eye(BLOCK))
-        self.enter = nn.Conv2d(planes * 64, width8, 1)
-        self.rate8 = RateScale(width8)
-        self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
-        self.down = nn.Conv2d(4 * width8, width16, 1)
-        self.rate16 = RateScale(width16)
-        self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
-        self.leave = nn.Conv2d(width16, planes * AREA, 1)
-        start_at_zero(self.leave)
-        self.register_buffer("spread", torch.ones(planes * AREA))
-
-    def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
-        """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
-        with torch.autocast(rotated.device.type, enabled=False):
-            straight = block_dct(filter_borders(rotated, self.borders))
-        x = self.enter(unshuffle(rotated, 8) / 64.0)
-        x = self.body8(self.rate8(x, rate))
-        x = self.down(unshuffle(x, 2))
-        x = self.body16(self.rate16(x, rate))
-        bent = self.leave(x).float()
-        out: Tensor = straight + bent * self.spread[:, None, None]
-        return out
 
 
 class BlockTransform(nn.Module):
@@ -368,133 +226,3 @@ class BlockTransform(nn.Module):
             luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma.transpose(1, 2))
             luma = luma.unflatten(0, modes.shape).permute(0, 3, 1, 2)
             return torch.cat((luma, mix(chroma, self.chroma.t())), 1)
-
-
-class Retouch(nn.Module):
-    """Corrections to what the rest of synthesis made, by a small network at 1/2.
-
-    It sees each sample less the mean of what is around it.
-    """
-
-    def __init__(self, planes: int, width: int) -> None:
-        super().__init__()
-        self.enter = SingleConv(planes * 4, width, 3, padding=1)
-        self.rate = RateScale(width)
-        self.body = ResidualBlock(width)
-        self.leave = nn.Conv2d(width, planes * 4, 3, padding=1)
-        start_at_zero(self.leave)
-
-    def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
-        """Rotated planes [B,P,H,W], H and W even, and rate indices [B] -> the same shape."""
-        height = planes.shape[2]
-        if planes.is_cuda:
-            return self.stripe(planes, rate)
-        parts = []
-        for top in range(0, height, STRIPE):
-            start, end = max(0, top - REACH), min(height, top + STRIPE + REACH)
-            part = self.stripe(planes[:, :, start:end], rate)
-            parts.append(part[:, :, top - start :][:, :, :STRIPE])
-        return torch.cat(parts, 2)
-
-    def stripe(self, planes: Tensor, rate: Tensor) -> Tensor:
-        """As `forward`, of all rows together."""
-        x = self.enter(less_mean(unshuffle(planes, 2)), 1.0 / 16.0)
-        x = self.body(F.relu(self.rate(x, rate)))
-        return torch.add(planes, shuffle(self.leave(x).float(), 2), alpha=8.0)
-
-
-class Synthesis(nn.Module):
-    """DCT coefficients [B,256P,h,w] and modes [B,h,w] -> rotated planes [B,P,16h,16w]."""
-
-    borders: Tensor
-    spread: Tensor
-
-    def __init__(
-        self,
-        planes: int,
-        modes: int,
-        width8: int,
-        blocks8: int,
-        width16: int,
-        blocks16: int,
-        width2: int,
-    ) -> None:
-        super().__init__()
-        self.modes = modes
-        self.register_buffer("borders", torch.eye(BLOCK))
-        self.enter = SingleConv(planes * AREA, width16, 1)
-        self.mode = SingleConv(modes, width16, 1, bias=False)
-        self.rate16 = RateScale(width16)
-        self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
-        self.up = SingleConv(width16, 4 * width8, 1)
-        self.inject = SingleConv(planes * 64, width8, 1)
-        self.rate8 = RateScale(width8)
-        self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
-        self.leave = SingleConv(width8, planes * 64, 1)
-        start_at_zero(self.leave)
-        self.retouch = Retouch(planes, width2)
-        self.register_buffer("spread", torch.ones(planes * AREA))
-
-    def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
-        """Rate [B] holds indices; the planes are float32 whatever autocast does."""
-        return StripedSynthesis(self, rate)(coefficients, modes, last=True)
-
-    def straight(self, coefficients: Tensor) -> Tensor:
-        """What the linear path makes of coefficients."""
-        with torch.autocast(coefficients.device.type, enabled=False):
-            return filter_borders(inverse_block_dct(coefficients), self.borders)
-
-
-class StripedSynthesis:
-    """Synthesis of images whose rows of blocks come in stripes, one below the other.
-
-    reach  blocks on every side that a sample of the planes depends on. The first stripe has at
-           least as many rows, and as many are not complete until others follow.
-    """
-
-    def __init__(self, net: Synthesis, rate: Tensor) -> None:
-        self.net, self.rate = net, rate
-        # Two rows at 1/16 for each block of that body, two at 1/8, and REACH samples.
-        self.reach = 2 * len(net.body16) + len(net.body8) + 1
-        self.straight = Striped(net.straight, 1, BLOCK)
-        self.body16 = [Striped(block, 2) for block in net.body16]
-        self.body8 = [Striped(block, 2) for block in net.body8]
-        # The linear picture waits, by rows of samples, for what goes through the bodies.
-        self.until_up = Striped(nn.Identity(), BLOCK * (2 * len(net.body16) - 1))
-        self.until_leave = Striped(nn.Identity(), 8 * 2 * len(net.body8))
-        self.retouch = Striped(lambda planes: net.retouch(planes, rate), REACH)
-
-    def __call__(self, coefficients: Tensor, modes: Tensor, *, last: bool) -> Tensor:
-        """The next rows, as for `Synthesis` -> the next rows of its planes."""
-        net = self.net
-        straight = self.until_up(self.straight(coefficients, last=last), last=last)
-        x = net.enter(coefficients, 1.0 / net.spread)
-        x = net.rate16(x + net.mode(one_hot(modes, net.modes).to(x.dtype)), self.rate)
-        for block in self.body16:
-            x = block(x, last=last)
-        x = shuffle(net.up(x), 2) + net.inject(unshuffle(straight, 8), 1.0 / 64.0)
-        x = net.rate8(x, self.rate)
-        for block in self.body8:
-            x = block(x, last=last)
-        straight = self.until_leave(straight, last=last)
-        planes = torch.add(straight, shuffle(net.leave(x), 8), alpha=16.0)
-        # Retouching takes memory of its own.
-        del straight, x
-        return self.retouch(planes, last=last)
-
-
-def less_mean(quads: Tensor) -> Tensor:
-    """Take from [B,4P,h,w], squares of four samples of a plane, the mean of 3x3 squares around.
-
-    Beyond the border there are none, and the mean is of the others.
-    """
-    fours = quads.unflatten(1, (-1, 4))
-    mean = F.avg_pool2d(fours.mean(2), 3, 1, 1, count_include_pad=False)
-    out: Tensor = (fours - mean[:, :, None]).flatten(1, 2)
-    return out
-
-
-def one_hot(modes: Tensor, count: int) -> Tensor:
-    """[B,h,w] int64 -> [B,count,h,w] float32."""
-    every = torch.arange(count, device=modes.device)
-    return (modes[:, None] == every[:, None, None]).float()

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mvmic_codec.codec import code_symbols, full_precision
 from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FLAG_TABLES, SECOND, TABLES, flag_logit
+from mvmic_codec.model.export import replace_arrays
 from mvmic_codec.model.identity import Identity, read_card
-from mvmic_codec.model.integer import neutral_neighbours, scale_ladder
-from mvmic_codec.model.loaded import Release, read, replace_arrays
+from mvmic_codec.model.integerise import neutral_neighbours, scale_ladder
+from mvmic_codec.model.loaded import LoadedModel, read
 from mvmic_codec.model.tables import (
     HALF_MAX,
     as_arrays,
@@ -63,15 +64,15 @@ def fit_release(weights: Path, crops: Tensor) -> Identity:
     return identity
 
 
-def at_present(weights: Path) -> Release:
+def at_present(weights: Path) -> LoadedModel:
     """The release in NAME.safetensors as it is now."""
     return read(read_card(weights.with_suffix(".json")), weights, torch.device("cpu"))
 
 
-def count_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Counts:
+def count_symbols(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int) -> Counts:
     """How many numbers of each magnitude an encoder codes by each table for planes [P,H,W]."""
-    with full_precision(release):
-        passes = code_symbols(Encoder(release, planes, rate))
+    with full_precision(release.device):
+        passes = Encoder(release, planes, rate).encode_two_pass().passes
     counts = np.zeros((SECOND + TABLES, HALF_MAX + 2))
     for each in passes:
         numbers, tables = each.coded()
@@ -83,7 +84,7 @@ def count_symbols(release: Release, planes: npt.NDArray[np.float32], rate: int) 
 
 
 def fit_tables(
-    release: Release, counts: Iterable[Counts]
+    release: LoadedModel, counts: Iterable[Counts]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
     """Tables (half, cdf) for numbers that were counted; each of the counts weighs alike in bits."""
     bits = release.bits.cpu().double().numpy()

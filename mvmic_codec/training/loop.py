@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
-from mvmic_codec.model.loaded import export, model_of
+from mvmic_codec.model.layers import RATES
 from mvmic_codec.model.model import Model, Shape
-from mvmic_codec.model.transforms import RATES
+from mvmic_codec.model.trainable import model_of
+from mvmic_codec.model.transforms import block_dct_matrix, colour_matrix
 from mvmic_codec.training.fit import fit_release
 from mvmic_codec.training.images import CropSource, Split, load_for_model, mix_of
 from mvmic_codec.training.start import start_from_statistics
@@ -231,6 +233,13 @@ class Trainer:
         torch.set_rng_state(state["random"])
 
 
+def compile_model(model: Model, **options: Any) -> None:
+    """Compile a model whole, in place; options are those of `torch.compile`."""
+    for constant in (colour_matrix, block_dct_matrix):
+        torch.compiler.assume_constant_result(constant)
+    model.compile(fullgraph=True, **options)
+
+
 class Recorded:
     """`Trainer.update` as a CUDA graph: hundreds of small kernels that start at once."""
 
@@ -240,7 +249,7 @@ class Recorded:
         self.graph: torch.cuda.CUDAGraph | None = None
         self.warm = 0
         self.aside = torch.cuda.Stream()
-        trainer.model.compile(fullgraph=True)
+        compile_model(trainer.model)
 
     def __call__(self, batch: tuple[Tensor, ...]) -> None:
         """As `Trainer.update`, for a batch of the sizes that were recorded."""

@@ -16,19 +16,20 @@ import torch
 from torch import Tensor
 
 from mvmic_codec.bitstream import ans
-from mvmic_codec.codec import full_precision
 from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION, TABLES
 from mvmic_codec.model.integer import (
     CLASSES,
     COMPAND_ENTRIES,
     WEIGHT_BITS,
+    anchor_places,
     share_around,
     sum_around,
-    white_places,
 )
-from mvmic_codec.model.loaded import Release
-from mvmic_codec.model.transforms import RATES, unshuffle
+from mvmic_codec.model.layers import RATES, unshuffle
+from mvmic_codec.model.loaded import LoadedModel
+from mvmic_codec.model.schedule import SCHEDULE
 
 WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four
 SHIFTS = torch.arange(-24, 25)  # of tables
@@ -59,54 +60,54 @@ class Sample:
     near: Places
 
 
-def take_sample(release: Release, planes: npt.NDArray[np.float32], rate: int) -> Sample:
-    """Black places of planes [P,H,W], with a release whose neighbours do not count yet."""
+def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int) -> Sample:
+    """What is no anchor in planes [P,H,W], with a release whose neighbours do not count yet."""
     entropy = release.entropy
-    with full_precision(release):
+    with full_precision(release.device):
         encoder = Encoder(release, planes, rate)
-        run = encoder.second_run()
+        run = encoder.encode_two_pass()
         bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
-        black = ~white_places(encoder.z.shape[2], encoder.z.shape[3], release.device)
-        z = encoder.z * ~black
-        around = share_around(z)[0, :, black] / 2**WEIGHT_BITS
-        size = share_around(z.abs())[0, :, black] / 2**WEIGHT_BITS
+        others = ~anchor_places(encoder.z.shape[2], encoder.z.shape[3], release.device)
+        z = encoder.z * ~others
+        around = share_around(z)[0, :, others] / 2**WEIGHT_BITS
+        size = share_around(z.abs())[0, :, others] / 2**WEIGHT_BITS
         hyper = Places(
-            encoder.hyper_positions[0, :, black],
+            encoder.hyper_positions[0, :, others],
             around / FRACTION,
             classes(release, size),
             entropy.hyper_index[rate].double()[:, None].expand_as(around),
             torch.zeros_like(around),
         )
-        first = entropy.places(0)
+        first = entropy.places(SCHEDULE[0])
 
         def cells(of_y: Tensor) -> Tensor:
             return unshuffle(of_y[None].double(), 2)[0, first]
 
         step = encoder.step[:, None, None]
-        y = release.blocks(run.aim, run.modes)[0] / step - run.mean / FRACTION
+        y = release.blocks(run.target, run.modes)[0] / step - run.mean / FRACTION
         offset = entropy.base_mode[run.modes[0]].permute(2, 0, 1)
         coded = cells(run.coded)
-        black = ~white_places(coded.shape[1], coded.shape[2], release.device)
-        coded = (coded * ~black)[None]
-        around = sum_around(coded)[0, :, black] / FRACTION / 4
-        size = sum_around(coded.abs())[0, :, black] / 4
+        others = ~anchor_places(coded.shape[1], coded.shape[2], release.device)
+        coded = (coded * ~others)[None]
+        around = sum_around(coded)[0, :, others] / FRACTION / 4
+        size = sum_around(coded.abs())[0, :, others] / 4
         near = Places(
-            cells(y)[:, black],
+            cells(y)[:, others],
             around,
             classes(release, size),
-            cells(run.score + offset)[:, black] / FRACTION,
-            encoder.price[: entropy.linear, None].expand_as(around),
+            cells(run.score + offset)[:, others] / FRACTION,
+            encoder.lambda_symbol[: entropy.linear, None].expand_as(around),
         )
     return Sample(rate, bits, hyper, near)
 
 
-def classes(release: Release, size: Tensor) -> Tensor:
+def classes(release: LoadedModel, size: Tensor) -> Tensor:
     """Of mean magnitudes in sixteenths."""
     whole = torch.floor(size + 0.5).clamp(max=COMPAND_ENTRIES - 1).long()
     return release.entropy.classes[whole]
 
 
-def fit_neighbours(release: Release, samples: Iterable[Sample]) -> dict[str, Tensor]:
+def fit_neighbours(release: LoadedModel, samples: Iterable[Sample]) -> dict[str, Tensor]:
     """The arrays of `neutral_neighbours` as they serve the samples best."""
     by_rate: dict[int, list[Sample]] = {}
     for each in samples:

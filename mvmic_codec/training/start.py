@@ -14,32 +14,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.entropy import (
     FLAG_LOGIT,
     FLAG_TABLES,
     LOG_RATIO,
     MODES,
     NODES,
-    PASSES,
     SCALE_MIN,
     TABLES,
     mode_path,
 )
+from mvmic_codec.model.layers import RATES, RateTable, shuffle, unshuffle
 from mvmic_codec.model.model import Model
+from mvmic_codec.model.schedule import SPATIAL_STEPS
 from mvmic_codec.model.transforms import (
     AREA,
-    BLOCK,
-    RATES,
     ZERO_BELOW,
-    RateTable,
     block_dct,
     dct_matrix,
     filter_borders,
     mode_costs,
     rotate_colour,
     rows_of,
-    shuffle,
-    unshuffle,
 )
 from mvmic_codec.rate import lambda_of
 
@@ -254,7 +251,7 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
     # Where modes differ nothing is predicted; the fit is to what mode 0 would make of every block.
     aims = unshuffle(model.blocks(coefficients, torch.zeros_like(modes)), 2)
     height, width = cells.shape[2:]
-    for p in range(PASSES):
+    for p in range(SPATIAL_STEPS):
         target = cells[:, entropy.sites[p]]
         same = aligned[:, entropy.sites[p, :low]]
         near = aims[:, entropy.sites[p, :low]]

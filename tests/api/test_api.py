@@ -171,7 +171,7 @@ def test_contradicting_options(options):
     ],
 )
 def test_wrong_options_are_noticed_before_any_work(fake_codec, options):
-    fake_codec.Attempt = None
+    fake_codec.EncodeCandidate = None
     with pytest.raises(InputError, match=next(iter(options)).replace("_", ".")):
         mvmic_codec.encode(NOISE, **options)
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 
+import codec
 import decode as reference
 import numpy as np
 import pytest
@@ -12,16 +13,20 @@ from safetensors.torch import load_file, save_file
 from small_model import SMALL, picture, small_model
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.container import Header
+from mvmic_codec.decoder import decode
+from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, ModelError, MvmError
 from mvmic_codec.model import grid, identity, loaded
-from mvmic_codec.model.entropy import FRACTION, PARTS, logistic_bits, table_scale
-from mvmic_codec.model.integer import COARSER, IntegerEntropy, neutral_neighbours
-from mvmic_codec.model.loaded import Release
+from mvmic_codec.model.device import full_precision
+from mvmic_codec.model.entropy import FRACTION, logistic_bits, table_scale
+from mvmic_codec.model.integer import COARSER, IntegerEntropy
+from mvmic_codec.model.integerise import neutral_neighbours
+from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.model import Model
+from mvmic_codec.model.schedule import GROUPS
 
 SIZES = [(1, 1), (1, 200), (63, 65), (130, 70)]
 HYPER = 2  # passes of z
@@ -51,7 +56,7 @@ def header_of(planes, rate, fingerprint=None):
 def test_round_trip(weights, size, channels, rate):
     planes = picture(*size, channels)
     payload = codec.encode_planes(planes, rate, device="cpu")
-    decoded = codec.decode_planes(payload, header_of(planes, rate), device="cpu")
+    decoded = decode.decode_planes(payload, header_of(planes, rate), device="cpu")
     assert decoded.shape == planes.shape
     assert decoded.dtype == np.float32
     assert decoded.min() >= 0 and decoded.max() <= 1
@@ -62,7 +67,7 @@ def test_more_rate_is_less_error(weights):
     errors, sizes = [], []
     for rate in (0, 31, 63):
         payload = codec.encode_planes(planes, rate, device="cpu")
-        decoded = codec.decode_planes(payload, header_of(planes, rate), device="cpu")
+        decoded = decode.decode_planes(payload, header_of(planes, rate), device="cpu")
         errors.append(float(np.square(decoded - planes).mean()))
         sizes.append(len(payload))
     assert errors == sorted(errors, reverse=True) and errors[0] > 1.5 * errors[2]
@@ -84,9 +89,9 @@ def test_estimate_is_what_is_written(weights, size, channels, rate):
 def test_every_channel_of_its_model_is_coded(released, channels):
     planes = picture(130, 70, channels)
     shape = SMALL[channels]
-    passes = codec.code_symbols(Encoder(released, planes, 40))
-    assert len(passes) == HYPER + BITS + 1 + PARTS
-    for part, (_, index, _) in enumerate(passes[-PARTS:]):
+    passes = Encoder(released, planes, 40).encode_two_pass().passes
+    assert len(passes) == HYPER + BITS + 1 + GROUPS
+    for part, (_, index, _) in enumerate(passes[-GROUPS:]):
         count = shape.latent - shape.near if part % 2 else shape.near
         assert index.reshape(count, 6 * 4).any(1).mean() > 0.5
 
@@ -99,7 +104,7 @@ def test_a_model_for_other_images_is_refused(weights, channels):
     header = header_of(planes, 31)
     for photometric in (0, 1, 3) if channels == 3 else (2,):
         wrong = dataclasses.replace(header, photometric=photometric)
-        for refused in (codec.decode_planes, codec.check_start):
+        for refused in (decode.decode_planes, decode.check_start):
             with pytest.raises(FormatError, match="the model that it names is for"):
                 refused(payload, wrong, device="cpu")
 
@@ -115,10 +120,10 @@ def test_a_flipped_byte_is_never_garbage(weights, channels):
         damaged = bytearray(payload)
         damaged[at] ^= 1 << int(rng.integers(8))
         with pytest.raises(MvmError):
-            codec.decode_planes(bytes(damaged), header, device="cpu")
+            decode.decode_planes(bytes(damaged), header, device="cpu")
     for cut in (0, 1, 5, len(payload) // 2, len(payload) - 1):
         with pytest.raises(MvmError):
-            codec.decode_planes(payload[:cut], header, device="cpu")
+            decode.decode_planes(payload[:cut], header, device="cpu")
 
 
 def test_a_wrong_rate_or_size_is_an_error(weights):
@@ -127,7 +132,7 @@ def test_a_wrong_rate_or_size_is_an_error(weights):
     header = header_of(planes, 31)
     for change in ({"rate_index": 32}, {"width": 71 + 64}):
         with pytest.raises(MvmError):
-            codec.decode_planes(payload, dataclasses.replace(header, **change), device="cpu")
+            decode.decode_planes(payload, dataclasses.replace(header, **change), device="cpu")
 
 
 def test_symbols_that_fail_their_checksum(weights):
@@ -135,14 +140,14 @@ def test_symbols_that_fail_their_checksum(weights):
     payload = bytearray(codec.encode_planes(planes, 31, device="cpu"))
     payload[1] ^= 1
     with pytest.raises(ChecksumError):
-        codec.decode_planes(bytes(payload), header_of(planes, 31), device="cpu")
+        decode.decode_planes(bytes(payload), header_of(planes, 31), device="cpu")
 
 
 def test_unknown_fingerprint(weights):
     planes = picture(10, 10, 1)
     payload = codec.encode_planes(planes, 31, device="cpu")
     with pytest.raises(ModelError, match="0102030405060708"):
-        codec.decode_planes(payload, header_of(planes, 31, bytes(range(1, 9))), device="cpu")
+        decode.decode_planes(payload, header_of(planes, 31, bytes(range(1, 9))), device="cpu")
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.999])
@@ -265,8 +270,8 @@ def forward(model: Model, planes, rate):
     return bits, out.coded.latent
 
 
-def released_bits(released: Release, planes, rate):
-    passes = codec.code_symbols(Encoder(released, planes, rate))
+def released_bits(released: LoadedModel, planes, rate):
+    passes = Encoder(released, planes, rate).encode_two_pass().passes
     return sum(ans.estimate_bits(*each.coded(), released.tables) for each in passes)
 
 
@@ -298,7 +303,7 @@ def test_training_sees_what_is_coded(calibrated, monkeypatch, channels, rate):
     bits, latent = forward(model, planes, rate)
     for module in ("encoder", "nets.integer"):
         monkeypatch.setattr(f"mvmic_codec.{module}.SPACING", FRACTION)
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = Encoder(released, planes, rate)
         monkeypatch.setattr(
             encoder,
@@ -306,7 +311,7 @@ def test_training_sees_what_is_coded(calibrated, monkeypatch, channels, rate):
             lambda x, table, price: x.sign() * encoder.level(x.abs(), table.long(), price),
         )
         # Training knows the first run only.
-        run = encoder.run(encoder.rough_costs)
+        run = encoder.run(encoder.estimated_costs)
     z = [
         logistic_bits(s, s, table_scale(t - COARSER), noise=False)[t > 0].sum()
         for s, t in map(as_doubles, run.passes[:HYPER])
@@ -392,42 +397,42 @@ def test_sites_that_are_coded(released, size):
         for _ in range(trial % 4):
             row, column = (int(rng.integers(side)) for side in size)
             hidden[row : row + int(rng.integers(1, 9)), column : column + 1] = False
-        coded = grid.sites_coded(released, size, hidden).numpy()
+        coded = grid.coded_sites(released, size, hidden).numpy()
         np.testing.assert_array_equal(coded, brute_sites(size, hidden))
     nothing = np.zeros(size, np.bool_)
     expected = brute_sites(size, nothing)
     for hidden in (None, nothing):
-        np.testing.assert_array_equal(grid.sites_coded(released, size, hidden), expected)
+        np.testing.assert_array_equal(grid.coded_sites(released, size, hidden), expected)
 
 
 @pytest.mark.parametrize("effort", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_hidden_sites_are_not_coded(weights, channels, effort):
     planes = picture(150, 200, channels, edge=0.4)
-    released = codec.encoding_release(planes, "cpu")
+    released = encoding_model(planes, "cpu")
     hidden = np.zeros((150, 200), np.bool_)
     hidden[20:110, 30:140] = True
     options = {"effort": effort, "device": "cpu"}
     payload = codec.encode_planes(planes, 31, hidden=hidden, **options)
     assert len(payload) < len(codec.encode_planes(planes, 31, **options))
-    latent, modes = codec.decode_symbols(released, payload, 31, planes.shape[1:], hidden)
-    coded = grid.sites_coded(released, planes.shape[1:], hidden)
+    latent, modes = decode.decode_symbols(released, payload, 31, planes.shape[1:], hidden)
+    coded = grid.coded_sites(released, planes.shape[1:], hidden)
     assert (modes[0][~coded] == 0).all()
-    assert torch.equal(coded, coded & grid.sites_coded(released, planes.shape[1:], None))
-    decoded = codec.decode_planes(payload, header_of(planes, 31), hidden=hidden, device="cpu")
+    assert torch.equal(coded, coded & grid.coded_sites(released, planes.shape[1:], None))
+    decoded = decode.decode_planes(payload, header_of(planes, 31), hidden=hidden, device="cpu")
     seen = np.square(decoded - planes)[:, ~hidden].mean()
-    plain = codec.decode_planes(
+    plain = decode.decode_planes(
         codec.encode_planes(planes, 31, **options), header_of(planes, 31), device="cpu"
     )
     assert seen < 1.3 * np.square(plain - planes)[:, ~hidden].mean()
     # Decoders must know the same.
     with pytest.raises(MvmError):
-        codec.decode_planes(payload, header_of(planes, 31), device="cpu")
+        decode.decode_planes(payload, header_of(planes, 31), device="cpu")
 
 
 def test_gray_and_colour_have_models_of_their_own(weights):
     """A release's name says what it is for; files name the model that wrote them."""
-    names = [codec.encoding_release(picture(8, 8, n), "cpu").identity.name for n in (1, 3)]
+    names = [encoding_model(picture(8, 8, n), "cpu").identity.name for n in (1, 3)]
     assert names == [identity.GRAY_MODEL, identity.COLOUR_MODEL]
     colour = (picture(20, 30, 3).transpose(1, 2, 0) * 255).astype(np.uint8)
     for image, name in (

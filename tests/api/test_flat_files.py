@@ -11,8 +11,8 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.cli import main
-from mvmic_codec.codec import Attempt
-from mvmic_codec.encoder.flat_choice import Areas, Candidates, Way, candidates_of
+from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.encoder.flat_choice import Areas, Candidates, Way, flat_candidates_of
 from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
 from mvmic_codec.image.samples import from_array
@@ -95,7 +95,7 @@ def ragged():
 
 @pytest.mark.parametrize(("image", "pays"), [(GRAY, True), (ragged(), False)])
 def test_true_files_decide_where_the_rule_of_thumb_does_not_know(monkeypatch, image, pays):
-    monkeypatch.setattr(Attempt, "rough_cost", lambda self: 1e6)
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", lambda self: 1e6)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
     assert (flat_of(data) is not None) == pays
 
@@ -121,7 +121,7 @@ def always(monkeypatch):
     def cost(attempt):
         return float("inf") if attempt.encoder.seen.all() else 0.0
 
-    monkeypatch.setattr(Attempt, "rough_cost", cost)
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", cost)
 
 
 def test_asking_for_a_psnr_counts_the_flat_pixels():
@@ -165,7 +165,7 @@ def test_a_psnr_that_only_a_plain_file_has(monkeypatch):
     areas, black = flat_of(mvmic_codec.encode(GRAY)), np.zeros((1, *GRAY.shape), np.float32)
 
     def gone(self, index, device):
-        return [Way(areas, Attempt(black, index, hidden=~DISC, device=device))]
+        return [Way(areas, EncodeCandidate(black, index, hidden=~DISC, device=device))]
 
     monkeypatch.setattr(Candidates, "at", gone)
     data = mvmic_codec.encode(GRAY, psnr=40, device="cpu")
@@ -182,7 +182,7 @@ def test_many_white_pixels_stay_white():
     white = square[:, None] & square
     image[white] = 255
     samples = from_array(image)
-    candidates = candidates_of(samples.planes, samples)
+    candidates = flat_candidates_of(samples.planes, samples)
     np.testing.assert_array_equal(candidates.areas[0].values, [[255] * 3, [16, 17, 18]])
 
 
@@ -224,7 +224,7 @@ def test_files_of_the_first_form_are_painted_and_coded_whole():
     data = mvmic_codec.encode(GRAY, rate_index=INDEX, device="cpu")
     whole = container.read(data)
     areas = flat.from_payload(whole.flat, whole.header)
-    from mvmic_codec.codec import encode_planes
+    from codec import encode_planes
 
     planes = from_array(GRAY).planes
     old = flat.Flat(areas.colours, areas.map, None)

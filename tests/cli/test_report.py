@@ -41,7 +41,7 @@ PLOTS = (".png", ".svg")
 
 
 def test_without_images_no_model_is_run(mvmic, fake_codec, tables, tmp_path):
-    fake_codec.Attempt = None
+    fake_codec.EncodeCandidate = None
     assert mvmic("report", tmp_path / "out", *tables[:1]).exit_code == 0
 
 

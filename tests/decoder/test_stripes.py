@@ -1,14 +1,16 @@
 """Synthesis of parts of an image: what it gives is what it would give for the whole at once."""
 
+import codec
 import numpy as np
 import pytest
 import torch
+from mvmic_codec.model.stripes import Striped
 from small_model import SMALL
 
-from mvmic_codec import codec
+from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.decoder import decode
 from mvmic_codec.model import transforms
-from mvmic_codec.model.stripes import Striped
-from mvmic_codec.model.transforms import BLOCK, Synthesis
+from mvmic_codec.model.synthesis import Synthesis
 
 # Padded to 24 x 16 blocks, and neither side a multiple of theirs.
 SIZE = (24 * BLOCK - 37, 16 * BLOCK - 21)
@@ -26,7 +28,7 @@ def coded(channels):
 @pytest.fixture
 def whole(released, coded):
     """What one part alone gives: the image is a small one."""
-    return codec.reconstruct(released, *coded, RATE, SIZE, exact=True)
+    return decode.reconstruct(released, *coded, RATE, SIZE, exact=True)
 
 
 def in_parts(monkeypatch, released, coded, stripe, band, exact=True):
@@ -67,7 +69,7 @@ def test_parts_do_not_show(monkeypatch, released, coded, whole, stripe, band, co
 def test_parts_in_bfloat16(monkeypatch, released, coded, channels):
     released.bfloat16 = True
     monkeypatch.setattr(codec, "STRIPE", 10**6)
-    whole = codec.reconstruct(released, *coded, RATE, SIZE, exact=False)
+    whole = decode.reconstruct(released, *coded, RATE, SIZE, exact=False)
     planes, _ = in_parts(monkeypatch, released, coded, 112, 8, exact=False)
     assert np.abs(planes - whole).max() < 0.5 / 255
 

@@ -8,16 +8,18 @@ import torch
 from safetensors.torch import load_file
 from small_model import SMALL, picture, small_model
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
-from mvmic_codec.encoder.encode import AIM_FROM, NEIGHBOUR_BITS, Encoder
+from mvmic_codec.encoder.encode import NEIGHBOUR_BITS, TARGET_FROM, Encoder
 from mvmic_codec.model import identity, loaded
-from mvmic_codec.model.entropy import FRACTION, MODES, PARTS, SPACING, TABLES
-from mvmic_codec.model.integer import IntegerEntropy, scale_ladder
+from mvmic_codec.model.device import full_precision
+from mvmic_codec.model.entropy import FRACTION, MODES, SPACING, TABLES
+from mvmic_codec.model.integer import IntegerEntropy
+from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.intnet import usable_paths
+from mvmic_codec.model.layers import shuffle
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.schedule import GROUPS
 from mvmic_codec.model.tables import logistic_tail, magnitude_bits
-from mvmic_codec.model.transforms import shuffle
 
 
 def encoder_of(released, channels, rate, size=(130, 200)):
@@ -29,7 +31,7 @@ def of_y(released, run, which):
     height, width = run.modes.shape[1:]
     cells = [
         torch.from_numpy(each[which].astype(np.float64)).reshape(1, -1, height // 2, width // 2)
-        for each in run.passes[-PARTS - 1 :]
+        for each in run.passes[-GROUPS - 1 :]
     ]
     # The first part has two passes: what is 0 in one is in the other.
     cells[:2] = [cells[0] + cells[1]]
@@ -67,9 +69,9 @@ def bits_and_error(encoder, released, run):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_costs_of_the_modes_that_were_coded(released, channels, rate):
     """For a run's own modes the costs are exactly those by its own tables and means."""
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = encoder_of(released, channels, rate)
-        run = encoder.run(encoder.rough_costs)
+        run = encoder.run(encoder.estimated_costs)
         costs = encoder.costs_after(run)
         expected = sum(as_whole_steps(encoder, released, run))
         expected += NEIGHBOUR_BITS * int((run.modes > 0).sum())
@@ -92,9 +94,9 @@ def test_scores_make_the_tables(released, weights_path, way):
         if way == "doubles"
         else NativeEntropy(arrays, SMALL[3].rotate, way)
     )
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = encoder_of(replace(released, entropy=entropy), 3, 31)
-        run = encoder.run(encoder.rough_costs)
+        run = encoder.run(encoder.estimated_costs)
     added = torch.nn.functional.embedding(run.modes[0], entropy.base_mode.double()).permute(2, 0, 1)
     table = torch.floor((run.score + added) / FRACTION + 0.5).clamp(0, TABLES - 1)
     index = of_y(released, run, 1)
@@ -127,7 +129,7 @@ def blind(tmp_path, monkeypatch, channels):
 def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, start):
     """All blocks in another mode cost what they were said to."""
     monkeypatch.setattr("mvmic_codec.encoder.encode.SECOND_LOOK", float("inf"))
-    with codec.full_precision(blind):
+    with full_precision(blind.device):
         encoder = encoder_of(blind, channels, 40, (128, 128))
 
         def all_in(mode):
@@ -147,9 +149,9 @@ def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, st
 @pytest.mark.parametrize("rate", [9, 31, 54])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_second_choice_of_modes_pays(blind, channels, rate):
-    with codec.full_precision(blind):
+    with full_precision(blind.device):
         encoder = encoder_of(blind, channels, rate)
-        first = encoder.run(encoder.rough_costs)
+        first = encoder.run(encoder.estimated_costs)
         second = encoder.run(encoder.costs_after(first))
         before, after = (sum(bits_and_error(encoder, blind, run)) for run in (first, second))
     assert not torch.equal(first.modes, second.modes)
@@ -160,29 +162,29 @@ def test_the_second_choice_of_modes_pays(blind, channels, rate):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_a_run_codes(blind, channels, rate):
     """Levels of its passes at their spacing, and nothing elsewhere; other levels cost more."""
-    with codec.full_precision(blind):
+    with full_precision(blind.device):
         encoder = encoder_of(blind, channels, rate)
-        run = encoder.run(encoder.rough_costs)
+        run = encoder.run(encoder.estimated_costs)
         assert torch.equal(run.coded, SPACING * of_y(blind, run, 0))
         assert not run.coded[of_y(blind, run, 1) == 0].any()
         least = sum(bits_and_error(encoder, blind, run))
         quantise = encoder.quantise
         for factor in (0.5, 2.0):
             encoder.quantise = lambda x, t, price, by=factor: quantise(x, t, by * price)
-            assert sum(bits_and_error(encoder, blind, encoder.run(encoder.rough_costs))) > least
+            assert sum(bits_and_error(encoder, blind, encoder.run(encoder.estimated_costs))) > least
 
 
-@pytest.mark.parametrize("rate", [AIM_FROM - 1, AIM_FROM])
+@pytest.mark.parametrize("rate", [TARGET_FROM - 1, TARGET_FROM])
 def test_code_symbols_is_the_second_run(released, rate):
     """Where symbols are fine it has another aim."""
     planes = picture(130, 200, 3, seed=5, edge=0.4)
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = Encoder(released, planes, rate)
-        first = encoder.run(encoder.rough_costs)
-        aim = encoder.coefficients if rate < AIM_FROM else encoder.inverse_aim(first.modes)
+        first = encoder.run(encoder.estimated_costs)
+        aim = encoder.coefficients if rate < TARGET_FROM else encoder.inverse_target(first.modes)
         second = encoder.run(encoder.costs_after(first, aim), aim)
         assert second.aim is aim
-        coded = codec.code_symbols(Encoder(released, planes, rate))
+        coded = Encoder(released, planes, rate).encode_two_pass().passes
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
         assert ours.second == theirs.second
@@ -221,13 +223,13 @@ def test_whole_steps_cost_about_what_they_did(released):
 
 
 def test_modes_that_are_far_too_dear_get_no_second_look(released, monkeypatch):
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = encoder_of(released, 3, 31)
-        run = encoder.run(encoder.rough_costs)
+        run = encoder.run(encoder.estimated_costs)
         costs = encoder.costs_after(run)
         monkeypatch.setattr("mvmic_codec.encoder.encode.SECOND_LOOK", float("inf"))
         everywhere = encoder.costs_after(run)
-    dear = encoder.rough_costs > 1.25 * encoder.rough_costs.amin(1, keepdim=True)
+    dear = encoder.estimated_costs > 1.25 * encoder.estimated_costs.amin(1, keepdim=True)
     assert 0.1 < dear.float().mean() < 0.9
     dear.scatter_(1, run.modes[:, None], False)
     assert torch.equal(costs.isinf(), dear) and everywhere.isfinite().all()

@@ -5,8 +5,8 @@ import pytest
 
 from mvmic_codec import encode, read_header
 from mvmic_codec.bitstream import container, flat
-from mvmic_codec.codec import Attempt
-from mvmic_codec.encoder.flat_choice import GROWTH, Areas, Candidates, candidates_of
+from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.encoder.flat_choice import GROWTH, Areas, Candidates, flat_candidates_of
 from mvmic_codec.image.samples import from_array
 from mvmic_codec.rate import lambda_of
 
@@ -89,7 +89,7 @@ def test_the_rule_of_thumb_is_not_trusted_when_it_is_close(monkeypatch, seems, f
     def cost(attempt):
         return 1e6 if attempt.encoder.seen.all() else seems * 1e6
 
-    monkeypatch.setattr(Attempt, "rough_cost", cost)
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", cost)
     image = np.full((16, 24), 200, np.uint8)
     image[:, :8] = 16
     map = (image == 16).astype(np.uint8)
@@ -110,7 +110,7 @@ def head_in_a_margin():
 def test_of_several_areas_those_are_taken_that_pay(index):
     image = head_in_a_margin()
     samples = from_array(image)
-    candidates = candidates_of(samples.planes, samples)
+    candidates = flat_candidates_of(samples.planes, samples)
     first, *others = candidates.areas
     assert first.values.ravel().tolist() == [0, 100, 160]
     assert [areas.values.ravel().tolist() for areas in others] == [[0], [100]]
@@ -141,7 +141,7 @@ def test_fewer_areas_must_be_better_by_far(monkeypatch, error, less, fewer):
     def own_error(areas, map):
         return error * 1e6 / lambda_of(30) if map.max() > 1 else 0.0
 
-    monkeypatch.setattr(Attempt, "rough_cost", rest)
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", rest)
     monkeypatch.setattr(Areas, "error", own_error)
     areas = [areas_of(image, map, 16, 90), one]
     (way,) = Candidates(one.planes, from_array(image), areas).at(30, "cpu")
@@ -152,6 +152,6 @@ def test_areas_that_do_not_allow_the_psnr_are_left_out():
     image = head_in_a_margin()
     image[::7, ::5] += 2
     samples = from_array(image)
-    candidates = candidates_of(samples.planes, samples, 60)
+    candidates = flat_candidates_of(samples.planes, samples, 60)
     assert [areas.values.tolist() for areas in candidates.areas] == [[[0]]]
-    assert candidates_of(samples.planes, samples, 61) is None
+    assert flat_candidates_of(samples.planes, samples, 61) is None

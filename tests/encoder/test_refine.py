@@ -2,21 +2,24 @@
 
 import copy
 
+import codec
 import numpy as np
 import pytest
 import torch
 from small_model import picture
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.symbols import pack
+from mvmic_codec.decoder import decode
 from mvmic_codec.encoder import refine
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, only
 from mvmic_codec.model import loaded
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION
 from mvmic_codec.model.identity import model_identity
-from mvmic_codec.model.transforms import rotate_colour, unshuffle
+from mvmic_codec.model.layers import unshuffle
+from mvmic_codec.model.transforms import rotate_colour
 
 RATES = [5, 31, 60]
 
@@ -33,8 +36,8 @@ def cost_of_file(released, planes, rate, effort, hidden=None):
     """Bits of what is written, and error of what is decoded and seen at its price in bits."""
     passes = codec.code_symbols(Encoder(released, planes, rate, hidden), effort)
     payload, size = pack(passes, released.tables), planes.shape[1:]
-    latent, modes = codec.decode_symbols(released, payload, rate, size, hidden)
-    decoded = codec.reconstruct(released, latent, modes, rate, size, exact=True)
+    latent, modes = decode.decode_symbols(released, payload, rate, size, hidden)
+    decoded = decode.reconstruct(released, latent, modes, rate, size, exact=True)
     error = np.square(255 * (decoded.astype(float) - planes))
     if hidden is not None:
         error = error[:, ~hidden]
@@ -66,8 +69,8 @@ def test_more_effort_costs_less(released, channels, rate, hidden):
 def test_cost_is_that_of_the_file(released, channels, hidden):
     planes = planes_of(channels)
     refiner = refiner_of(released, planes, 31, hidden)
-    with codec.full_precision(released):
-        told = refiner.cost(refiner.encoder.second_run())
+    with full_precision(released.device):
+        told = refiner.cost(refiner.encoder.encode_two_pass())
     assert told == pytest.approx(cost_of_file(released, planes, 31, 1, hidden), rel=1e-5)
 
 
@@ -75,8 +78,8 @@ def test_the_best_run_is_kept(released, monkeypatch):
     """Of strides much too long, none ends better than it began."""
     monkeypatch.setattr(refine, "STRIDE", 30.0)
     refiner = refiner_of(released, planes_of(3), 31)
-    with codec.full_precision(released):
-        start = refiner.encoder.second_run()
+    with full_precision(released.device):
+        start = refiner.encoder.encode_two_pass()
         assert refine.refine(refiner, start, 2) is start
 
 
@@ -89,10 +92,10 @@ def shipped(planes):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_inverse_aim_is_worth_several_rounds(monkeypatch, channels):
     refiner = shipped(planes_of(channels))
-    with codec.full_precision(refiner.release):
-        ours = refiner.cost(refiner.encoder.second_run())
-        monkeypatch.setattr("mvmic_codec.encoder.encode.AIM_FROM", 64)
-        start = refiner.encoder.second_run()
+    with full_precision(refiner.model.device):
+        ours = refiner.cost(refiner.encoder.encode_two_pass())
+        monkeypatch.setattr("mvmic_codec.encoder.encode.TARGET_FROM", 64)
+        start = refiner.encoder.encode_two_pass()
         assert start.aim is refiner.encoder.coefficients
         assert ours < refiner.cost(refine.refine(refiner, start, 4)) <= refiner.cost(start)
 
@@ -103,30 +106,30 @@ def test_synthesis_makes_the_picture_of_the_inverse_aim(monkeypatch, channels):
 
     The picture is gray, since not all chroma is coded.
     """
-    monkeypatch.setattr("mvmic_codec.encoder.encode.AIM_SHARE", 1 / 60)
+    monkeypatch.setattr("mvmic_codec.encoder.encode.TARGET_SHARE", 1 / 60)
     refiner = shipped(planes_of(1).repeat(channels, 0))
-    encoder, blocks = refiner.encoder, refiner.release.blocks
+    encoder, blocks = refiner.encoder, refiner.model.blocks
     errors = []
-    with codec.full_precision(refiner.release):
-        modes = encoder.second_run().modes
+    with full_precision(refiner.model.device):
+        modes = encoder.encode_two_pass().modes
         for _ in range(3):
             errors.append(float(refiner.error(blocks(encoder.coefficients, modes), modes)))
-            encoder.coefficients = encoder.inverse_aim(modes)
+            encoder.coefficients = encoder.inverse_target(modes)
     assert errors[1] < 0.5 * errors[0] and errors[2] < 0.6 * errors[1]
 
 
 def test_modes_are_chosen_again(released):
     refiner = refiner_of(released, planes_of(3), 50)
-    with codec.full_precision(released):
-        start = refiner.encoder.second_run()
+    with full_precision(released.device):
+        start = refiner.encoder.encode_two_pass()
         few, many = (refine.refine(refiner, start, n) for n in (2, 2 * refine.MODES_EVERY))
     assert torch.equal(few.modes, start.modes) and not torch.equal(many.modes, start.modes)
 
 
 def test_effort_1_is_the_second_run(released):
     planes = planes_of(3)
-    with codec.full_precision(released):
-        expected = pack(Encoder(released, planes, 31).second_run().passes, released.tables)
+    with full_precision(released.device):
+        expected = pack(Encoder(released, planes, 31).encode_two_pass().passes, released.tables)
     assert codec.encode_planes(planes, 31, device="cpu") == expected
     assert codec.encode_planes(planes, 31, effort=1, device="cpu") == expected
 
@@ -136,14 +139,14 @@ def test_refinement_goes_on_from_the_aim(released, channels):
     """As if analysis had given it."""
     refiner = refiner_of(released, planes_of(channels), 50)
     encoder = refiner.encoder
-    with codec.full_precision(released):
+    with full_precision(released.device):
         noise = torch.randn(encoder.coefficients.shape, generator=torch.manual_seed(1))
-        costs, aim, _ = encoder.rough_costs, encoder.coefficients + 2 * noise, encoder.hyper
+        costs, aim, _ = encoder.estimated_costs, encoder.coefficients + 2 * noise, encoder.hyper
         run = encoder.run(costs, aim)
-        ours, pull = refine.refine(refiner, run, 1), refiner.pull(run)
+        ours, pull = refine.refine(refiner, run, 1), refiner.rd_gradient(run)
         encoder.coefficients = aim
         run = encoder.run(costs)
-        assert torch.equal(pull, refiner.pull(run))
+        assert torch.equal(pull, refiner.rd_gradient(run))
         theirs = refine.refine(refiner, run, 1)
         assert theirs is not run and torch.equal(ours.latent, theirs.latent)
 
@@ -153,9 +156,9 @@ def test_refinement_goes_on_from_the_aim(released, channels):
 def test_decoders_find_what_was_meant(released, channels, hidden):
     planes = planes_of(channels)
     refiner = refiner_of(released, planes, 31, hidden)
-    with codec.full_precision(released):
-        run = refine.refine(refiner, refiner.encoder.second_run(), 4)
-        latent, modes = codec.decode_symbols(
+    with full_precision(released.device):
+        run = refine.refine(refiner, refiner.encoder.encode_two_pass(), 4)
+        latent, modes = decode.decode_symbols(
             released,
             pack(run.passes, released.tables),
             31,
@@ -170,18 +173,22 @@ def test_hidden_pixels_count_nothing(released, channels):
     """Whatever is decoded there."""
     planes, hidden = planes_of(channels), corner()
     refiner = refiner_of(released, planes, 31, hidden)
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = refiner.encoder
-        run = encoder.second_run()
-        before, pull, aim = refiner.cost(run), refiner.pull(run), encoder.inverse_aim(run.modes)
+        run = encoder.encode_two_pass()
+        before, pull, aim = (
+            refiner.cost(run),
+            refiner.rd_gradient(run),
+            encoder.inverse_target(run.modes),
+        )
         noise = torch.rand(refiner.planes.shape, generator=torch.manual_seed(3))
         unseen = torch.ones(encoder.shown.shape, dtype=torch.bool)
         unseen[: hidden.shape[0], : hidden.shape[1]] = torch.from_numpy(hidden)
         refiner.planes = torch.where(unseen, noise, refiner.planes)
         encoder.rotated = rotate_colour(refiner.planes)
         assert refiner.cost(run) == before
-        assert torch.equal(refiner.pull(run), pull)
-        torch.testing.assert_close(encoder.inverse_aim(run.modes), aim, rtol=0, atol=1e-3)
+        assert torch.equal(refiner.rd_gradient(run), pull)
+        torch.testing.assert_close(encoder.inverse_target(run.modes), aim, rtol=0, atol=1e-3)
         refiner.planes = noise
         assert refiner.cost(run) > before
 
@@ -191,11 +198,11 @@ def test_the_pull_of_the_error_is_its_slope(released, channels):
     """Along some ways through the latent, by differences."""
     refiner = refiner_of(released, planes_of(channels), 31, corner())
     generator = torch.Generator().manual_seed(1)
-    with codec.full_precision(released):
-        run = refiner.encoder.second_run()
+    with full_precision(released.device):
+        run = refiner.encoder.encode_two_pass()
         # Without bits, error is all there is.
         refiner.entropy = blank(refiner.entropy)
-        pull = refiner.pull(run)
+        pull = refiner.rd_gradient(run)
         for _ in range(5):
             # Not just any way: where error hardly changes, rounding would be all of the difference.
             way = pull * torch.rand(pull.shape, generator=generator)
@@ -233,9 +240,9 @@ def test_the_pull_of_the_bits_is_their_slope(released):
         layer.bias.zero_()
     for weight in (entropy.hyper_linear.weight, *(layer.weight for layer in entropy.predict)):
         weight.zero_()
-    with codec.full_precision(released):
-        run = encoder.second_run()
-        pull = refiner.pull(run)[0] * encoder.step[:, None, None]
+    with full_precision(released.device):
+        run = encoder.encode_two_pass()
+        pull = refiner.rd_gradient(run)[0] * encoder.step[:, None, None]
         exact, z = copy.deepcopy(entropy).double(), encoder.z / FRACTION
         _, features, _ = exact.code_modes(
             exact.first_features(z, refiner.encoder.rates), only(run.modes), refiner.encoder.rates
@@ -251,7 +258,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
         for place in map(tuple, places[:: len(places) // 50].tolist()):
             ends = []
             for move in (1e-4, -1e-4):
-                symbols = refiner.told(run).double()
+                symbols = refiner.training_symbols(run).double()
                 symbols[(0, *place)] += move
                 each = bits(symbols)
                 each[place] = 0
@@ -265,14 +272,14 @@ def test_what_training_is_told_makes_the_same_latent(released, channels):
     """It knows nothing of neighbours; what it is told makes up for that."""
     refiner = refiner_of(released, planes_of(channels), 31)
     encoder, entropy, rates = refiner.encoder, refiner.entropy, refiner.encoder.rates
-    with codec.full_precision(released):
-        run = encoder.second_run()
+    with full_precision(released.device):
+        run = encoder.encode_two_pass()
         z = encoder.z.float() / FRACTION
         features = entropy.first_features(z, rates)
         _, features, _ = entropy.code_modes(features, only(run.modes), rates)
         y = released.blocks(encoder.coefficients, run.modes)
         errors = []
-        for symbols in (refiner.told(run), run.coded[None].float() / FRACTION):
+        for symbols in (refiner.training_symbols(run), run.coded[None].float() / FRACTION):
             made = entropy(y, run.modes, features, z, rates, torch.ones(1), symbols).latent
             error = (made - run.latent).abs() / encoder.step[:, None, None]
             errors.append(float(unshuffle(error, 2)[:, released.entropy.places(0)].mean()))
@@ -319,7 +326,7 @@ def test_a_first_call_in_inference_mode(weights):
 
 def test_rounds_are_bounded(released, monkeypatch):
     counts, told = [], []
-    pull = Refiner.pull
+    pull = Refiner.rd_gradient
     monkeypatch.setattr(Refiner, "pull", lambda *given: counts.append(1) or pull(*given))
     for effort, rounds in ROUNDS.items():
         counts.clear()

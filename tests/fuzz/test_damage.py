@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import codec
 import numpy as np
 import pytest
 import torch
@@ -18,12 +19,14 @@ from fuzz.check_file import REFUSALS, mended
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.grid import hyper_size
 from mvmic_codec.bitstream.symbols import Pass, pack
+from mvmic_codec.decoder import decode
 from mvmic_codec.encoder import trellis
 from mvmic_codec.errors import MvmError
-from mvmic_codec.model.grid import hyper_size, to_uint8
+from mvmic_codec.model.device import full_precision
+from mvmic_codec.model.integer import to_uint8
 from mvmic_codec.model.loaded import load
 
 # Files that declare much are what this is about.
@@ -225,9 +228,9 @@ def test_memory_by_pixel_of_what_is_decoded(monkeypatch, tmp_path, name, most):
         header = dataclasses.replace(container.read_header(FILES[name]), width=512, height=height)
         release = load(header.fingerprint, "cpu")
         wild = Wild(0, 0)
-        with monkeypatch.context() as patch, codec.full_precision(release):
+        with monkeypatch.context() as patch, full_precision(release.device):
             patch.setattr(codec, "Unpacker", lambda payload, tables, wild=wild: wild)
-            codec.decode_symbols(release, b"", header.rate_index, (height, 512))
+            decode.decode_symbols(release, b"", header.rate_index, (height, 512))
         path = tmp_path / f"{height}.mvm"
         path.write_bytes(container.write(header, pack(wild.passes, release.tables), {}))
         child = subprocess.run(
@@ -269,9 +272,9 @@ held = kilobytes("VmRSS")
 # The most that memory grew while a file was decoded, in stripes of a fourth of a megapixel.
 DECODING = f"""
 import sys
-import mvmic_codec, mvmic_codec.codec, torch
+import mvmic_codec, mvmic_codec.decoder.decode, torch
 torch.set_num_threads(1)
-mvmic_codec.codec.STRIPE = 1024
+mvmic_codec.decoder.decode.STRIPE_BLOCKS = 1024
 {FROM_HERE}
 mvmic_codec.decode(sys.argv[2], device="cpu")
 print(1024 * (kilobytes("VmHWM") - held))

@@ -4,13 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import codec
 import decode as reference
 import numpy as np
 import pytest
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.symbols import Unpacker
 from mvmic_codec.model import loaded

@@ -5,8 +5,9 @@ import torch
 from small_model import SMALL, small_model
 from torch import nn
 
+from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.complexity import block_macs, decode_macs, entropy_macs
-from mvmic_codec.model.transforms import AREA, BLOCK
+from mvmic_codec.model.transforms import AREA
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,6 +5,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+import codec
 import decode as reference
 import numpy as np
 import pytest
@@ -12,19 +13,16 @@ import torch
 from safetensors.numpy import load_file
 from small_model import SMALL, picture
 
-from mvmic_codec import codec
+from mvmic_codec.decoder import decode
+from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.errors import ModelError
-from mvmic_codec.model.entropy import PARTS, pass_sites
-from mvmic_codec.model.integer import (
-    LAYERS,
-    LINEAR_BITS,
-    IntegerEntropy,
-    neutral_neighbours,
-    walk_modes,
-)
+from mvmic_codec.model.entropy import pass_sites
+from mvmic_codec.model.integer import LAYERS, LINEAR_BITS, IntegerEntropy, code_mode_tree
+from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.intnet import fast_paths, usable_paths
 from mvmic_codec.model.loaded import make_entropy
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.schedule import GROUPS
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 WAYS = [*DEVICES, *usable_paths()]  # doubles by torch, then C
@@ -84,7 +82,7 @@ class Playback:
             self.asked.append(table.cpu().numpy())
             return self.give(HYPER + 3 * half + bit)
 
-        return walk_modes(index, bits)
+        return code_mode_tree(index, bits)
 
     def symbols(self, part, index, mean, predicted, scores):
         number = FIRST + part + (len(self.asked) > FIRST)
@@ -145,7 +143,7 @@ def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False, h
 def assert_same(expected, asked, latent, modes):
     _, expected_asked, expected_latent, expected_modes = expected
     for k, image in enumerate(expected_asked):
-        assert len(image) == len(asked) == FIRST + 1 + 2 * PARTS
+        assert len(image) == len(asked) == FIRST + 1 + 2 * GROUPS
         for ours, theirs in zip(asked, image, strict=True):
             assert np.array_equal(ours[k], theirs)
     assert np.array_equal(modes, expected_modes)
@@ -277,7 +275,7 @@ def test_outside_the_image_nothing_is_coded(arrays):
 )
 def test_a_flag_above_zero_is_a_one(symbols, mode):
     index = torch.full((1, 2, 7, 1, 1), 64.0)
-    modes = walk_modes(index, lambda bit, table: torch.full_like(table, symbols[bit]))
+    modes = code_mode_tree(index, lambda bit, table: torch.full_like(table, symbols[bit]))
     assert modes.flatten().tolist() == [mode, mode]
 
 
@@ -467,12 +465,12 @@ def test_the_reference_decodes_what_the_codec_writes(weights, channels, rate):
     size = (100, 70)
     planes = picture(*size, channels)
     coded = codec.encode_planes(planes, rate, device="cpu")
-    released = codec.encoding_release(planes, "cpu")
+    released = encoding_model(planes, "cpu")
     model = reference.load_model(weights / f"{released.identity.name}.safetensors")
     payload = reference.Payload(coded, model.tables)
     expected = reference.decode_latent(model.arrays, model.shape, rate, size, payload.take)
     payload.close()
     assert rate == 0 or len(np.unique(expected.modes)) > 2
-    latent, modes = codec.decode_symbols(released, coded, rate, size)
+    latent, modes = decode.decode_symbols(released, coded, rate, size)
     assert np.array_equal(latent[0].numpy(), expected.y)
     assert np.array_equal(modes[0].numpy(), expected.modes)

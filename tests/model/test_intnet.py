@@ -154,7 +154,7 @@ def test_parts(seed):
 
     symbols = rng.choice([-32768, 32767, 0, 3, -3], sums.shape).astype(np.int16)
     latent = np.zeros((n, 2 * height, 2 * width), np.float32)
-    q, levels = part.settle(symbols, means, latent)
+    q, levels = part.dequantise(symbols, means, latent)
     apart = SPACING * symbols.astype(np.int64) + expected
     v = rounded(apart * step[:, None, None].astype(np.int64), 12)
     assert np.array_equal(q, apart)
@@ -164,7 +164,7 @@ def test_parts(seed):
         assert np.count_nonzero(latent[k]) == np.count_nonzero(v[k])
     clipped = np.pad(np.clip(v, -(2**23), 2**23) * same, ((0, 0), (1, 1), (1, 1)), mode="edge")
     assert np.array_equal(levels.transpose(2, 0, 1), clipped)
-    assert part.settle(symbols, None, latent)[1] is None
+    assert part.dequantise(symbols, None, latent)[1] is None
 
 
 def layer_of(weight=(4, 3, 3, 3), kind=np.int8, bias=4, shift=4, **other):

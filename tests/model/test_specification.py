@@ -11,10 +11,10 @@ import torch
 from safetensors.numpy import load_file
 from small_model import SMALL
 
-from mvmic_codec.codec import reconstruct
+from mvmic_codec.decoder.decode import reconstruct
 from mvmic_codec.model import identity
 from mvmic_codec.model.integer import EXACT, LEVEL_MAX, MEAN_MAX
-from mvmic_codec.model.transforms import RATES
+from mvmic_codec.model.layers import RATES
 
 TEXT = (Path(__file__).parents[2] / "formats/model.md").read_text(encoding="utf-8")
 ROWS = re.findall(

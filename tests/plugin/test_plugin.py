@@ -343,7 +343,7 @@ def test_pickle_and_convert():
 
 def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
-    attempt, decode = fake_codec.Attempt, fake_codec.decode_planes
+    attempt, decode = fake_codec.EncodeCandidate, fake_codec.decode_planes
 
     def attempt_on(planes, index, *, device):
         seen.append(device)
@@ -353,7 +353,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
         seen.append(device)
         return decode(payload, header)
 
-    monkeypatch.setattr(fake_codec, "Attempt", attempt_on)
+    monkeypatch.setattr(fake_codec, "EncodeCandidate", attempt_on)
     monkeypatch.setattr(fake_codec, "decode_planes", decode_planes)
     try:
         mvmic_codec.register_mvm_opener(device="cuda:1")

@@ -9,12 +9,12 @@ import io
 import os
 from pathlib import Path
 
+import codec
 import numpy as np
 import pytest
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.evaluation.metrics import psnr
 from mvmic_codec.image.samples import from_image
 from mvmic_codec.rate import index_of

@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import codec
 import decode as reference
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ import torch
 from skimage import data
 
 import mvmic_codec
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans, container, flat
 from mvmic_codec.bitstream.symbols import Unpacker, pack
+from mvmic_codec.decoder import decode
 from mvmic_codec.encoder import flat_fill
 from mvmic_codec.errors import FormatError
 from mvmic_codec.image import samples
@@ -118,10 +119,10 @@ def package_decode(file, monkeypatch, hidden=None):
     size = (header.height, header.width)
     released = loaded.load(header.fingerprint, "cpu")
     with torch.inference_mode():
-        latent, modes = codec.decode_symbols(
+        latent, modes = decode.decode_symbols(
             released, whole.payload, header.rate_index, size, hidden
         )
-        planes = codec.reconstruct(released, latent, modes, header.rate_index, size, exact=True)
+        planes = decode.reconstruct(released, latent, modes, header.rate_index, size, exact=True)
     return recorders[0].passes, latent[0].numpy(), modes[0].numpy(), planes
 
 
@@ -153,7 +154,7 @@ def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, rate):
     planes = []
     for bfloat16 in (False, True):
         multiply(monkeypatch, bfloat16)
-        planes.append(255 * codec.decode_planes(whole.payload, whole.header, device="cpu"))
+        planes.append(255 * decode.decode_planes(whole.payload, whole.header, device="cpu"))
     if rate < codec.BFLOAT16_FROM:
         assert np.array_equal(*planes)
         return
@@ -335,7 +336,7 @@ def test_hidden_sites_at_every_offset(extent):
         m[row : row + extent, column : column + extent] = 1
         areas = reference.FlatAreas(2, np.zeros((1, 1), np.int64), m, np.zeros_like(m))
         out = reference.outside(size) | areas.hidden()
-        expected = ~grid.sites_coded(released, size, m > 0).numpy()
+        expected = ~grid.coded_sites(released, size, m > 0).numpy()
         for k in range(4):
             assert np.array_equal(out[k], expected[k // 2 :: 2, k % 2 :: 2]), (row, column)
         found.add(int(expected.sum() - reference.outside(size).sum()))

@@ -1,12 +1,14 @@
 """Tables fitted to what an encoder writes."""
 
+import codec
 import numpy as np
 import pytest
 import torch
 from small_model import crops, picture, small_model
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
+from mvmic_codec.decoder import decode
+from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.model import identity, loaded
 from mvmic_codec.model.entropy import SECOND, TABLES
 from mvmic_codec.training import fit
@@ -39,7 +41,7 @@ def code(planes, rate, gray):
         lo=0,
         hi=255,
     )
-    return payload, codec.decode_planes(payload, header, device="cpu")
+    return payload, decode.decode_planes(payload, header, device="cpu")
 
 
 def test_fitted_tables_take_fewer_bits(weights):
@@ -89,7 +91,7 @@ def test_what_a_table_counts(weights):
     )
     planes = picture(64, 128, channels)
     counts = fit.count_symbols(released, planes, 60)
-    passes = codec.code_symbols(codec.Encoder(released, planes, 60))
+    passes = Encoder(released, planes, 60).encode_two_pass().passes
     resolved = [each.coded() for each in passes]
     flags = range(TABLES, SECOND + 1)
     kept = [(s.astype(int), ~np.isin(t, [0, *flags]), t > SECOND) for s, t in resolved]

@@ -7,13 +7,14 @@ import pytest
 import torch
 from small_model import crops, lively_neighbours, picture, small_model
 
-from mvmic_codec import codec
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.model import loaded
+from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
-from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS, neutral_neighbours
-from mvmic_codec.model.transforms import RATES, unshuffle
+from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS
+from mvmic_codec.model.integerise import neutral_neighbours
+from mvmic_codec.model.layers import RATES, unshuffle
 from mvmic_codec.training import fit, neighbours
 from mvmic_codec.training.neighbours import SHIFTS, Places, Sample
 
@@ -106,7 +107,7 @@ def test_samples_are_of_what_is_coded(weights):
         asked.append((index, mean))
         return torch.round(encoder.hyper_positions - mean / FRACTION) * (index > 0)
 
-    with codec.full_precision(fitted):
+    with full_precision(fitted.device):
         fitted.entropy.code_hyper(rate, *encoder.hyper_positions.shape[2:], give)
     (_, _), (index, mean) = asked
     black = (index > 0)[0, 0]
@@ -116,14 +117,14 @@ def test_samples_are_of_what_is_coded(weights):
     assert (mean[0, :, black] / FRACTION - sample.hyper.around / 2).abs().max() <= 1 / 32
     assert sample.hyper.around.abs().max() > 1
 
-    with codec.full_precision(released):
+    with full_precision(released.device):
         encoder = Encoder(released, planes, rate)
-        before = encoder.second_run()
+        before = encoder.encode_two_pass()
     # The same modes, features and white symbols: z is what it was without neighbours.
     again = Encoder(fitted, planes, rate)
     again.hyper = encoder.hyper
-    with codec.full_precision(fitted):
-        costs = torch.full_like(again.rough_costs, torch.inf)
+    with full_precision(fitted.device):
+        costs = torch.full_like(again.estimated_costs, torch.inf)
         costs.scatter_(1, before.modes[:, None], 0.0)
         after = again.run(costs, before.aim)
 
@@ -155,8 +156,8 @@ def index_of_black(run, black):
 
 def bits_of(released, planes, rate):
     """Of z and the first part."""
-    with codec.full_precision(released):
-        passes = codec.code_symbols(Encoder(released, planes, rate))
+    with full_precision(released.device):
+        passes = Encoder(released, planes, rate).encode_two_pass().passes
     bits = [ans.estimate_bits(*each.coded(), released.tables) for each in passes]
     return sum(bits[:2]) + sum(bits[8:10])
 

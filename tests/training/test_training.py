@@ -14,7 +14,7 @@ from mvmic_codec.errors import InputError
 from mvmic_codec.model import loaded, transforms
 from mvmic_codec.model.entropy import FLAG_TABLES
 from mvmic_codec.model.identity import read_card
-from mvmic_codec.model.integer import scale_ladder
+from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.model.tables import make_tables
 from mvmic_codec.rate import lambda_of
@@ -430,7 +430,7 @@ def test_a_compiled_step_is_the_step(config):
     for backend in (None, "aot_eager"):
         trainer = loop.Trainer(read, torch.device("cpu"))
         if backend:
-            trainer.model.compile(fullgraph=True, backend=backend)
+            loop.compile_model(trainer.model, backend=backend)
         torch.manual_seed(5)
         trainer.train_step(crops)
         facts.append(trainer.facts)

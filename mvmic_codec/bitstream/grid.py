@@ -6,20 +6,16 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from mvmic_codec.model.loaded import Release
-from mvmic_codec.model.transforms import BLOCK
-
+BLOCK = 16  # side of what has a mode and coefficients, in pixels
 UNIT = 64  # the hyper-latent's grid, in pixels
 # A block whose pixels are all hidden is coded if one this near to it is not, in pixels.
 SEEN_AROUND = 4
 
 
-def sites_coded(
-    release: Release, size: tuple[int, ...], hidden: npt.NDArray[np.bool_] | None
-) -> Tensor:
+def coded_sites(
+    size: tuple[int, ...], hidden: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_]:
     """[h,w] bool at 1/16 of an image of `size` (H,W), padded: sites that something is coded of.
 
     These are sites that hold at least one pixel. With hidden [H,W], pixels that are painted over,
@@ -37,7 +33,7 @@ def sites_coded(
             parts = [np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)]
             around = np.logical_or.reduce(parts)
         sites &= blocks_any(around[SEEN_AROUND:-SEEN_AROUND, SEEN_AROUND:-SEEN_AROUND])
-    return torch.from_numpy(sites).to(release.device)
+    return sites
 
 
 def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -51,13 +47,3 @@ def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 def hyper_size(size: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of z, of an image of `size` (H,W)."""
     return math.ceil(size[0] / UNIT), math.ceil(size[1] / UNIT)
-
-
-def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:
-    """Flat, in the order of the coder."""
-    return symbols.to(torch.int16).cpu().numpy().ravel()
-
-
-def to_uint8(indices: Tensor) -> npt.NDArray[np.uint8]:
-    """Flat, in the order of the coder."""
-    return indices.to(torch.uint8).cpu().numpy().ravel()

@@ -1,0 +1,193 @@
+"""The payload of a file -> planes: entropy coder, entropy networks, synthesis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mvmic_codec.bitstream.container import RGB, Header
+from mvmic_codec.bitstream.grid import BLOCK, coded_sites, hyper_size
+from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.decoder.stripes import StripedSynthesis
+from mvmic_codec.errors import FormatError
+from mvmic_codec.model.device import full_precision, pick_device
+from mvmic_codec.model.entropy import SECOND
+from mvmic_codec.model.integer import code_mode_tree, to_uint8
+from mvmic_codec.model.loaded import BFLOAT16_FROM, LoadedModel, load
+from mvmic_codec.model.transforms import restore_colour
+
+Planes = npt.NDArray[np.float32]
+Hidden = npt.NDArray[np.bool_]
+# Called with a part [C,h,w] of an image's planes, after the row and the column where it begins.
+EmitPart = Callable[[int, int, Planes], object]
+
+# A CPU reconstructs one megapixel at once, counted in blocks of 16x16 samples: activations are many
+# times larger than the image.
+STRIPE_BLOCKS = 4096
+# And columns of blocks, of wider images.
+BAND_BLOCKS = 256
+
+
+def decode_planes(
+    payload: bytes, header: Header, *, hidden: Hidden | None = None, device: str | None = None
+) -> Planes:
+    """Planes [C,H,W] in 0..1 of a payload that the header's model coded.
+
+    C is 3 if the header's photometric is RGB, else 1. hidden [H,W] as when they were coded.
+
+    Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
+    is damaged or for a model that takes images of the other kind only.
+    """
+    planes = np.empty((planes_of(header), header.height, header.width), np.float32)
+    decode_parts(payload, header, partial(put, planes), hidden=hidden, device=device)
+    return planes
+
+
+def decode_parts(
+    payload: bytes,
+    header: Header,
+    emit: EmitPart,
+    *,
+    hidden: Hidden | None = None,
+    device: str | None = None,
+) -> None:
+    """Give `emit` what `decode_planes` returns, part by part: all of it may be too much memory."""
+    model = model_of_file(header, device)
+    size = (header.height, header.width)
+    with full_precision(model.device):
+        latent, modes = decode_symbols(model, payload, header.rate_index, size, hidden)
+        exact = single_precision(model, header.rate_index)
+        reconstruct_parts(model, latent, modes, header.rate_index, size, emit, exact=exact)
+
+
+def put(whole: npt.NDArray[Any], top: int, left: int, part: npt.NDArray[Any]) -> None:
+    """Put a part [C,h,w] in its place in the whole [C,H,W]."""
+    _, height, width = part.shape
+    whole[:, top : top + height, left : left + width] = part
+
+
+def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
+    """Raise FormatError or its kin for a payload too short for the first symbols of such an image.
+
+    These are half of the hyper-latent. A few bytes can claim an image of any size: this check costs
+    next to nothing, and comes before anything that takes as long as such an image takes.
+    """
+    model = model_of_file(header, device)
+    size = hyper_size((header.height, header.width))
+    first = model.entropy.anchor_hyper(header.rate_index, *size)
+    Unpacker(payload, model.tables).next(to_uint8(first))
+
+
+def model_of_file(header: Header, device: str | None) -> LoadedModel:
+    """The model that the header names. Errors as `decode_planes`."""
+    model = load(header.fingerprint, pick_device(device))
+    planes = planes_of(header)
+    if model.shape.planes != planes:
+        kinds = {1: "gray", 3: "colour"}
+        raise FormatError(
+            f"the file is damaged: its image is {kinds[planes]}, but the model that it names is "
+            f"for {kinds[model.shape.planes]} images"
+        )
+    return model
+
+
+def planes_of(header: Header) -> int:
+    """Planes that are coded of the image: those of gray in RGB are one."""
+    return 3 if header.photometric == RGB else 1
+
+
+def decode_symbols(
+    model: LoadedModel,
+    payload: bytes,
+    rate: int,
+    size: tuple[int, int],
+    hidden: Hidden | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
+    unpacker = Unpacker(payload, model.tables)
+
+    def next_symbols(index: Tensor, second: int = 0) -> Tensor:
+        symbols = unpacker.next(to_uint8(index), second)
+        return torch.from_numpy(symbols).to(model.device).reshape(index.shape)
+
+    z = model.entropy.code_hyper(rate, *hyper_size(size), lambda index, mean: next_symbols(index))
+    latent, modes = model.entropy.code(
+        z,
+        rate,
+        torch.from_numpy(coded_sites(size, hidden)).to(model.device),
+        lambda half, index: code_mode_tree(index, lambda bit, table: next_symbols(table)),
+        lambda part, index, mean, predicted, scores: next_symbols(index, SECOND),
+    )
+    unpacker.finish()
+    return latent, modes
+
+
+def single_precision(model: LoadedModel, rate: int) -> bool:
+    """Whether synthesis must not run in bfloat16: see formats/model.md, section 9.
+
+    Gray samples, and coarse ones in colour, would show what bfloat16 rounds, by up to three levels.
+    Other processors' would differ visibly.
+    """
+    return model.shape.planes == 1 or rate < BFLOAT16_FROM
+
+
+def reconstruct(
+    model: LoadedModel,
+    latent: Tensor,
+    modes: Tensor,
+    rate: int,
+    size: tuple[int, int],
+    *,
+    exact: bool,
+) -> Planes:
+    """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1.
+
+    Unless `exact`, convolutions may run in bfloat16.
+    """
+    planes = np.empty((model.shape.planes, *size), np.float32)
+    reconstruct_parts(model, latent, modes, rate, size, partial(put, planes), exact=exact)
+    return planes
+
+
+def reconstruct_parts(
+    model: LoadedModel,
+    latent: Tensor,
+    modes: Tensor,
+    rate: int,
+    size: tuple[int, int],
+    emit: EmitPart,
+    *,
+    exact: bool,
+) -> None:
+    """Give `emit` what `reconstruct` returns, part by part.
+
+    Parts are stripes of rows, from top to bottom. A wide image is cut into bands of columns first,
+    which overlap by all that their samples depend on.
+    """
+    rates = torch.tensor([rate], device=model.device)
+    rows, columns = modes.shape[1:]
+    whole = model.device.type != "cpu" or rows * columns <= STRIPE_BLOCKS
+    width = columns if whole else BAND_BLOCKS
+    for left in range(0, columns, width):
+        synthesis = StripedSynthesis(model.synthesis, rates)
+        start, end = max(0, left - synthesis.reach), min(columns, left + width + synthesis.reach)
+        height = rows if whole else max(STRIPE_BLOCKS // (end - start), 2 * synthesis.reach)
+        inner = slice(BLOCK * (left - start), BLOCK * (left - start + width))
+        top = 0
+        for first in range(0, rows, height):
+            stripe = slice(first, first + height)
+            places = modes[:, stripe, start:end]
+            coefficients = model.blocks.inverse(latent[:, :, stripe, start:end], places)
+            with nullcontext() if exact else model.bfloat16_autocast():
+                rotated = synthesis(coefficients, places, last=first + height >= rows)
+            planes = restore_colour(rotated)
+            seen = planes[..., inner][0, :, : size[0] - top, : size[1] - BLOCK * left]
+            emit(top, BLOCK * left, seen.clamp(0, 1).cpu().numpy())
+            top += planes.shape[2]

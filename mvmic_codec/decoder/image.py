@@ -1,0 +1,49 @@
+"""A whole file -> sample values: planes from the networks, flat areas painted over them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mvmic_codec.bitstream import flat
+from mvmic_codec.bitstream.container import GRAY_RGB, Container
+from mvmic_codec.decoder.decode import check_start, decode_parts
+from mvmic_codec.decoder.paint import paint
+from mvmic_codec.image.samples import Samples, array_type, to_array
+
+
+def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
+    """The sample values of a file: [H,W] or [H,W,3], as `samples.to_array`.
+
+    Part by part, since planes of the whole image take four times as much memory. Errors as
+    `decode.decode_planes`, and FormatError or its kin for damaged flat areas.
+    """
+    header = file.header
+    areas = flat_areas(file, device)
+    size = (header.height, header.width)
+    shape = size if header.channels == 1 else (*size, 3)
+    values = np.empty(shape, array_type(header.bits, header.signed))
+
+    def emit(top: int, left: int, planes: npt.NDArray[np.float32]) -> None:
+        if areas is not None:
+            planes = paint(planes, areas, header.lo, header.hi, top, left)
+        if header.photometric == GRAY_RGB:
+            planes = planes.repeat(3, axis=0)
+        samples = Samples(planes, header.bits, header.signed, header.lo, header.hi)
+        _, height, width = planes.shape
+        values[top : top + height, left : left + width] = to_array(samples)
+
+    hidden = None if areas is None else areas.hidden
+    decode_parts(file.payload, header, emit, hidden=hidden, device=device)
+    return values
+
+
+def flat_areas(file: Container, device: str | None) -> flat.Flat | None:
+    """The flat areas of a file, if it has any."""
+    if file.flat is None:
+        return None
+    # A map of any size may take no bytes.
+    check_start(file.payload, file.header, device=device)
+    return flat.from_payload(file.flat, file.header)

@@ -1,0 +1,108 @@
+"""One way to code an image at a rate index, and what came of coding it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from mvmic_codec.bitstream.flat import Flat
+from mvmic_codec.bitstream.symbols import pack
+from mvmic_codec.decoder.decode import reconstruct, single_precision
+from mvmic_codec.decoder.paint import paint
+from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
+from mvmic_codec.model.device import full_precision, pick_device
+from mvmic_codec.model.identity import model_identity
+from mvmic_codec.model.loaded import LoadedModel, load
+
+Planes = npt.NDArray[np.float32]
+
+
+class EncodeCandidate:
+    """Planes [C,H,W] in 0..1, C 1 or 3, to be coded at a rate index.
+
+    flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
+    has these. What planes hold there does not matter.
+    """
+
+    def __init__(
+        self,
+        planes: Planes,
+        rate_index: int,
+        *,
+        flat: Flat | None = None,
+        flat_payload: bytes | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.flat, self.flat_payload = flat, flat_payload
+        self.size: tuple[int, int] = planes.shape[1], planes.shape[2]
+        self.model = encoding_model(planes, device)
+        with full_precision(self.model.device):
+            hidden = None if flat is None else flat.hidden
+            self.encoder = Encoder(self.model, planes, rate_index, hidden)
+
+    def estimate_rd_cost(self) -> float:
+        """Bits by a rule of thumb, and squared error on the scale of 255 at its price in bits.
+
+        The rule is the one that block transforms are compared by, with a little for each block:
+        good enough to compare two versions of an image, and much faster than coding them.
+        """
+        with full_precision(self.model.device):
+            return self.encoder.estimate_rd_cost()
+
+    def encode(
+        self, *, effort: int = 1, on_round: Callable[[], object] | None = None
+    ) -> CodedCandidate:
+        """Code it. effort is one of `refine.ROUNDS`; on_round is called after each round of it."""
+        with full_precision(self.model.device):
+            result = self.encoder.encode_two_pass()
+            if ROUNDS[effort]:
+                result = refine(Refiner(self.encoder), result, ROUNDS[effort], on_round)
+            payload = pack(result.passes, self.model.tables)
+        return CodedCandidate(
+            self.model,
+            self.encoder.rate,
+            self.size,
+            self.flat,
+            payload,
+            result.latent,
+            result.modes,
+        )
+
+
+@dataclass(frozen=True)
+class CodedCandidate:
+    """A candidate as a decoder will see it.
+
+    payload is that of the DATA chunk; latent [1,C,h,w] and modes [1,h,w] are what it decodes to.
+    """
+
+    model: LoadedModel
+    rate: int
+    size: tuple[int, int]
+    flat: Flat | None
+    payload: bytes
+    latent: Tensor
+    modes: Tensor
+
+    def decoded_planes(self, lo: int, hi: int) -> Planes:
+        """The planes [C,H,W] that decoding gives; lo and hi are the samples of 0.0 and 1.0.
+
+        They come from the latent itself: nothing is parsed, and no entropy network runs again.
+        """
+        exact = single_precision(self.model, self.rate)
+        with full_precision(self.model.device):
+            planes = reconstruct(
+                self.model, self.latent, self.modes, self.rate, self.size, exact=exact
+            )
+        return planes if self.flat is None else paint(planes, self.flat, lo, hi)
+
+
+def encoding_model(planes: Planes, device: str | None) -> LoadedModel:
+    """The model that codes planes [C,H,W]: gray images have one of their own."""
+    _, fingerprint = model_identity(gray=len(planes) == 1)
+    return load(fingerprint, pick_device(device))

@@ -1,0 +1,113 @@
+"""An image -> files at any rate index: candidates, a price for each, and the cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mvmic_codec import rate
+from mvmic_codec.bitstream import container
+from mvmic_codec.encoder.candidate import CodedCandidate, EncodeCandidate
+from mvmic_codec.encoder.flat_choice import flat_candidates_of
+from mvmic_codec.image.samples import Samples, psnr
+from mvmic_codec.model.identity import GENERATION, model_identity
+
+Planes = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EncodedFile:
+    """The bytes of a file, and what they were made from."""
+
+    data: bytes
+    coded: CodedCandidate
+    samples: Samples
+
+    def decoded_planes(self) -> Planes:
+        """The planes [C,H,W] that decoding gives."""
+        return self.coded.decoded_planes(self.samples.lo, self.samples.hi)
+
+    def psnr(self) -> float:
+        """In dB, of what decoding gives; the peak is the range of values."""
+        return psnr(self.samples, self.decoded_planes())
+
+
+class ImageEncoder:
+    """Samples of an image and the metadata chunks of its file, to be coded at rate indices.
+
+    psnr: only flat areas that allow so many dB are taken. effort and on_round are those of
+    `EncodeCandidate.encode`.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        chunks: Mapping[bytes, bytes],
+        *,
+        psnr: float | None = None,
+        effort: int = 1,
+        on_round: Callable[[], object] | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.samples, self.chunks = samples, chunks
+        self.effort, self.on_round, self.device = effort, on_round, device
+        self.photometric = photometric_of(samples)
+        # Equal channels cost no more than one of them.
+        colour = self.photometric == container.RGB
+        self.planes = samples.planes if colour else samples.planes[:1]
+        _, self.fingerprint = model_identity(gray=not colour)
+        self.flat_candidates = flat_candidates_of(self.planes, samples, psnr)
+
+    def file_at(self, index: int) -> EncodedFile:
+        """The file at a rate index: of several candidates the one that costs least."""
+        if self.flat_candidates is None:
+            return self.plain_file_at(index)
+        candidates = self.flat_candidates.at(index, self.device)
+        files = [self.file_of(candidate, index) for candidate in candidates]
+        return files[0] if len(files) == 1 else min(files, key=self.cost_of)
+
+    def plain_file_at(self, index: int) -> EncodedFile:
+        """The file at a rate index without flat areas."""
+        return self.file_of(EncodeCandidate(self.planes, index, device=self.device), index)
+
+    def file_of(self, candidate: EncodeCandidate, index: int) -> EncodedFile:
+        """The file of one candidate."""
+        coded = candidate.encode(effort=self.effort, on_round=self.on_round)
+        header, areas = self.header(index), candidate.flat_payload
+        data = container.write(header, coded.payload, self.chunks, areas)
+        return EncodedFile(data, coded, self.samples)
+
+    def cost_of(self, file: EncodedFile) -> float:
+        """Bits of a file, and the squared error of what it decodes to at its price in bits."""
+        error = 255 * (file.decoded_planes() - self.planes)
+        squared = float(np.square(error).sum(dtype=np.float64)) / len(self.planes)
+        return 8 * len(file.data) + rate.lambda_of(file.coded.rate) * squared
+
+    def header(self, index: int) -> container.Header:
+        """The header of a file of this image at a rate index."""
+        samples = self.samples
+        _, height, width = samples.planes.shape
+        return container.Header(
+            rate_index=index,
+            photometric=self.photometric,
+            signed=samples.signed,
+            bits=samples.bits,
+            generation=GENERATION,
+            fingerprint=self.fingerprint,
+            width=width,
+            height=height,
+            lo=samples.lo,
+            hi=samples.hi,
+        )
+
+
+def photometric_of(samples: Samples) -> int:
+    """How a file says what its channels are."""
+    planes = samples.planes
+    if len(planes) == 1:
+        return container.MIN_IS_BLACK
+    equal = (planes[0] == planes[1]).all() and (planes[0] == planes[2]).all()
+    return container.GRAY_RGB if equal else container.RGB

@@ -1,0 +1,87 @@
+"""Analysis: image planes -> DCT coefficients at 1/16, and from these the hyper-latent at 1/64.
+
+A linear path, the lapped DCT of transforms.py, plus a convolutional branch at 1/8 and 1/16.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.layers import RateScale, RateTable, ResidualBlock, start_at_zero, unshuffle
+from mvmic_codec.model.transforms import AREA, block_dct, filter_borders
+
+# Side of the square of low DCT frequencies that the hyper-latent's linear path sees.
+LOW_LUMA = 6
+LOW_CHROMA = 3
+
+
+class Analysis(nn.Module):
+    """Rotated planes [B,P,H,W] (H, W multiples of 64) -> DCT coefficients [B,256P,H/16,W/16].
+
+    They are those of the lapped picture, changed by the branch.
+    """
+
+    borders: Tensor
+    spread: Tensor
+
+    def __init__(self, planes: int, width8: int, blocks8: int, width16: int, blocks16: int) -> None:
+        super().__init__()
+        self.register_buffer("borders", torch.eye(BLOCK))
+        self.enter = nn.Conv2d(planes * 64, width8, 1)
+        self.rate8 = RateScale(width8)
+        self.body8 = nn.Sequential(*[ResidualBlock(width8) for _ in range(blocks8)])
+        self.down = nn.Conv2d(4 * width8, width16, 1)
+        self.rate16 = RateScale(width16)
+        self.body16 = nn.Sequential(*[ResidualBlock(width16) for _ in range(blocks16)])
+        self.leave = nn.Conv2d(width16, planes * AREA, 1)
+        start_at_zero(self.leave)
+        self.register_buffer("spread", torch.ones(planes * AREA))
+
+    def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
+        """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
+        with torch.autocast(rotated.device.type, enabled=False):
+            straight = block_dct(filter_borders(rotated, self.borders))
+        x = self.enter(unshuffle(rotated, 8) / 64.0)
+        x = self.body8(self.rate8(x, rate))
+        x = self.down(unshuffle(x, 2))
+        x = self.body16(self.rate16(x, rate))
+        bent = self.leave(x).float()
+        out: Tensor = straight + bent * self.spread[:, None, None]
+        return out
+
+
+def low_frequencies(planes: int) -> Tensor:
+    """Positions of the low frequencies among the 256P DCT coefficients of a block."""
+    at = torch.arange(AREA).reshape(BLOCK, BLOCK)
+    luma = at[:LOW_LUMA, :LOW_LUMA].flatten()
+    chroma = at[:LOW_CHROMA, :LOW_CHROMA].flatten()
+    return torch.cat((luma, *[plane * AREA + chroma for plane in range(1, planes)]))
+
+
+class HyperAnalysis(nn.Module):
+    """DCT coefficients [B,256P,h,w] at 1/16 -> z [B,Z,h/4,w/4] at 1/64."""
+
+    low: Tensor
+
+    def __init__(self, planes: int, hyper: int, width: int = 96) -> None:
+        super().__init__()
+        self.register_buffer("low", low_frequencies(planes), persistent=False)
+        self.linear = nn.Conv2d(len(self.low) * 16, hyper, 1, bias=False)
+        self.enter = nn.Conv2d(planes * AREA, width, 1)
+        self.rate = RateTable(width)
+        self.body = ResidualBlock(width)
+        self.down = nn.Conv2d(16 * width, hyper, 1)
+        start_at_zero(self.down)
+
+    def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
+        """`spread` [256P] brings the coefficients to one size; rate [B]."""
+        with torch.autocast(coefficients.device.type, enabled=False):
+            straight = self.linear(unshuffle(coefficients[:, self.low], 4))
+        x = self.enter(coefficients / spread[:, None, None])
+        x = self.body(F.relu(x + self.rate(rate)[:, :, None, None].to(x.dtype)))
+        bent = self.down(unshuffle(x, 4)).float()
+        out: Tensor = straight + bent * 32.0
+        return out

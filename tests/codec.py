@@ -1,0 +1,25 @@
+"""Planes <-> payload without a file around them, as many tests want it."""
+
+import numpy as np
+
+from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.flat import Flat
+from mvmic_codec.encoder.candidate import EncodeCandidate
+
+
+def candidate_of(planes, rate, *, hidden=None, device=None):
+    flat = None
+    if hidden is not None:
+        colours = np.zeros((1, len(planes)), np.int32)
+        flat = Flat(colours, hidden.astype(np.uint8), np.zeros(hidden.shape, np.uint8))
+    return EncodeCandidate(planes, rate, flat=flat, device=device)
+
+
+def encode_planes(planes, rate, *, hidden=None, effort=1, on_round=None, device=None):
+    candidate = candidate_of(planes, rate, hidden=hidden, device=device)
+    return candidate.encode(effort=effort, on_round=on_round).payload
+
+
+def ideal_bits(result, tables):
+    """Of all that an encoder's result codes, by the model's tables."""
+    return sum(ans.estimate_bits(*each.coded(), tables) for each in result.passes)
