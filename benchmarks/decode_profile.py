@@ -13,7 +13,6 @@ import statistics
 import time
 from dataclasses import replace
 
-import codec
 import numpy as np
 import torch
 from PIL import Image
@@ -71,7 +70,7 @@ def parts(release: LoadedModel, payload: bytes, rate: int) -> tuple[float, float
 
 def main() -> None:
     torch.set_num_threads(1)
-    codec.Unpacker = Stopwatch  # type: ignore[misc]
+    decode.Unpacker = Stopwatch  # type: ignore[misc]
     release = load(model_identity(gray=False)[1], "cpu")
     native = f"C, {getattr(release.entropy, 'path', 'not used here')}"
     ways = {"doubles by torch": in_doubles(release), native: release}

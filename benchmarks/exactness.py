@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from mvmic_codec import api, codec
+from mvmic_codec import api
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.bitstream.symbols import Unpacker
 from mvmic_codec.decoder import decode
@@ -116,7 +116,7 @@ def ways(gray: bool) -> dict[str, Hash]:
 
 
 def main(folders: list[Path]) -> int:
-    codec.Unpacker = Recorder  # type: ignore[misc]
+    decode.Unpacker = Recorder  # type: ignore[misc]
     files = [path for folder in folders for path in files_of(folder)]
     gray_hashes, colour_hashes = ways(gray=True), ways(gray=False)
     same, asked = dict.fromkeys(gray_hashes, 0), dict.fromkeys(gray_hashes, 0)

@@ -5,6 +5,7 @@ import numpy as np
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.flat import Flat
 from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.model.device import full_precision
 
 
 def candidate_of(planes, rate, *, hidden=None, device=None):
@@ -23,3 +24,10 @@ def encode_planes(planes, rate, *, hidden=None, effort=1, on_round=None, device=
 def ideal_bits(result, tables):
     """Of all that an encoder's result codes, by the model's tables."""
     return sum(ans.estimate_bits(*each.coded(), tables) for each in result.passes)
+
+
+def estimate_bits(planes, rate, *, device=None):
+    """Ideal size in bits of what `encode_planes` codes."""
+    candidate = candidate_of(planes, rate, device=device)
+    with full_precision(candidate.model.device):
+        return ideal_bits(candidate.encoder.encode_two_pass(), candidate.model.tables)

@@ -109,13 +109,13 @@ def released_folder(tmp_path_factory):
     """Small models as released ones are, one for gray and one for colour."""
     from small_model import SMALL, lively_neighbours, small_model
 
-    from mvmic_codec.model import identity, loaded
+    from mvmic_codec.model import export, identity
 
     folder = tmp_path_factory.mktemp("weights")
     for channels, name in ((1, identity.GRAY_MODEL), (3, identity.COLOUR_MODEL)):
-        loaded.export(small_model(channels), folder, name, "for tests")
+        export.export(small_model(channels), folder, name, "for tests")
         fitted = lively_neighbours(SMALL[channels])
-        loaded.replace_arrays(folder / f"{name}.safetensors", fitted)
+        export.replace_arrays(folder / f"{name}.safetensors", fitted)
     return folder
 
 

@@ -13,7 +13,7 @@ from mvmic_codec.bitstream.flat import Flat
 from mvmic_codec.bitstream.symbols import pack
 from mvmic_codec.decoder.decode import reconstruct, single_precision
 from mvmic_codec.decoder.paint import paint
-from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
 from mvmic_codec.model.device import full_precision, pick_device
 from mvmic_codec.model.identity import model_identity
@@ -58,11 +58,8 @@ class EncodeCandidate:
         self, *, effort: int = 1, on_round: Callable[[], object] | None = None
     ) -> CodedCandidate:
         """Code it. effort is one of `refine.ROUNDS`; on_round is called after each round of it."""
-        with full_precision(self.model.device):
-            result = self.encoder.encode_two_pass()
-            if ROUNDS[effort]:
-                result = refine(Refiner(self.encoder), result, ROUNDS[effort], on_round)
-            payload = pack(result.passes, self.model.tables)
+        result = self.code_symbols(effort, on_round)
+        payload = pack(result.passes, self.model.tables)
         return CodedCandidate(
             self.model,
             self.encoder.rate,
@@ -72,6 +69,16 @@ class EncodeCandidate:
             result.latent,
             result.modes,
         )
+
+    def code_symbols(
+        self, effort: int = 1, on_round: Callable[[], object] | None = None
+    ) -> CodingResult:
+        """Its symbols, and what an encoder knows of them. Options as `encode`."""
+        with full_precision(self.model.device):
+            result = self.encoder.encode_two_pass()
+            if ROUNDS[effort]:
+                result = refine(Refiner(self.encoder), result, ROUNDS[effort], on_round)
+        return result
 
 
 @dataclass(frozen=True)

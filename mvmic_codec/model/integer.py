@@ -367,7 +367,8 @@ class IntegerEvaluation(Evaluation[Tensor]):
         score = net.layer(f"mode_scores.{half}", self.known) + base
         index = torch.floor((score + FRACTION // 2) / FRACTION).clamp(0, FLAG_TABLES - 1)
         inside = self.inside_cells[sites_of_half(half)]
-        return (index + TABLES).unflatten(1, (2, NODES)) * inside[None, :, None]
+        tables: Tensor = (index + TABLES).unflatten(1, (2, NODES)) * inside[None, :, None]
+        return tables
 
     def take_modes(self, half: int, modes: Tensor) -> None:
         """As `Evaluation.take_modes`."""

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from small_model import SMALL, picture, small_model
 
 import mvmic_codec
-from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream import ans, grid
 from mvmic_codec.bitstream.container import Header
 from mvmic_codec.decoder import decode
 from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, ModelError, MvmError
-from mvmic_codec.model import grid, identity, loaded
+from mvmic_codec.model import export, identity, loaded
 from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION, logistic_bits, table_scale
 from mvmic_codec.model.integer import COARSER, IntegerEntropy
@@ -27,6 +27,7 @@ from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.schedule import GROUPS
+from mvmic_codec.model.trainable import model_of
 
 SIZES = [(1, 1), (1, 200), (63, 65), (130, 70)]
 HYPER = 2  # passes of z
@@ -284,14 +285,14 @@ def calibrated(tmp_path, channels):
     """
     model = small_model(channels)
     model.entropy.base.knots.add_(26)
-    card = loaded.export(model, tmp_path, "wide", "for tests")
+    card = export.export(model, tmp_path, "wide", "for tests")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(identity, "WEIGHTS", tmp_path)
         released = loaded.load(bytes.fromhex(card.fingerprint), "cpu")
     weights = tmp_path / "wide.safetensors"
     arrays = {k[len(loaded.ENTROPY) :]: v for k, v in load_file(weights).items()}
     exact = IntegerEntropy(arrays, SMALL[channels].rotate, torch.device("cpu"))
-    return loaded.model_of(weights).eval(), dataclasses.replace(released, entropy=exact)
+    return model_of(weights).eval(), dataclasses.replace(released, entropy=exact)
 
 
 @pytest.mark.parametrize("rate", [0, 9, 27, 54, 63])
@@ -301,7 +302,7 @@ def test_training_sees_what_is_coded(calibrated, monkeypatch, channels, rate):
     model, released = calibrated
     planes = picture(256, 192, channels, seed=3)
     bits, latent = forward(model, planes, rate)
-    for module in ("encoder", "nets.integer"):
+    for module in ("encoder.encode", "model.integer"):
         monkeypatch.setattr(f"mvmic_codec.{module}.SPACING", FRACTION)
     with full_precision(released.device):
         encoder = Encoder(released, planes, rate)
@@ -344,11 +345,11 @@ def test_a_release_can_be_trained_on(weights_path, released, tmp_path, monkeypat
     """A model out of a release file, released again, codes the same at nearly the same size."""
     # What neighbours say is fitted anew at the end.
     neutral = neutral_neighbours(released.shape.hyper, released.shape.near)
-    card = loaded.replace_arrays(weights_path, neutral)
+    card = export.replace_arrays(weights_path, neutral)
     released = loaded.read(card, weights_path, torch.device("cpu"))
-    again = loaded.model_of(weights_path).eval()
+    again = model_of(weights_path).eval()
     folder = tmp_path / "again"
-    card = loaded.export(again, folder, identity.COLOUR_MODEL, "again")
+    card = export.export(again, folder, identity.COLOUR_MODEL, "again")
     assert card.shape == released.identity.shape
     planes = picture(256, 192, 3, seed=3)
     before = released_bits(released, planes, rate)
@@ -397,12 +398,12 @@ def test_sites_that_are_coded(released, size):
         for _ in range(trial % 4):
             row, column = (int(rng.integers(side)) for side in size)
             hidden[row : row + int(rng.integers(1, 9)), column : column + 1] = False
-        coded = grid.coded_sites(released, size, hidden).numpy()
+        coded = grid.coded_sites(size, hidden)
         np.testing.assert_array_equal(coded, brute_sites(size, hidden))
     nothing = np.zeros(size, np.bool_)
     expected = brute_sites(size, nothing)
     for hidden in (None, nothing):
-        np.testing.assert_array_equal(grid.coded_sites(released, size, hidden), expected)
+        np.testing.assert_array_equal(grid.coded_sites(size, hidden), expected)
 
 
 @pytest.mark.parametrize("effort", [1, 2])
@@ -416,9 +417,10 @@ def test_hidden_sites_are_not_coded(weights, channels, effort):
     payload = codec.encode_planes(planes, 31, hidden=hidden, **options)
     assert len(payload) < len(codec.encode_planes(planes, 31, **options))
     latent, modes = decode.decode_symbols(released, payload, 31, planes.shape[1:], hidden)
-    coded = grid.coded_sites(released, planes.shape[1:], hidden)
+    coded = torch.from_numpy(grid.coded_sites(planes.shape[1:], hidden))
     assert (modes[0][~coded] == 0).all()
-    assert torch.equal(coded, coded & grid.coded_sites(released, planes.shape[1:], None))
+    whole = torch.from_numpy(grid.coded_sites(planes.shape[1:], None))
+    assert torch.equal(coded, coded & whole)
     decoded = decode.decode_planes(payload, header_of(planes, 31), hidden=hidden, device="cpu")
     seen = np.square(decoded - planes)[:, ~hidden].mean()
     plain = decode.decode_planes(

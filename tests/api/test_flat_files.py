@@ -1,6 +1,7 @@
 """Files with flat areas, by the released model: what they gain and that they are exact."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ import mvmic_codec
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.cli import main
 from mvmic_codec.encoder.candidate import EncodeCandidate
-from mvmic_codec.encoder.flat_choice import Areas, Candidates, Way, flat_candidates_of
+from mvmic_codec.encoder.flat_choice import Areas, FlatCandidates, flat_candidates_of
 from mvmic_codec.errors import InputError, TruncatedError
 from mvmic_codec.evaluation.metrics import psnr
 from mvmic_codec.image.samples import from_array
@@ -108,18 +109,18 @@ def test_left_out_where_it_does_not_pay(monkeypatch):
         chosen.append(real(self, *arguments))
         return chosen[-1]
 
-    real = Candidates.at
-    monkeypatch.setattr(Candidates, "at", at)
+    real = FlatCandidates.at
+    monkeypatch.setattr(FlatCandidates, "at", at)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
-    assert [way.areas for ways in chosen for way in ways] == [None]
+    assert [each.flat for each in itertools.chain(*chosen)] == [None]
     assert flat_of(data) is None
 
 
 def always(monkeypatch):
     """Flat areas always seem to pay."""
 
-    def cost(attempt):
-        return float("inf") if attempt.encoder.seen.all() else 0.0
+    def cost(candidate):
+        return float("inf") if candidate.encoder.seen.all() else 0.0
 
     monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", cost)
 
@@ -162,12 +163,14 @@ def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
 
 def test_a_psnr_that_only_a_plain_file_has(monkeypatch):
     """Whatever the reason is for which one with flat areas does not reach it."""
-    areas, black = flat_of(mvmic_codec.encode(GRAY)), np.zeros((1, *GRAY.shape), np.float32)
+    whole = container.read(mvmic_codec.encode(GRAY))
+    areas, black = flat.from_payload(whole.flat, whole.header), np.zeros((1, *GRAY.shape), "f4")
 
     def gone(self, index, device):
-        return [Way(areas, EncodeCandidate(black, index, hidden=~DISC, device=device))]
+        options = {"flat": areas, "flat_payload": whole.flat, "device": device}
+        return [EncodeCandidate(black, index, **options)]
 
-    monkeypatch.setattr(Candidates, "at", gone)
+    monkeypatch.setattr(FlatCandidates, "at", gone)
     data = mvmic_codec.encode(GRAY, psnr=40, device="cpu")
     assert flat_of(data) is None
     assert psnr(GRAY, np.asarray(mvmic_codec.decode(data, device="cpu"))) >= 40

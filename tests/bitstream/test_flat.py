@@ -7,6 +7,7 @@ import pytest
 
 from mvmic_codec.bitstream import flat
 from mvmic_codec.bitstream.container import GRAY_RGB, RGB
+from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
 MAP = np.array([[0, 1, 2, 2, 1], [1, 1, 0, 0, 2], [2, 0, 0, 1, 1]], np.uint8)
@@ -110,7 +111,7 @@ def test_painted_colours_are_exact(lo, hi):
     colours = np.linspace(lo, hi, 8).astype(np.int32)[:, None]
     map = np.arange(9, dtype=np.uint8).reshape(3, 3)
     planes = np.full((1, 3, 3), 0.25, np.float32)
-    painted = flat.paint(planes, flat.Flat(colours, map, None), lo, hi)
+    painted = paint(planes, flat.Flat(colours, map, None), lo, hi)
     assert painted.dtype == np.float32
     samples = lo + np.rint(painted * np.float32(hi - lo)).astype(int)
     assert painted[0, 0, 0] == np.float32(0.25)
@@ -119,7 +120,7 @@ def test_painted_colours_are_exact(lo, hi):
 
 def test_painting_colours(header):
     areas = flat.Flat(np.array([[0, 128, 255]], np.int32), np.array([[0, 1]], np.uint8), None)
-    painted = flat.paint(np.full((3, 1, 2), 0.5, np.float32), areas, 0, 255)
+    painted = paint(np.full((3, 1, 2), 0.5, np.float32), areas, 0, 255)
     np.testing.assert_array_equal(painted[:, 0, 0], [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(np.rint(painted[:, 0, 1] * 255), [0, 128, 255])
 
@@ -164,7 +165,7 @@ def test_painting_blends():
     map = np.array([[1, 0, 0, 2]], np.uint8)
     blends = np.array([[0, 3, 2, 0]], np.uint8)
     planes = np.full((3, 1, 4), 100 / 255, np.float32)
-    painted = flat.paint(planes, flat.Flat(colours, map, blends), 0, 255) * 255
+    painted = paint(planes, flat.Flat(colours, map, blends), 0, 255) * 255
     np.testing.assert_allclose(painted[:, 0, 1], [25, 100, 175], atol=1e-3)
     np.testing.assert_allclose(painted[:, 0, 2], [177.5] * 3, atol=1e-3)
     np.testing.assert_allclose(painted[:, 0, 0], [0, 100, 200], atol=1e-3)
@@ -176,11 +177,11 @@ def test_painting_part_by_part():
     blends = rng.integers(0, 4, (9, 11)).astype(np.uint8) * (flat.beside(map) > 0)
     areas = flat.Flat(rng.integers(0, 256, (2, 3)).astype(np.int32), map, blends)
     planes = rng.random((3, 9, 11)).astype(np.float32)
-    whole = flat.paint(planes, areas, 0, 255)
+    whole = paint(planes, areas, 0, 255)
     parts = np.zeros_like(whole)
     for top, bottom in ((0, 1), (1, 5), (5, 9)):
         for left, right in ((0, 4), (4, 10), (10, 11)):
             part = planes[:, top:bottom, left:right]
-            parts[:, top:bottom, left:right] = flat.paint(part, areas, 0, 255, top, left)
+            parts[:, top:bottom, left:right] = paint(part, areas, 0, 255, top, left)
     assert np.count_nonzero(blends) > 10
     np.testing.assert_array_equal(parts, whole)

@@ -1,15 +1,13 @@
 """Synthesis of parts of an image: what it gives is what it would give for the whole at once."""
 
-import codec
 import numpy as np
 import pytest
 import torch
-from mvmic_codec.model.stripes import Striped
 from small_model import SMALL
 
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.decoder import decode
-from mvmic_codec.model import transforms
+from mvmic_codec.decoder.stripes import Striped, StripedSynthesis
 from mvmic_codec.model.synthesis import Synthesis
 
 # Padded to 24 x 16 blocks, and neither side a multiple of theirs.
@@ -33,16 +31,16 @@ def whole(released, coded):
 
 def in_parts(monkeypatch, released, coded, stripe, band, exact=True):
     """Planes by parts, and the places and sizes of these."""
-    monkeypatch.setattr(codec, "STRIPE", stripe)
-    monkeypatch.setattr(codec, "BAND", band)
+    monkeypatch.setattr(decode, "STRIPE_BLOCKS", stripe)
+    monkeypatch.setattr(decode, "BAND_BLOCKS", band)
     planes = np.full((released.shape.planes, *SIZE), np.nan, np.float32)
     parts = []
 
     def take(top, left, part):
         parts.append((top, left, *part.shape[1:]))
-        codec.put(planes, top, left, part)
+        decode.put(planes, top, left, part)
 
-    codec.reconstruct_parts(released, *coded, RATE, SIZE, take, exact=exact)
+    decode.reconstruct_parts(released, *coded, RATE, SIZE, take, exact=exact)
     return planes, parts
 
 
@@ -68,16 +66,16 @@ def test_parts_do_not_show(monkeypatch, released, coded, whole, stripe, band, co
 @pytest.mark.parametrize("channels", [1, 3])
 def test_parts_in_bfloat16(monkeypatch, released, coded, channels):
     released.bfloat16 = True
-    monkeypatch.setattr(codec, "STRIPE", 10**6)
+    monkeypatch.setattr(decode, "STRIPE_BLOCKS", 10**6)
     whole = decode.reconstruct(released, *coded, RATE, SIZE, exact=False)
     planes, _ = in_parts(monkeypatch, released, coded, 112, 8, exact=False)
     assert np.abs(planes - whole).max() < 0.5 / 255
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("layer", ["straight", "body16", "body8", "retouch"])
+@pytest.mark.parametrize("layer", ["linear_planes", "body16", "body8", "post_filter"])
 def test_a_stripe_needs_all_of_its_surroundings(monkeypatch, released, coded, whole, layer):
-    class Short(transforms.StripedSynthesis):
+    class Short(StripedSynthesis):
         """One of the layers does not see the last row that it should."""
 
         def __init__(self, net: Synthesis, rate):
@@ -93,7 +91,7 @@ def test_a_stripe_needs_all_of_its_surroundings(monkeypatch, released, coded, wh
         inner = striped.layer
         striped.layer = lambda rows: see(rows) if striped.kept is not None else inner(rows)
 
-    monkeypatch.setattr(codec, "StripedSynthesis", Short)
+    monkeypatch.setattr(decode, "StripedSynthesis", Short)
     planes, _ = in_parts(monkeypatch, released, coded, 112, 16)
     assert np.abs(planes - whole).max() > 1e-5
 
@@ -104,7 +102,7 @@ def test_bands_overlap_by_all_that_is_needed_and_no_more(released, coded):
     _, modes = coded
     synthesis = released.synthesis
     rates = torch.tensor([RATE])
-    reach = transforms.StripedSynthesis(synthesis, rates).reach
+    reach = StripedSynthesis(synthesis, rates).reach
     coefficients = released.blocks.inverse(*coded).requires_grad_()
     row, column = 10, 8
     planes = synthesis(coefficients, modes, rates)

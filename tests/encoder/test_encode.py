@@ -10,7 +10,7 @@ from small_model import SMALL, picture, small_model
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import NEIGHBOUR_BITS, TARGET_FROM, Encoder
-from mvmic_codec.model import identity, loaded
+from mvmic_codec.model import export, identity, loaded
 from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION, MODES, SPACING, TABLES
 from mvmic_codec.model.integer import IntegerEntropy
@@ -52,7 +52,7 @@ def as_whole_steps(encoder, released, run):
     some = torch.nonzero(released.shape.is_luma())[1:, 0]
     index = of_y(released, run, 1)[some].long()
     size = positions_of(encoder, released, run)[some].abs()
-    price = encoder.price[some, None, None].expand_as(size)
+    price = encoder.lambda_symbol[some, None, None].expand_as(size)
     level = encoder.level(size, index, price) * (index > 0)
     bits = released.symbol_bits(index, level.long()).double()
     return float(bits.sum()), float(((size - level).square() * price / 2).sum())
@@ -62,7 +62,7 @@ def bits_and_error(encoder, released, run):
     """Of all channels and modes: bits that are coded, and error at its price in bits."""
     bits = sum(ans.estimate_bits(*each.coded(), released.tables) for each in run.passes[2:])
     error = positions_of(encoder, released, run) - run.coded / FRACTION
-    return bits, float((error.square() * encoder.price[:, None, None] / 2).sum())
+    return bits, float((error.square() * encoder.lambda_symbol[:, None, None] / 2).sum())
 
 
 @pytest.mark.parametrize("rate", [0, 31, 63])
@@ -119,7 +119,7 @@ def blind(tmp_path, monkeypatch, channels):
     entropy.base.knots.clamp_(5, 40)
     for layer in entropy.scales:
         layer.bias.zero_()
-    card = loaded.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
+    card = export.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     return loaded.load(bytes.fromhex(card.fingerprint), "cpu")
 
@@ -176,14 +176,14 @@ def test_what_a_run_codes(blind, channels, rate):
 
 @pytest.mark.parametrize("rate", [TARGET_FROM - 1, TARGET_FROM])
 def test_code_symbols_is_the_second_run(released, rate):
-    """Where symbols are fine it has another aim."""
+    """Where symbols are fine it has another target."""
     planes = picture(130, 200, 3, seed=5, edge=0.4)
     with full_precision(released.device):
         encoder = Encoder(released, planes, rate)
         first = encoder.run(encoder.estimated_costs)
-        aim = encoder.coefficients if rate < TARGET_FROM else encoder.inverse_target(first.modes)
-        second = encoder.run(encoder.costs_after(first, aim), aim)
-        assert second.aim is aim
+        target = encoder.coefficients if rate < TARGET_FROM else encoder.inverse_target(first.modes)
+        second = encoder.run(encoder.costs_after(first, target), target)
+        assert second.target is target
         coded = Encoder(released, planes, rate).encode_two_pass().passes
     for ours, theirs in zip(coded, second.passes, strict=True):
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])

@@ -5,8 +5,9 @@ import pytest
 
 from mvmic_codec import encode, read_header
 from mvmic_codec.bitstream import container, flat
+from mvmic_codec.decoder.paint import paint
 from mvmic_codec.encoder.candidate import EncodeCandidate
-from mvmic_codec.encoder.flat_choice import GROWTH, Areas, Candidates, flat_candidates_of
+from mvmic_codec.encoder.flat_choice import GROWTH, Areas, FlatCandidates, flat_candidates_of
 from mvmic_codec.image.samples import from_array
 from mvmic_codec.rate import lambda_of
 
@@ -41,7 +42,7 @@ def test_blends_give_the_image_back():
     some = areas_of(image, map, (100, 110, 120), (130, 140, 90))
     blends, rest = some.blended(map)
     assert (blends[flat.beside(map) == 0] == 0).all() and blends.any()
-    painted = flat.paint(rest, flat.Flat(some.values, map, blends), 0, 255)
+    painted = paint(rest, flat.Flat(some.values, map, blends), 0, 255)
     cut = ((rest <= 0) | (rest >= 1)).any(0)
     keep = (map == 0) & ~cut
     assert keep.sum() > 0.9 * (map == 0).sum()
@@ -56,7 +57,7 @@ def test_what_no_value_could_give_is_not_blended():
     map[:, :8], map[:, 9:14] = 1, 2
     some = areas_of(image, map, (70, 110, 180), (16, 16, 16))
     blends, rest = some.blended(map)
-    painted = flat.paint(rest, flat.Flat(some.values, map, blends), 0, 255) * 255
+    painted = paint(rest, flat.Flat(some.values, map, blends), 0, 255) * 255
     assert np.abs(painted[:, :, 8] - image[:, 8].T).max() < 8
 
 
@@ -86,16 +87,16 @@ def test_errors_of_flat_pixels_bound_the_psnr():
 def test_the_rule_of_thumb_is_not_trusted_when_it_is_close(monkeypatch, seems, flat_first):
     """It makes hard edges too cheap: areas that seem to cost a little more may pay."""
 
-    def cost(attempt):
-        return 1e6 if attempt.encoder.seen.all() else seems * 1e6
+    def cost(candidate):
+        return 1e6 if candidate.encoder.seen.all() else seems * 1e6
 
     monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", cost)
     image = np.full((16, 24), 200, np.uint8)
     image[:, :8] = 16
     map = (image == 16).astype(np.uint8)
     some = areas_of(image, map, 16)
-    ways = Candidates(some.planes, from_array(image), [some]).at(30, "cpu")
-    assert [way.areas is not None for way in ways] == flat_first
+    candidates = FlatCandidates(some.planes, from_array(image), [some]).at(30, "cpu")
+    assert [each.flat is not None for each in candidates] == flat_first
 
 
 def head_in_a_margin():
@@ -127,25 +128,25 @@ def test_of_several_areas_those_are_taken_that_pay(index):
 def test_fewer_areas_must_be_better_by_far(monkeypatch, error, less, fewer):
     """The rule of thumb makes hard edges too cheap, and so the image without some areas.
 
-    What areas leave to the rest is not more than what fewer of them leave.
+    The learned part costs no more with areas than with fewer of them.
     """
     image = np.full((16, 24), 200, np.uint8)
     image[:, :8], image[:, 16:] = 16, 90
     map = np.array([1] * 8 + [0] * 8 + [2] * 8, np.uint8)[None].repeat(16, 0)
     one = areas_of(image, (map == 1).astype(np.uint8), 16)
 
-    def rest(attempt):
-        hidden = int((~attempt.encoder.seen).sum())
+    def learned(candidate):
+        hidden = int((~candidate.encoder.seen).sum())
         return {0: 1e7, one.map.sum(): less * 1e6}.get(hidden, (1 - error) * 1e6)
 
     def own_error(areas, map):
         return error * 1e6 / lambda_of(30) if map.max() > 1 else 0.0
 
-    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", rest)
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", learned)
     monkeypatch.setattr(Areas, "error", own_error)
     areas = [areas_of(image, map, 16, 90), one]
-    (way,) = Candidates(one.planes, from_array(image), areas).at(30, "cpu")
-    assert (~way.rest.encoder.seen).sum() == (one.map if fewer else map > 0).sum()
+    (candidate,) = FlatCandidates(one.planes, from_array(image), areas).at(30, "cpu")
+    assert (~candidate.encoder.seen).sum() == (one.map if fewer else map > 0).sum()
 
 
 def test_areas_that_do_not_allow_the_psnr_are_left_out():

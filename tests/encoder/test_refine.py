@@ -34,7 +34,8 @@ def refiner_of(released, planes, rate, hidden=None):
 
 def cost_of_file(released, planes, rate, effort, hidden=None):
     """Bits of what is written, and error of what is decoded and seen at its price in bits."""
-    passes = codec.code_symbols(Encoder(released, planes, rate, hidden), effort)
+    candidate = codec.candidate_of(planes, rate, hidden=hidden, device="cpu")
+    passes = candidate.code_symbols(effort).passes
     payload, size = pack(passes, released.tables), planes.shape[1:]
     latent, modes = decode.decode_symbols(released, payload, rate, size, hidden)
     decoded = decode.reconstruct(released, latent, modes, rate, size, exact=True)
@@ -90,18 +91,18 @@ def shipped(planes):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_inverse_aim_is_worth_several_rounds(monkeypatch, channels):
+def test_the_inverse_target_is_worth_several_rounds(monkeypatch, channels):
     refiner = shipped(planes_of(channels))
     with full_precision(refiner.model.device):
         ours = refiner.cost(refiner.encoder.encode_two_pass())
         monkeypatch.setattr("mvmic_codec.encoder.encode.TARGET_FROM", 64)
         start = refiner.encoder.encode_two_pass()
-        assert start.aim is refiner.encoder.coefficients
+        assert start.target is refiner.encoder.coefficients
         assert ours < refiner.cost(refine.refine(refiner, start, 4)) <= refiner.cost(start)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_synthesis_makes_the_picture_of_the_inverse_aim(monkeypatch, channels):
+def test_synthesis_makes_the_picture_of_the_inverse_target(monkeypatch, channels):
     """All the way, and again from there, it comes nearer and nearer.
 
     The picture is gray, since not all chroma is coded.
@@ -135,18 +136,18 @@ def test_effort_1_is_the_second_run(released):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_refinement_goes_on_from_the_aim(released, channels):
+def test_refinement_goes_on_from_the_target(released, channels):
     """As if analysis had given it."""
     refiner = refiner_of(released, planes_of(channels), 50)
     encoder = refiner.encoder
     with full_precision(released.device):
         noise = torch.randn(encoder.coefficients.shape, generator=torch.manual_seed(1))
-        costs, aim, _ = encoder.estimated_costs, encoder.coefficients + 2 * noise, encoder.hyper
-        run = encoder.run(costs, aim)
-        ours, pull = refine.refine(refiner, run, 1), refiner.rd_gradient(run)
-        encoder.coefficients = aim
+        costs, target, _ = encoder.estimated_costs, encoder.coefficients + 2 * noise, encoder.hyper
+        run = encoder.run(costs, target)
+        ours, gradient = refine.refine(refiner, run, 1), refiner.rd_gradient(run)
+        encoder.coefficients = target
         run = encoder.run(costs)
-        assert torch.equal(pull, refiner.rd_gradient(run))
+        assert torch.equal(gradient, refiner.rd_gradient(run))
         theirs = refine.refine(refiner, run, 1)
         assert theirs is not run and torch.equal(ours.latent, theirs.latent)
 
@@ -176,7 +177,7 @@ def test_hidden_pixels_count_nothing(released, channels):
     with full_precision(released.device):
         encoder = refiner.encoder
         run = encoder.encode_two_pass()
-        before, pull, aim = (
+        before, gradient, target = (
             refiner.cost(run),
             refiner.rd_gradient(run),
             encoder.inverse_target(run.modes),
@@ -187,8 +188,8 @@ def test_hidden_pixels_count_nothing(released, channels):
         refiner.planes = torch.where(unseen, noise, refiner.planes)
         encoder.rotated = rotate_colour(refiner.planes)
         assert refiner.cost(run) == before
-        assert torch.equal(refiner.rd_gradient(run), pull)
-        torch.testing.assert_close(encoder.inverse_target(run.modes), aim, rtol=0, atol=1e-3)
+        assert torch.equal(refiner.rd_gradient(run), gradient)
+        torch.testing.assert_close(encoder.inverse_target(run.modes), target, rtol=0, atol=1e-3)
         refiner.planes = noise
         assert refiner.cost(run) > before
 
@@ -202,16 +203,16 @@ def test_the_pull_of_the_error_is_its_slope(released, channels):
         run = refiner.encoder.encode_two_pass()
         # Without bits, error is all there is.
         refiner.entropy = blank(refiner.entropy)
-        pull = refiner.rd_gradient(run)
+        gradient = refiner.rd_gradient(run)
         for _ in range(5):
             # Not just any way: where error hardly changes, rounding would be all of the difference.
-            way = pull * torch.rand(pull.shape, generator=generator)
+            way = gradient * torch.rand(gradient.shape, generator=generator)
             way *= 0.1 / way.abs().max()
             up, down = (
                 float(refiner.error(run.latent + move * way, run.modes)) for move in (1, -1)
             )
-            slope = refiner.weight * (up - down) / 2
-            assert float((pull * way).sum()) == pytest.approx(slope, rel=0.02)
+            slope = refiner.lambda_error * (up - down) / 2
+            assert float((gradient * way).sum()) == pytest.approx(slope, rel=0.02)
 
 
 def blank(entropy):
@@ -242,7 +243,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
         weight.zero_()
     with full_precision(released.device):
         run = encoder.encode_two_pass()
-        pull = refiner.rd_gradient(run)[0] * encoder.step[:, None, None]
+        gradient = refiner.rd_gradient(run)[0] * encoder.step[:, None, None]
         exact, z = copy.deepcopy(entropy).double(), encoder.z / FRACTION
         _, features, _ = exact.code_modes(
             exact.first_features(z, refiner.encoder.rates), only(run.modes), refiner.encoder.rates
@@ -253,7 +254,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
             known = (y, run.modes, features, z, refiner.encoder.rates, weight)
             return exact(*known, symbols).bits[0] * encoder.inside
 
-        places = torch.nonzero((run.coded != 0) & (pull.abs() > 0.01))
+        places = torch.nonzero((run.coded != 0) & (gradient.abs() > 0.01))
         assert len(places) > 50
         for place in map(tuple, places[:: len(places) // 50].tolist()):
             ends = []
@@ -264,7 +265,7 @@ def test_the_pull_of_the_bits_is_their_slope(released):
                 each[place] = 0
                 ends.append(float(each.sum()))
             slope = (ends[0] - ends[1]) / 2e-4
-            assert float(pull[place]) == pytest.approx(slope, rel=1e-2, abs=1e-3)
+            assert float(gradient[place]) == pytest.approx(slope, rel=1e-2, abs=1e-3)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -326,8 +327,8 @@ def test_a_first_call_in_inference_mode(weights):
 
 def test_rounds_are_bounded(released, monkeypatch):
     counts, told = [], []
-    pull = Refiner.rd_gradient
-    monkeypatch.setattr(Refiner, "pull", lambda *given: counts.append(1) or pull(*given))
+    gradient = Refiner.rd_gradient
+    monkeypatch.setattr(Refiner, "gradient", lambda *given: counts.append(1) or gradient(*given))
     for effort, rounds in ROUNDS.items():
         counts.clear()
         told.clear()

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import codec
 import numpy as np
 import pytest
 import torch
@@ -229,7 +228,7 @@ def test_memory_by_pixel_of_what_is_decoded(monkeypatch, tmp_path, name, most):
         release = load(header.fingerprint, "cpu")
         wild = Wild(0, 0)
         with monkeypatch.context() as patch, full_precision(release.device):
-            patch.setattr(codec, "Unpacker", lambda payload, tables, wild=wild: wild)
+            patch.setattr(decode, "Unpacker", lambda payload, tables, wild=wild: wild)
             decode.decode_symbols(release, b"", header.rate_index, (height, 512))
         path = tmp_path / f"{height}.mvm"
         path.write_bytes(container.write(header, pack(wild.passes, release.tables), {}))
@@ -329,7 +328,7 @@ def test_any_symbols_that_are_coded_soundly_are_an_image(monkeypatch, name, spre
         wild = Wild(rate, spread)
         header = dataclasses.replace(header, rate_index=rate)
         with monkeypatch.context() as patch:
-            patch.setattr(codec, "Unpacker", lambda payload, tables, wild=wild: wild)
+            patch.setattr(decode, "Unpacker", lambda payload, tables, wild=wild: wild)
             drawn = decoded(container.write(header, b"", {}))
         again = decoded(container.write(header, pack(wild.passes, tables), {}))
         assert drawn.size == again.size == (header.width, header.height)

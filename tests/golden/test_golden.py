@@ -4,7 +4,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import codec
 import decode as reference
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.symbols import Unpacker
+from mvmic_codec.decoder import decode
 from mvmic_codec.model import loaded
 from mvmic_codec.model.identity import model_identity
 from mvmic_codec.model.intnet import usable_paths
@@ -55,7 +55,7 @@ def symbols(monkeypatch):
             taken.append(out.astype("<i2").tobytes())
             return out
 
-    monkeypatch.setattr(codec, "Unpacker", Recorder)
+    monkeypatch.setattr(decode, "Unpacker", Recorder)
     return taken
 
 

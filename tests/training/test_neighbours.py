@@ -9,7 +9,7 @@ from small_model import crops, lively_neighbours, picture, small_model
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import Encoder
-from mvmic_codec.model import loaded
+from mvmic_codec.model import export, loaded
 from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
 from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS
@@ -24,7 +24,7 @@ CHANNELS = 3
 @pytest.fixture(params=[1, 3])
 def weights(request, tmp_path):
     """The small model for images of so many planes."""
-    loaded.export(small_model(request.param), tmp_path, "small", "for tests")
+    export.export(small_model(request.param), tmp_path, "small", "for tests")
     return tmp_path / "small.safetensors"
 
 
@@ -97,7 +97,7 @@ def test_samples_are_of_what_is_coded(weights):
     arrays["near_mean"] += 2**WEIGHT_BITS * FRACTION // 8
     for name in ("hyper_shift", "near_shift"):
         arrays[name] += torch.arange(CLASSES).to(torch.int8) - 3
-    loaded.replace_arrays(weights, arrays)
+    export.replace_arrays(weights, arrays)
     fitted = fit.at_present(weights)
 
     encoder = Encoder(fitted, planes, rate)
@@ -126,7 +126,7 @@ def test_samples_are_of_what_is_coded(weights):
     with full_precision(fitted.device):
         costs = torch.full_like(again.estimated_costs, torch.inf)
         costs.scatter_(1, before.modes[:, None], 0.0)
-        after = again.run(costs, before.aim)
+        after = again.run(costs, before.target)
 
     def cells(of_y):
         return unshuffle(of_y[None].double(), 2)[0, fitted.entropy.places(0)][:, black_cells]
@@ -134,9 +134,9 @@ def test_samples_are_of_what_is_coded(weights):
     height, width = before.modes.shape[1:]
     rows, columns = torch.arange(height // 2)[:, None], torch.arange(width // 2)
     black_cells = (rows + columns) % 2 == 1
-    y = released.blocks(before.aim, before.modes)[0] / encoder.step[:, None, None]
+    y = released.blocks(before.target, before.modes)[0] / encoder.step[:, None, None]
     assert torch.equal(cells(y - before.mean / FRACTION), sample.near.position)
-    assert not torch.equal(before.aim, encoder.coefficients)
+    assert not torch.equal(before.target, encoder.coefficients)
     more = cells(after.mean - before.mean) / FRACTION
     assert (more - sample.near.around / 2).abs().max() <= 1 / 32
     assert torch.equal(
@@ -178,7 +178,7 @@ def test_fitted_neighbours_take_fewer_bits(weights):
         name: (each.dtype, each.shape) for name, each in neutral.items()
     }
     assert (arrays["hyper_near"] > 2**WEIGHT_BITS // 4).any()
-    loaded.replace_arrays(weights, arrays)
+    export.replace_arrays(weights, arrays)
     fitted = fit.at_present(weights)
     unseen = [(picture(256, 256, planes, seed=50 + k), 10 + 20 * k) for k in range(3)]
     before, after = (sum(bits_of(each, *case) for case in unseen) for each in (released, fitted))
@@ -195,5 +195,5 @@ def test_whatever_was_fitted_before_is_forgotten(weights):
     expected = fit.fit_release(weights, given)
     arrays = loaded.load_file(weights)
     assert any(arrays[loaded.ENTROPY + name].any() for name in lively_neighbours(shape))
-    loaded.replace_arrays(weights, tables | lively_neighbours(shape))
+    export.replace_arrays(weights, tables | lively_neighbours(shape))
     assert fit.fit_release(weights, given) == expected

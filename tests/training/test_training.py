@@ -11,12 +11,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.model import loaded, transforms
+from mvmic_codec.model import export, loaded, transforms
 from mvmic_codec.model.entropy import FLAG_TABLES
 from mvmic_codec.model.identity import read_card
 from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.model.tables import make_tables
+from mvmic_codec.model.trainable import model_of
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training import images, loop, start, widen
 
@@ -207,7 +208,7 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
     half, _ = make_tables(scale_ladder().numpy(), np.zeros(FLAG_TABLES))
     assert not np.array_equal(arrays["entropy.table_half"].numpy(), half)
     # can be trained on, and the run itself goes on where it stopped.
-    assert loaded.model_of(exported).shape == started.shape
+    assert model_of(exported).shape == started.shape
     config.write_text(json.dumps({**values, "steps": 6}))
     second = torch.load(loop.train(loop.read_config(config), out), weights_only=True)
     assert second["step"] == 6
@@ -224,7 +225,7 @@ def test_a_run_starts_from_a_release(config, tmp_path):
     started = loop.read_config(config)
     split = images.load_for_model(Path(started.data), started.gray, 1)
     trainer = loop.prepare(started, split, torch.device("cpu"), tmp_path / "no checkpoint")
-    expected = loaded.model_of(exported).state_dict()
+    expected = model_of(exported).state_dict()
     for net in (trainer.model, trainer.ema):
         for name, values in net.state_dict().items():
             assert torch.equal(values, expected[name]), name
@@ -236,13 +237,13 @@ def test_a_start_of_another_version_is_refused(config, tmp_path):
     (exported,) = (tmp_path / "run").glob("*.safetensors")
     arrays, card = load_file(exported), read_card(exported.with_suffix(".json"))
     kept = {name: array for name, array in arrays.items() if "retouch" not in name}
-    loaded.write(kept, card, tmp_path)
+    export.write(kept, card, tmp_path)
     with pytest.raises(InputError, match="retouch.* another version"):
-        loaded.model_of(tmp_path / exported.name)
+        model_of(tmp_path / exported.name)
     shape = {field: value for field, value in card.shape.items() if field != "width2"}
-    loaded.write(arrays, replace(card, shape=shape), tmp_path)
+    export.write(arrays, replace(card, shape=shape), tmp_path)
     with pytest.raises(InputError, match="lacks width2.* another version"):
-        loaded.model_of(tmp_path / exported.name)
+        model_of(tmp_path / exported.name)
 
 
 def drawn_crops(channels):
