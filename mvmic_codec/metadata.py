@@ -134,8 +134,8 @@ def _exif_of(image: Image.Image) -> Any:
                 "give exif= to say what to write"
             )
         return edited
-    if not stored or stored == edited:
-        return stored
+    if not stored or _or_empty(stored) == edited:
+        return edited if stored else None
     raise InputError(
         "the image's info['exif'] and getexif() were both changed and disagree; "
         "give exif= to say which to write"
@@ -160,8 +160,11 @@ def _stored_exif(info: Mapping[Any, Any]) -> bytes:
 
 def _exif_payload(exif: Image.Exif) -> bytes:
     """The TIFF structure of an Exif object, empty if that has no tag."""
-    payload = exif.tobytes().removeprefix(_EXIF_MARKER)
-    # Behind the eight bytes of the header, the number of tags.
+    return _or_empty(exif.tobytes().removeprefix(_EXIF_MARKER))
+
+
+def _or_empty(payload: bytes) -> bytes:
+    """A TIFF structure, or nothing in place of one without tags: their number is in byte 8 on."""
     return payload if any(payload[8:10]) else b""
 
 

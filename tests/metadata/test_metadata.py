@@ -3,7 +3,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from PIL import Image, PngImagePlugin, TiffImagePlugin, features
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from mvmic_codec import container, metadata
 from mvmic_codec.errors import FormatError, InputError
@@ -333,6 +333,13 @@ def test_info_and_getexif_both_changed(header):
         through(header, {}, image)
     assert through(header, {"exif": exif(8)}, image)["exif"] == exif(8).tobytes()
     del image.info["exif"]
+    assert "exif" not in through(header, {}, image)
+
+
+def test_image_turned_upright(header):
+    """Pillow takes the orientation out of both, and writes EXIF without a tag into info."""
+    image = opened("JPEG", exif=exif(6))
+    ImageOps.exif_transpose(image, in_place=True)
     assert "exif" not in through(header, {}, image)
 
 
