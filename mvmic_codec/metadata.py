@@ -2,6 +2,17 @@
 
 EXIF is stored as it is, its orientation included: pixels are never rotated here, so whoever
 shows the image applies the orientation, once.
+
+What is taken over from an image is what the caller has left there, in `info` or elsewhere:
+
+EXIF  `info["exif"]`, or `getexif()` where that was changed. A TIFF's tags are not taken over.
+XMP   `info["xmp"]`; a PNG has it as `info["XML:com.adobe.xmp"]` and in `text`, too
+text  the mapping `info["text"]`, or of a PNG what both `info` and its attribute `text` have
+ICC   `info["icc_profile"]`, if its colour space is that of the samples stored
+dpi   `info["dpi"]`
+
+What is missing in one of several places was removed. What differs between two places, and nobody
+can know which was last, is an InputError, or of text a warning; giving the kind avoids both.
 """
 
 from __future__ import annotations
