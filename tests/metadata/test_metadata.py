@@ -43,6 +43,17 @@ def test_exif_forms_are_stored_alike():
         assert metadata.to_chunks({"exif": form}, None, gray=False) == {container.EXIF: plain}
 
 
+def test_exif_with_nothing_but_a_nested_directory(header):
+    """Its length is 0, and it is not empty; one without any tag is."""
+    tags = Image.Exif()
+    assert through(header, {"exif": tags}) == {}
+    tags.get_ifd(0x8825)[1] = "N"
+    if len(tags.tobytes()) > len(Image.Exif().tobytes()):  # which old Pillow leaves out
+        again = Image.Exif()
+        again.load(through(header, {"exif": tags})["exif"])
+        assert again.get_ifd(0x8825) == {1: "N"}
+
+
 def jpeg_with(tags):
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "JPEG", exif=tags)
