@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mvmic_codec import forks  # noqa: F401 - notices forks from here on
 from mvmic_codec.bitstream.container import Header
 from mvmic_codec.errors import (
     ChecksumError,

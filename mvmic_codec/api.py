@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
+from types import EllipsisType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from PIL import Image
@@ -34,11 +35,11 @@ def encode(
     bpp: float | None = None,
     psnr: float | None = None,
     max_bytes: float | None = None,
-    exif: bytes | Image.Exif | None = None,
-    icc_profile: bytes | None = None,
-    xmp: bytes | str | None = None,
-    dpi: tuple[float, float] | None = None,
-    text: Mapping[str, str] | None = None,
+    exif: bytes | Image.Exif | None | EllipsisType = ...,
+    icc_profile: bytes | None | EllipsisType = ...,
+    xmp: bytes | str | None | EllipsisType = ...,
+    dpi: tuple[float, float] | None | EllipsisType = ...,
+    text: Mapping[str, str] | None | EllipsisType = ...,
     effort: int = 1,
     on_round: Callable[[], object] | None = None,
     device: str | None = None,
@@ -61,8 +62,11 @@ def encode(
     Decoding is the same.
     on_round is called after each round of every file that is tried, to show that work goes on.
 
-    exif, icc_profile, xmp, dpi, text are taken over from the image where not given; an empty
-    value leaves one out. device: "cpu", "cuda", ...; CUDA where there is one if None.
+    exif, icc_profile, xmp, dpi, text are taken over from the image where not given (`...`); None
+    or an empty value leaves one out. `mvmic_codec.image.metadata` says what an image's own are. A
+    profile that is not for the samples stored, gray or RGB, is not taken over.
+
+    device: "cpu", "cuda", ...; CUDA where there is one if None.
 
     Raises InputError for an image, option or target that cannot be met.
     """
@@ -72,10 +76,14 @@ def encode(
 
     index = target.fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
     effort = _checked_effort(effort)
-    given = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
-    chunks = metadata.to_chunks(given, image if isinstance(image, Image.Image) else None)
+    samples = from_input(image)
+    named = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
+    given = {name: value for name, value in named.items() if value is not ...}
+    chunks = metadata.to_chunks(
+        given, image if isinstance(image, Image.Image) else None, gray=len(samples.planes) == 1
+    )
     encoder = ImageEncoder(
-        from_input(image), chunks, psnr=psnr, effort=effort, on_round=on_round, device=device
+        samples, chunks, psnr=psnr, effort=effort, on_round=on_round, device=device
     )
     if index is not None:
         return encoder.file_at(index).data

@@ -6,29 +6,16 @@ Pillow's own size check runs between the two.
 
 from __future__ import annotations
 
+import warnings
 from typing import IO
 
 from PIL import Image, ImageFile
 
 from mvmic_codec.bitstream import container
-from mvmic_codec.errors import FormatError
+from mvmic_codec.errors import FormatError, InputError
 from mvmic_codec.image import metadata
 
 FORMAT = "MVM"
-
-_OPTIONS = (
-    "quality",
-    "rate_index",
-    "bpp",
-    "psnr",
-    "max_bytes",
-    "exif",
-    "icc_profile",
-    "xmp",
-    "dpi",
-    "text",
-    "effort",
-)
 
 # Image.open passes no options on to a format, so the device for loading has to be kept here.
 _device: str | None = None
@@ -100,6 +87,7 @@ def register_mvm_opener(*, device: str | None = None) -> None:
     Image.register_open(FORMAT, MvmImageFile, _accept)
     Image.register_decoder("mvm", _MvmDecoder)
     Image.register_save(FORMAT, _save)
+    Image.register_save_all(FORMAT, _save_all)
     Image.register_extension(FORMAT, ".mvm")
     Image.register_mime(FORMAT, "image/x-mvm")
 
@@ -110,8 +98,32 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    from difflib import get_close_matches
+    from inspect import signature
+
     from mvmic_codec import api
 
-    given = {name: image.encoderinfo[name] for name in _OPTIONS if name in image.encoderinfo}
+    options = dict(image.encoderinfo)
+    if options.pop("append_images", None) or options.pop("append", False):
+        raise InputError("an .mvm file holds one image; save others to files of their own")
+    if options.pop("lossless", False):
+        raise InputError("an .mvm file is always lossy; quality=8 comes nearest, without lossless")
+    known = [name for name in signature(api.encode).parameters if name != "image"]
+    given = {name: options.pop(name) for name in known if name in options}
+    for name in options:
+        near = get_close_matches(name, known, 1)
+        hint = f"; is {near[0]!r} meant?" if near else ""
+        # Shown where the caller calls Image.save.
+        warnings.warn(f"saving to .mvm ignores the option {name!r}{hint}", stacklevel=3)
     # All bytes first and then one write. Pillow opens a file, and empties it, before it comes here.
-    fp.write(api.encode(image, **given, device=image.encoderinfo.get("device", _device)))
+    fp.write(api.encode(image, **{"device": _device, **given}))
+
+
+def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Save the only frame. InputError for an image of more."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise InputError(
+            f"an .mvm file holds one frame, not {frames}; save each to a file, without save_all"
+        )
+    _save(image, fp, filename)

@@ -51,7 +51,8 @@ def from_image(image: Image.Image) -> Samples:
     """Samples of a Pillow image.
 
     1, L and P with a gray palette become gray; RGB, RGBX, other P, CMYK, YCbCr and HSV become
-    RGB; I;16 in every byte order, I and F are taken as `from_array` takes their arrays.
+    RGB, and so does P with a gray palette and a colour profile for RGB, which belongs to it.
+    I;16 in every byte order, I and F are taken as `from_array` takes their arrays.
     Transparency is dropped where every pixel is opaque and refused where one is not (InputError).
     """
     _check_size(image.width, image.height)
@@ -62,7 +63,7 @@ def from_image(image: Image.Image) -> Samples:
         return from_array(np.asarray(image))
     if mode in ("L", "LA", "La"):
         return from_array(np.asarray(image.getchannel(0)))
-    if mode == "1" or (mode in ("P", "PA") and _palette_is_gray(image)):
+    if mode == "1" or (mode in ("P", "PA") and _palette_is_gray(image) and not _is_for_rgb(image)):
         return from_array(np.asarray(image.convert("RGB").getchannel(0)))
     if mode in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr", "HSV"):
         return from_array(np.asarray(image.convert("RGB")))
@@ -79,9 +80,17 @@ def from_array(array: NDArray[Any]) -> Samples:
     float in [0, 1]         8 bits: 0.0 is 0 and 1.0 is 255
 
     A last dimension of 2 or 4 has alpha in its last channel: dropped where opaque, else refused.
-    Raises InputError for any other shape or type, and for values that are not finite or do not
-    fit.
+    Every byte order and every subclass of arrays will do.
+    Raises InputError for any other shape or type, for values that are not finite or do not fit,
+    and for masked ones.
     """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise InputError(
+            f"{np.sum(np.ma.getmaskarray(array))} samples of the array are masked, and a file has "
+            "no mask; put values there with array.filled(value)"
+        )
+    # A plain array: np.matrix has two dimensions whatever is asked.
+    array = np.asarray(array)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3:
@@ -156,6 +165,12 @@ def _check_opaque(image: Image.Image) -> None:
 def _palette_is_gray(image: Image.Image) -> bool:
     palette = image.getpalette("RGB") or []
     return palette[0::3] == palette[1::3] == palette[2::3]
+
+
+def _is_for_rgb(image: Image.Image) -> bool:
+    """Whether the image comes with an ICC profile for RGB: see bytes 16 to 20 of its header."""
+    profile = image.info.get("icc_profile")
+    return isinstance(profile, bytes) and profile[16:20] == b"RGB "
 
 
 def _planes(array: NDArray[Any], scale: float, offset: int) -> NDArray[np.float32]:

@@ -7,25 +7,45 @@ from contextlib import contextmanager
 
 import torch
 
-from mvmic_codec.errors import InputError
+from mvmic_codec import forks
+from mvmic_codec.errors import InputError, MvmError
 
 
 def pick_device(device: str | None) -> str:
-    """The device asked for, else CUDA where there is one, else the CPU.
+    """The device asked for, else CUDA where there is one that works, else the CPU.
+
+    In a process that was forked, torch has one thread from here on, see `forks`. Such a process
+    cannot use CUDA if its parent has.
 
     Raises InputError for a device that is not there.
     """
+    forks.limit_threads()
     if device is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        return "cuda" if not forks.was_forked() or device_error("cuda") is None else "cpu"
+    error = device_error(device)
+    if error is None:
+        return str(device)
+    if "fork" in str(error):
+        raise InputError(
+            f"a forked process cannot use {device!r} after its parent did; give device='cpu', or "
+            "start processes with the method 'spawn'"
+        ) from error
+    raise InputError(
+        f"there is no device {device!r} here; give cpu, or cuda on a machine that has it"
+    ) from error
+
+
+def device_error(device: str) -> Exception | None:
+    """What torch says against a device, or None if it works."""
     try:
         # The exact path needs float64 there, and a way back.
         torch.zeros(1, dtype=torch.float64, device=device).cpu()
     # torch has many classes of errors for this: RuntimeError, AssertionError, AcceleratorError ...
     except Exception as error:
-        raise InputError(
-            f"there is no device {device!r} here; give cpu, or cuda on a machine that has it"
-        ) from error
-    return str(device)
+        return error
+    return None
 
 
 @contextmanager
@@ -35,7 +55,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
     `LoadedModel.bfloat16_autocast` makes exceptions. Tensors made here can take part in gradients,
     in the caller's inference mode too.
 
-    Raises MemoryError where torch has a RuntimeError of its own for that.
+    Raises MemoryError where torch has a RuntimeError of its own for that, and MvmError where
+    gradients are wanted in a process that was forked after CUDA was used.
     """
     try:
         with (
@@ -49,4 +70,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
     except RuntimeError as error:
         if "out of memory" in str(error) or "allocate memory" in str(error):
             raise MemoryError(str(error)) from error
+        if "fork" in str(error):
+            raise MvmError(
+                "this process was forked from one that had used CUDA, and torch can make no "
+                "gradients in it; give effort=1, or start processes with the method 'spawn'"
+            ) from error
         raise

@@ -106,12 +106,13 @@ def test_max_bytes_is_kept_and_used():
 
 
 def test_bpp_is_kept_whatever_the_metadata():
-    for extra in ({}, {"icc_profile": bytes(5000)}):
+    icc = bytes(16) + b"RGB " + bytes(5000)
+    for extra in ({}, {"icc_profile": icc}):
         data = mvmic_codec.encode(NOISE, bpp=20, **extra)
         whole = container.read(data)
         size = len(container.write(whole.header, whole.payload, {}))
         assert 18 < size * 8 / (20 * 24) <= 20
-    assert whole.metadata == {b"icCP": bytes(5000)}
+    assert whole.metadata == {b"icCP": icc}
     with pytest.raises(InputError, match=r"0\.001 bpp cannot be met"):
         mvmic_codec.encode(NOISE, bpp=0.001)
 

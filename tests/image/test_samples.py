@@ -244,7 +244,7 @@ def test_wrong_shape(shape):
         samples.from_input(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("dtype", [np.complex64, object, "S1", "M8[s]"])
+@pytest.mark.parametrize("dtype", [np.complex64, object, "S1", "U1", "M8[s]", "V3", "u1,<u2"])
 def test_wrong_type(dtype):
     with pytest.raises(InputError, match="array of"):
         samples.from_input(np.zeros((2, 2), dtype))
@@ -255,10 +255,59 @@ def test_deep_colour_is_refused():
         samples.from_input(COLOUR.astype(np.uint16))
 
 
-@pytest.mark.parametrize("thing", [None, b"bytes", "path.png", [[1, 2]], 3])
+class Lazy:
+    """Something that can become an array, as of dask or torch: what it costs is its owner's."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("was computed")
+
+
+@pytest.mark.parametrize("thing", [None, b"bytes", "path.png", [[1, 2]], 3, np.uint8(3), Lazy()])
 def test_neither_image_nor_array(thing):
     with pytest.raises(InputError, match=type(thing).__name__):
         samples.from_input(thing)
+
+
+def test_masked_array():
+    mask = np.zeros(RAMP.shape, bool)
+    assert_same(round_trip(np.ma.masked_array(RAMP, mask)), RAMP, "L")
+    assert_same(round_trip(np.ma.masked_array(RAMP)), RAMP, "L")
+    mask[2, 3] = mask[2, 4] = True
+    for values in (RAMP, RAMP / 255, CT[:16, :16], RAMP[:, :, None]):
+        with pytest.raises(InputError, match="2 samples of the array are masked, .*filled"):
+            samples.from_input(np.ma.masked_array(values, mask.reshape(values.shape)))
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_of_arrays(tmp_path):
+    mapped = np.memmap(tmp_path / "ramp", np.uint8, "w+", shape=RAMP.shape)
+    mapped[:] = RAMP
+    for array in (np.matrix(RAMP), mapped, RAMP.view(np.recarray)):
+        assert_same(round_trip(array), RAMP, "L")
+    assert_same(round_trip(np.matrix(CT)), CT, "I")
+
+
+def test_arrays_of_other_memory():
+    """Byte orders, read-only arrays, steps backwards or of no bytes at all."""
+    for dtype in (">f4", ">f8", "f2", "g"):
+        assert_same(round_trip((RAMP / 255).astype(dtype)), RAMP, "L")
+    for dtype in (">i2", ">i4", ">i8"):
+        assert_same(round_trip(CT.astype(dtype)), CT, "I")
+    fixed = COLOUR.copy()
+    fixed.flags.writeable = False
+    assert_same(round_trip(fixed[::-1, ::-1, ::-1]), COLOUR[::-1, ::-1, ::-1], "RGB")
+    assert_same(round_trip(np.broadcast_to(RAMP[:, :1], (16, 9))), RAMP[:, :1].repeat(9, 1), "L")
+    assert_same(round_trip(np.asfortranarray(COLOUR)), COLOUR, "RGB")
+
+
+def test_palette_with_a_profile():
+    """A profile for RGB belongs to the colours of a palette, gray or not."""
+    image = Image.fromarray(RAMP).convert("P")
+    assert len(samples.from_input(image).planes) == 1
+    for space, planes in ((b"RGB ", 3), (b"GRAY", 1), (b"CMYK", 1)):
+        image.info["icc_profile"] = bytes(16) + space + bytes(20)
+        assert len(samples.from_input(image).planes) == planes
+        assert len(samples.from_input(Image.fromarray(RAMP)).planes) == 1
 
 
 def test_input_is_not_changed():

@@ -1,3 +1,4 @@
+import inspect
 import io
 import struct
 import zlib
@@ -21,6 +22,7 @@ from mvmic_codec.errors import (
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
 
+ICC = bytes(16) + b"RGB " + b"the rest of a profile"
 PHOTO = Image.fromarray(np.random.default_rng(1).integers(0, 256, (11, 17, 3), dtype=np.uint8))
 
 
@@ -114,7 +116,74 @@ def test_save_options():
     assert len(saved(max_bytes=size)) <= size
     assert container.read_header(saved(psnr=30)).rate_index > 0
     assert len(saved(bpp=20)) * 8 <= 20 * 17 * 11
-    assert saved(optimize=True) == saved()  # Pillow's rule: unknown options are ignored
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("qualty", "ignores the option 'qualty'; is 'quality' meant?"),
+        ("max_byte", "ignores the option 'max_byte'; is 'max_bytes' meant?"),
+        ("optimize", "ignores the option 'optimize'"),
+        ("pnginfo", "ignores the option 'pnginfo'"),
+    ],
+)
+def test_unknown_option_is_named_in_a_warning(name, words):
+    with pytest.warns(UserWarning) as caught:
+        assert saved(**{name: 5}) == saved()
+    assert [str(warning.message) for warning in caught] == [f"saving to .mvm {words}"]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error")
+def test_known_options_are_those_of_encode():
+    for name in inspect.signature(mvmic_codec.encode).parameters:
+        default = {"effort": 1, "exif": None, "dpi": None, "text": None}.get(name)
+        if name != "image":
+            assert saved(**{name: default}) == saved()
+
+
+def test_lossless_is_refused():
+    assert saved(lossless=False) == saved()
+    with pytest.raises(InputError, match="always lossy"):
+        saved(lossless=True)
+
+
+def frames(count):
+    file = io.BytesIO()
+    PHOTO.save(file, "TIFF", save_all=True, append_images=[PHOTO] * (count - 1))
+    return Image.open(file)
+
+
+def test_save_all_saves_the_only_frame():
+    for save_all in (True, False):
+        assert saved(save_all=save_all) == saved(save_all=save_all, append_images=[]) == saved()
+    with frames(1) as one, frames(3) as three:
+        assert saved(one, save_all=True, dpi=None) == saved(dpi=None)
+        assert saved(three, dpi=None) == saved(dpi=None), (
+            "without save_all, the frame that is shown"
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"append_images": [PHOTO]},
+        {"append_images": [PHOTO], "save_all": True},
+        {"append_images": [PHOTO], "save_all": False},
+        {"append": True},
+    ],
+)
+def test_a_second_image_is_refused(tmp_path, options):
+    path = tmp_path / "scan.mvm"
+    path.write_bytes(b"something that was there")
+    with pytest.raises(InputError, match="holds one image"):
+        saved(**options)
+    if "append" in options:
+        with pytest.raises(InputError, match="holds one image"):
+            PHOTO.save(path, **options)
+        assert path.read_bytes() == b"something that was there"
+    with frames(3) as three, pytest.raises(InputError, match="one frame, not 3"):
+        saved(three, save_all=True)
 
 
 def test_save_over_itself(tmp_path):
@@ -159,13 +228,13 @@ def test_metadata():
     exif[0x010E] = "chest"
     data = saved(
         exif=exif,
-        icc_profile=b"profile",
+        icc_profile=ICC,
         xmp=b"<x/>",
         dpi=(96, 300),
         text={"Comment": "slice"},
     )
     with Image.open(io.BytesIO(data)) as image:
-        assert image.info["icc_profile"] == b"profile"
+        assert image.info["icc_profile"] == ICC
         assert image.info["xmp"] == b"<x/>"
         assert image.info["dpi"] == (96.0, 300.0)
         assert image.info["text"] == {"Comment": "slice"}
@@ -178,15 +247,54 @@ def test_metadata():
         assert image.getexif()[0x0112] == 6
 
 
+def test_palette_of_grays_with_a_profile_for_rgb():
+    """RGB with it: a gray image cannot have such a profile. Its channels cost no more than one."""
+    image = PHOTO.convert("L").convert("P")
+    assert container.read_header(saved(image)).mode == "L"
+    image.info["icc_profile"] = ICC
+    data = saved(image)
+    assert container.read_header(data).photometric == container.GRAY_RGB
+    with Image.open(io.BytesIO(data)) as again:
+        assert (again.mode, again.info["icc_profile"]) == ("RGB", ICC)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I", "F"])
+def test_gray_image_loses_a_profile_for_rgb(mode):
+    image = Image.new(mode, (8, 8))
+    if mode == "LA":
+        image.putalpha(255)
+    image.info["icc_profile"] = ICC
+    assert container.read(saved(image)).metadata == {}
+    with pytest.raises(InputError, match="no ICC profile for gray samples"):
+        saved(image, icc_profile=ICC)
+    own = ICC.replace(b"RGB ", b"GRAY")
+    assert container.read(saved(image, icc_profile=own)).metadata == {b"icCP": own}
+
+
+@pytest.mark.parametrize("name", ["exif", "icc_profile", "xmp", "dpi", "text"])
+def test_none_leaves_out(name):
+    """As with the formats of Pillow itself; in encode as in save."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = PHOTO.copy()
+    image.info = {"icc_profile": ICC, "xmp": b"<x/>", "dpi": (72, 72), "text": {"a": "b"}}
+    image.info["exif"] = exif.tobytes()
+    whole = container.read(saved(image)).metadata
+    less = container.read(saved(image, **{name: None})).metadata
+    assert len(whole) == 5 and len(less) == 4 and less.items() < whole.items()
+    assert container.read(mvmic_codec.encode(image, **{name: None})).metadata == less
+    assert container.read(mvmic_codec.encode(image, **{name: ...})).metadata == whole
+
+
 def test_metadata_from_jpeg():
     exif = Image.Exif()
     exif[0x0112] = 3
     jpeg = io.BytesIO()
-    PHOTO.save(jpeg, "JPEG", exif=exif, dpi=(72, 72), icc_profile=b"profile")
+    PHOTO.save(jpeg, "JPEG", exif=exif, dpi=(72, 72), icc_profile=ICC)
     with Image.open(jpeg) as image, Image.open(io.BytesIO(saved(image))) as ours:
         assert ours.getexif()[0x0112] == 3
         assert ours.info["dpi"] == (72.0, 72.0)
-        assert ours.info["icc_profile"] == b"profile"
+        assert ours.info["icc_profile"] == ICC
 
 
 def test_orientation_is_applied_exactly_once():
