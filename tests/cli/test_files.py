@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mvmic_codec.cli.files import Job, atomic, plan
+from mvmic_codec.cli.files import Job, atomic
 from mvmic_codec.errors import InputError
 
 
