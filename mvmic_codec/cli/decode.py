@@ -81,7 +81,9 @@ def command(
         outputs.write(job.target, data)
         lost = formats.lost(data, metadata)
         if lost:
-            batch.complain(job.source, f"{form} does not hold all of its {' and '.join(lost)}")
+            batch.complain(
+                job.source, f"{form} does not hold all of its metadata; lost: {', '.join(lost)}"
+            )
         name = files.shown(job.target)
         return f"{name}: {image.width}x{image.height} {image.mode}, {form}"
 

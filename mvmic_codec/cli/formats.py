@@ -6,6 +6,8 @@ import io
 import struct
 import warnings
 from collections.abc import Mapping
+from functools import partial
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from mvmic_codec.cli.drop import KEYS
@@ -64,7 +66,7 @@ def encoded(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> byt
     try:
         return _save(image, form, options, metadata)
     except _WRITER_ERRORS as error:
-        causes = [kind for kind in metadata if not _takes(image, form, {kind: metadata[kind]})]
+        causes = [kind for kind in metadata if not _takes(image, suffix, {kind: metadata[kind]})]
         hint = " ".join(f"--drop {kind}" for kind in causes)
         hint = f"; {hint} leaves that metadata out" if hint else ""
         raise InputError(f"cannot be written as {form}: {error}{hint}") from error
@@ -89,18 +91,23 @@ def _save(
     known = {KEYS[kind]: value for kind, value in metadata.items() if kind != "text"}
     if form == "PNG":
         known["pnginfo"] = _png_text(metadata.get("text", {}), known.pop("xmp", b""))
-    if form == "TIFF" and "xmp" in known:
-        known["exif"] = _exif(known.get("exif", b""))
-        known["exif"][_TIFF_XMP] = known.pop("xmp")
+    elif form == "TIFF":
+        exif = _exif(known.pop("exif", b""))
+        if "xmp" in known:
+            exif[_TIFF_XMP] = known.pop("xmp")
+        known["exif"] = exif.tobytes()
+        # Pillow writes nested directories by itself only, and compresses by libtiff only.
+        if any(tag in exif for tag in _NESTED):
+            options = {}
     buffer = io.BytesIO()
     image.save(buffer, form, **options, **known)
     return buffer.getvalue()
 
 
-def _takes(image: Image.Image, form: str, metadata: Mapping[str, Any]) -> bool:
-    """Whether the format holds the metadata beside one pixel."""
+def _takes(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether the suffix's format holds the metadata beside one pixel."""
     try:
-        _save(image.crop((0, 0, 1, 1)), form, {}, metadata)
+        _save(image.crop((0, 0, 1, 1)), *FORMATS[suffix.lower()], metadata)
     except _WRITER_ERRORS:
         return False
     return True
@@ -128,19 +135,26 @@ def _exif(stored: bytes) -> Image.Exif:
 
 
 def _has(image: Image.Image, kind: str, value: Any) -> bool:
-    """Whether the image has this metadata; of the resolution, whether it has one."""
+    """Whether the image has this metadata; the resolution to 0.5%, as some formats round it."""
     if kind == "text":
         return all(image.info.get(key) == said for key, said in value.items())
     if kind == "xmp":
         return value in (image.info.get("xmp"), _encoded(image.info.get(_PNG_XMP)))
-    if kind != "exif":
-        return KEYS[kind] in image.info
+    if kind == "dpi":
+        there = image.info.get("dpi", (0, 0))
+        return all(map(partial(isclose, rel_tol=0.005), value, there))
+    if kind == "icc":
+        return bool(image.info.get("icc_profile") == value)
     if image.info.get("exif") == value:
         return True
-    before, after = _exif(value), image.getexif()
-    return set(before) <= set(after) and all(
-        set(before.get_ifd(tag)) <= set(after.get_ifd(tag)) for tag in _NESTED
-    )
+    try:
+        before, after = _exif(value), image.getexif()
+        return set(before) <= set(after) and all(
+            set(before.get_ifd(tag)) <= set(after.get_ifd(tag)) for tag in _NESTED
+        )
+    # Pillow's reader lets many kinds of errors through.
+    except Exception:
+        return False
 
 
 def _encoded(text: str | None) -> bytes | None:
