@@ -112,7 +112,9 @@ def test_text_that_png_has_no_place_for_is_told(mvmic, save):
 
 @pytest.mark.parametrize("suffix", ["bmp", "jpg"])
 def test_exif_that_pillow_cannot_read(mvmic, save, suffix):
-    result = mvmic("decode", save(exif=b"no EXIF", text={}, icc_profile=b"", xmp=b""), "--to", suffix)
+    result = mvmic(
+        "decode", save(exif=b"no EXIF", text={}, icc_profile=b"", xmp=b""), "--to", suffix
+    )
     assert result.exit_code == 0
     assert ("lost: EXIF\n" in result.stderr) == (suffix == "bmp")
 
