@@ -1,10 +1,12 @@
 import errno
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from mvmic_codec.cli.files import Job, Outputs, atomic, reading, shown, write
+from mvmic_codec.cli.files import STDIO, Job, Outputs, atomic, reading, shown, write
 from mvmic_codec.errors import InputError
 
 
@@ -79,12 +81,26 @@ def test_names_may_be_as_long_as_the_file_system_takes(tmp_path):
             Outputs(force=False).check(Job(source, tmp_path / target))
 
 
-def test_a_device_is_written_to_and_stays_one(tmp_path):
-    write(Path(os.devnull), b"data")
-    assert Path(os.devnull).is_char_device()
-    with pytest.raises(OSError, match="No space left") as caught:
-        write(Path("/dev/full"), b"data")
-    assert caught.value.filename == "/dev/full"
+def test_a_device_is_written_to_and_stays_one():
+    """A terminal's, whose folder takes no files: root could replace /dev/null."""
+    master, terminal = os.openpty()
+    try:
+        device = Path(os.ttyname(terminal))
+        write(device, b"data")
+        assert device.is_char_device() and os.read(master, 4) == b"data"
+    finally:
+        os.close(master)
+        os.close(terminal)
+
+
+def test_a_full_standard_output_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full))
+        with pytest.raises(OSError, match="No space left") as caught:
+            write(STDIO, b"data")
+        assert caught.value.filename == "standard output"
+        monkeypatch.undo()
 
 
 def test_a_full_disk_is_told_of_the_target(tmp_path):

@@ -117,14 +117,5 @@ def test_nothing_from_standard_input_is_one_sentence(run, command):
     assert result.stderr.startswith("mvmic: -: ") and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["encode", "decode"])
-def test_a_device_keeps_what_it_is(run, gray, coded, command):
-    given = gray.read_bytes() if command == "encode" else coded
-    full = run(command, "-", "-o", "/dev/full", given=given)
-    assert full.exit_code == 1
-    assert full.stderr == "mvmic: -: /dev/full: no space left on device\n"
-    assert run(command, "-", "-o", os.devnull, given=given).exit_code == 0
-
-
 def test_two_images_do_not_go_into_one_stream(run, gray, deep):
     assert run("encode", gray, deep, "-o", "-").exit_code == 2
