@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
+from mvmic_codec.cli.files import shown
+
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from mvmic_codec.cli.plan import Plan
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Every error of this package and of Pillow's opening of files is an OSError. Anything else is a
-# bug and keeps its traceback.
-KNOWN_ERRORS = (OSError, MemoryError)
+# Every error of this package and of Pillow's opening of files is an OSError. A library that is
+# missing, or cannot be loaded into the memory there is, is an ImportError. Anything else is a bug
+# and keeps its traceback.
+KNOWN_ERRORS = (OSError, MemoryError, ImportError)
+# How many names a line on stderr gives of what was left out.
+_NAMES_SHOWN = 3
 
 
 def run(
@@ -65,20 +74,57 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory for this image"
     text = str(error)
+    if isinstance(error, ImportError):
+        text = f"a library cannot be loaded, perhaps for want of memory: {text}"
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror.lower()
         if error.filename is not None:
-            text = f"{error.filename}: {text}"
+            text = f"{shown(error.filename)}: {text}"
     return " ".join(text.split()) or type(error).__name__
 
 
 def complain(name: Path, message: str) -> None:
     """One line on stderr; a message that begins with the name already is not given it twice."""
-    prefix = "" if message.startswith(str(name)) else f"{name}: "
-    click.echo(f"mvmic: {prefix}{message}", err=True)
+    prefix = "" if message.startswith(shown(name)) else f"{shown(name)}: "
+    note(f"{prefix}{message}")
+
+
+def tell_unplanned(planned: Plan) -> None:
+    """Say on stderr what a plan leaves out: each failure, and a line for each other reason.
+
+    Such a line has the number of files and the first names.
+    """
+    for path, message in planned.failed:
+        complain(path, message)
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for path, reason in planned.skipped:
+        paths[reason].append(path)
+    for reason, group in paths.items():
+        names = ", ".join(shown(path) for path in group[:_NAMES_SHOWN])
+        more = len(group) - _NAMES_SHOWN
+        note(f"left out {len(group)}, {reason}: {names}{f' and {more} more' if more > 0 else ''}")
+
+
+def note(text: str) -> None:
+    """One line on stderr. Where stderr takes nothing, that is no reason to stop."""
+    with suppress(OSError):
+        click.echo(f"mvmic: {text}", err=True)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Text on stdout, or stderr, whatever letters that can show. Raises OSError if it is full."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard error" if err else "standard output"
+        raise OSError(error.errno, error.strerror, name) from error
 
 
 def stop(error: BaseException) -> click.exceptions.Exit:
     """Say what stopped the whole command; raise what is returned."""
-    click.echo(f"mvmic: {sentence(error)}", err=True)
+    note(sentence(error))
     return click.exceptions.Exit(1)

@@ -35,7 +35,7 @@ def command(
         rows = tables.read(paths, folders)
         text = json.dumps(objects(rows, test), indent=1) + "\n" if as_json else markdown(rows, test)
         if output is None:
-            click.echo(text, nl=False)
+            batch.say(text.rstrip("\n"))
         else:
             files.write(output, text.encode())
     except batch.KNOWN_ERRORS as error:

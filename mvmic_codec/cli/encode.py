@@ -8,22 +8,22 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.drop import KEYS, drop
 from mvmic_codec.cli.limits import max_pixels
+from mvmic_codec.cli.plan import Naming, Plan, plan
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# What is looked for in folders. A file named on the command line is tried whatever its suffix.
-_SUFFIXES = frozenset(
-    {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".j2k", ".webp", ".avif", ".bmp", ".gif"}
-    | {".pgm", ".ppm", ".pnm", ".tga"}
-)
+# Formats of Pillow's that are not looked for in folders, since it has no pixels of them: drawings
+# for other programs, and data that it knows by name only.
+_NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "MVM"})
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class _Record:
 
 
 @click.command("encode")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(readable=False))
 @click.option(
     "-o",
     "--output",
     type=click.Path(readable=False),
-    help="File for one image, else a folder.  [default: beside the input]",
+    help="File for one image, or -; else a folder.  [default: beside the input]",
 )
 @click.option("-q", "--quality", type=float, help="1 (smallest) to 8 (best).  [default: 3]")
 @click.option("--rate-index", type=int, help="The same ladder in finer steps: 0 to 63.")
@@ -63,13 +63,14 @@ class _Record:
     type=click.IntRange(1, 3),
     help="2 and 3 take 4 to 35 times as long, for up to 2% fewer bits.",
 )
+@drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
 @click.option("--device", help="Where to run the model, such as cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     output: str | None,
     quality: float | None,
     rate_index: int | None,
@@ -77,6 +78,7 @@ def command(
     psnr: float | None,
     max_bytes: int | None,
     effort: int,
+    dropped: frozenset[str],
     force: bool,
     device: str | None,
     as_json: bool,
@@ -84,8 +86,14 @@ def command(
 ) -> None:
     """Encode images, or all images below folders, to .mvm files.
 
-    At most one of -q, --rate-index, --bpp, --psnr and --max-bytes says how much to keep. Files
-    that exist are left alone without --force.
+    At most one of -q, --rate-index, --bpp, --psnr and --max-bytes says how much to keep.
+
+    "-" is standard input, and with -o standard output; then the summary goes to standard error.
+    Of folders, files are taken that have the suffix of a format that Pillow reads; what is left
+    out is named on standard error. An output's name ends in .mvm instead of that suffix; to any
+    other name .mvm is added. Files that exist are left alone without --force.
+
+    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
     """
     targets = {
         "quality": quality,
@@ -100,20 +108,29 @@ def command(
         raise click.UsageError(f"{names} contradict each other; give one of them")
     _check_options(quality, rate_index, {"--bpp": bpp, "--psnr": psnr, "--max-bytes": max_bytes})
     try:
-        jobs = files.plan(inputs, output, _SUFFIXES, ".mvm")
+        planned = plan(inputs, output, _naming())
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
-    for job in jobs:
-        if job.target.suffix.lower() != ".mvm":
-            raise click.UsageError(f"the output of encode ends in .mvm, not in {job.target.suffix}")
+    to_stream = any(files.is_stream(job.target) for job in planned.jobs)
+    for job in planned.jobs:
+        if not to_stream and job.target.suffix.lower() != ".mvm":
+            raise click.UsageError(
+                f"the output of encode ends in .mvm, not in {files.shown(job.target.suffix)}"
+            )
+    # An empty value leaves that kind out.
+    without: dict[str, Any] = {KEYS[kind]: b"" for kind in dropped}
+    outputs = files.Outputs(force=force)
 
     def work(job: files.Job) -> _Record:
         from mvmic_codec import api
 
-        files.check_target(job, force)
-        image = open_image(job.source)
+        outputs.check(job)
+        with files.reading(job.source) as file:
+            image = open_image(file)
         start = time.perf_counter()
-        with batch.progress(job.source.name, "round", hide=quiet or effort == 1) as rounds:
+        with batch.progress(
+            files.shown(job.source.name), "round", hide=quiet or effort == 1
+        ) as rounds:
             data = api.encode(
                 image,
                 quality,
@@ -124,9 +141,10 @@ def command(
                 effort=effort,
                 on_round=rounds.update,
                 device=device,
+                **without,
             )
         seconds = time.perf_counter() - start
-        files.write(job.target, data)
+        outputs.write(job.target, data)
         header = api.read_header(data)
         return _Record(
             input=str(job.source),
@@ -140,32 +158,56 @@ def command(
             seconds=round(seconds, 3),
         )
 
-    records, failures = batch.run(jobs, work, lambda job: job.source, label="encode", quiet=quiet)
+    records, failures = batch.run(
+        planned.jobs, work, lambda job: job.source, label="encode", quiet=quiet
+    )
+    batch.tell_unplanned(planned)
+    failures += planned.failed
     if as_json:
-        failed = [{"input": str(name), "error": text} for name, text in failures]
-        click.echo(
-            json.dumps(
-                {"files": [asdict(record) for record in records], "failed": failed}, indent=1
-            )
-        )
-    elif not quiet:
-        for record in records:
-            click.echo(
-                f"{record.output}: {record.width}x{record.height} {record.mode}, "
-                f"{record.bytes} bytes, {record.bpp:.4f} bpp, rate index {record.rate_index}"
-            )
+        batch.say(_as_json(records, failures, planned), err=to_stream)
+    elif not quiet and records:
+        batch.say("\n".join(map(_as_text, records)), err=to_stream)
     if failures:
         raise click.exceptions.Exit(1)
 
 
-def open_image(path: Path) -> Image.Image:
+def _naming() -> Naming:
+    from PIL import Image
+
+    Image.init()
+    formats = Image.registered_extensions()
+    taken = {
+        suffix for suffix, form in formats.items() if form in Image.OPEN and form not in _NO_PIXELS
+    }
+    return Naming("images that Pillow reads", taken, set(formats), ".mvm")
+
+
+def _as_json(records: list[_Record], failures: list[tuple[Path, str]], planned: Plan) -> str:
+    return json.dumps(
+        {
+            "files": [asdict(record) for record in records],
+            "failed": [{"input": str(path), "error": text} for path, text in failures],
+            "skipped": [{"input": str(path), "reason": text} for path, text in planned.skipped],
+        },
+        indent=1,
+    )
+
+
+def _as_text(record: _Record) -> str:
+    return (
+        f"{files.shown(record.output)}: {record.width}x{record.height} {record.mode}, "
+        f"{record.bytes} bytes, {record.bpp:.4f} bpp, rate index {record.rate_index}"
+    )
+
+
+def open_image(file: BinaryIO) -> Image.Image:
     """An image with its pixels loaded. Raises InputError, or OSError from the file system."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 frames = getattr(image, "n_frames", 1)
                 # The further frames of an MPO are previews and other views of the first.
                 if frames > 1 and image.format != "MPO":

@@ -191,12 +191,12 @@ def command(
             }
             for row in measured
         ]
-        click.echo(json.dumps(objects, indent=1))
+        batch.say(json.dumps(objects, indent=1))
     elif not quiet:
-        click.echo(_summary(measured), nl=False)
+        batch.say(_summary(measured).rstrip("\n"))
         if against is not None and any(row.codec == MVM[effort] for row in measured):
             try:
-                click.echo("\n" + comparison_table(measured, MVM[effort]), nl=False)
+                batch.say("\n" + comparison_table(measured, MVM[effort]).rstrip("\n"))
             except InputError as error:
                 raise batch.stop(error) from error
     if failures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import click
 
 from mvmic_codec import rate
 from mvmic_codec.bitstream import container
-from mvmic_codec.cli import batch
+from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.plan import path_of
 from mvmic_codec.errors import ModelError
 
 _PHOTOMETRIC = {
@@ -22,11 +24,14 @@ _PHOTOMETRIC = {
 
 
 @click.command("info")
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path, readable=False))
+@click.argument("inputs", nargs=-1, type=click.Path(readable=False))
 @click.option("--model", "show_models", is_flag=True, help="Describe the models that ship.")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects as JSON.")
-def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
-    """Say what .mvm files hold: size, depth, rate, model, metadata. No pixels are decoded."""
+def command(inputs: tuple[str, ...], show_models: bool, as_json: bool) -> None:
+    """Say what .mvm files hold: size, depth, rate, model, metadata. No pixels are decoded.
+
+    "-" is standard input. Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted.
+    """
     if show_models == bool(inputs):
         raise click.UsageError("give either .mvm files or --model")
     described, failed = [], False
@@ -36,24 +41,24 @@ def command(inputs: tuple[Path, ...], show_models: bool, as_json: bool) -> None:
         except batch.KNOWN_ERRORS as error:
             raise batch.stop(error) from error
     # Headers take no time: no progress bar, whose import would take longer than they do.
-    for path in inputs:
+    for path in map(path_of, inputs):
         try:
             described.append(_file(path))
         except batch.KNOWN_ERRORS as error:
             batch.complain(path, batch.sentence(error))
             failed = True
     if as_json:
-        click.echo(json.dumps(described, indent=1))
+        batch.say(json.dumps(described, indent=1))
     elif described:
-        click.echo("\n\n".join(_as_text(fields) for fields in described))
+        batch.say("\n\n".join(_as_text(fields) for fields in described))
     if failed:
         raise click.exceptions.Exit(1)
 
 
 def _file(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
+    with files.reading(path) as file:
         header, chunks = container.read_info(file)
-    size = path.stat().st_size
+        size = file.seek(0, os.SEEK_END)
     return {
         "file": str(path),
         "bytes": size,
@@ -116,4 +121,4 @@ def _value(value: Any) -> str:
         return " to ".join(str(part) for part in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return files.shown(value)

@@ -1,5 +1,6 @@
 """The command as a process of its own: no traceback, no torch where none is needed."""
 
+import os
 import subprocess
 import sys
 
@@ -9,13 +10,15 @@ _MAIN = "import sys; sys.argv[0] = 'mvmic'; from mvmic_codec.cli import main; ma
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['numpy'] = None; " + _MAIN
 
 
-def run(code, *arguments):
+def run(code, *arguments, stdout=subprocess.PIPE, **options):
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
+        **options,
     )
 
 
@@ -48,3 +51,54 @@ def test_wrong_usage(tmp_path):
     assert run(_MAIN, "transmogrify").returncode == 2
     assert run(_MAIN, "encode").returncode == 2
     assert run(_MAIN, "--version").returncode == 0
+
+
+@pytest.fixture
+def coded(tmp_path, header):
+    from mvmic_codec.bitstream import container
+
+    path = tmp_path / "x.mvm"
+    path.write_bytes(container.write(header, b"payload", {}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments", [("info", "x.mvm"), ("info", "--json", "x.mvm"), ("--help",), ("info", "--help")]
+)
+def test_a_full_standard_output_is_one_line(coded, arguments):
+    with open("/dev/full", "wb") as full:
+        result = run(_MAIN, *arguments, cwd=coded.parent, stdout=full)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "no space left on device" in result.stderr
+
+
+def test_a_broken_pipe_is_not_complained_of(coded):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as broken:
+        result = run(_MAIN, "info", coded, stdout=broken)
+    assert result.returncode == 1 and result.stderr == ""
+
+
+def test_letters_that_the_terminal_cannot_show_are_escaped(coded):
+    name = coded.rename(coded.with_name("字.mvm"))
+    result = run(_MAIN, "info", name, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0 and "\\u5b57.mvm" in result.stdout
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line(gray):
+    """As with too little memory: ImportError is what the system's loader then leads to."""
+    result = run(_WITHOUT_TORCH, "encode", gray)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "a library cannot be loaded" in result.stderr
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(gray):
+    code = (
+        "import signal, mvmic_codec.cli.encode as encode\n"
+        "encode.open_image = lambda file: signal.raise_signal(signal.SIGINT)\n"
+    )
+    result = run(code + _MAIN, "encode", gray)
+    assert result.returncode == 130
+    assert result.stderr == "mvmic: interrupted\n" and result.stdout == ""
+    assert list(gray.parent.iterdir()) == [gray]

@@ -1,0 +1,161 @@
+"""Images as files of formats that Pillow writes, with the metadata that these can hold."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from math import isclose
+from typing import TYPE_CHECKING, Any
+
+from mvmic_codec.cli.drop import KEYS
+from mvmic_codec.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image, PngImagePlugin
+
+    from mvmic_codec.bitstream.container import Header
+
+# Format and options for each suffix: without loss where the format can, else with little.
+FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".jp2": ("JPEG2000", {"irreversible": False}),
+    ".webp": ("WEBP", {"lossless": True}),
+    ".bmp": ("BMP", {}),
+    ".pgm": ("PPM", {}),
+    ".ppm": ("PPM", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+}
+# Formats that hold these Pillow modes; every format holds L and RGB.
+_HOLDERS = {"I;16": ("PNG", "TIFF", "JPEG2000", "PPM"), "I": ("TIFF",)}
+# What Pillow's writers raise for metadata or sizes that their format cannot hold.
+_WRITER_ERRORS = (ValueError, RuntimeError, SyntaxError, struct.error)
+_PNG_XMP = "XML:com.adobe.xmp"
+_TIFF_XMP = 700  # the tag of XMP in a TIFF file
+_NESTED = (0x8769, 0x8825)  # the tags of EXIF's own and of GPS's directory
+_NAMES = {
+    "exif": "EXIF",
+    "icc": "colour profile",
+    "xmp": "XMP",
+    "dpi": "resolution",
+    "text": "text",
+}
+
+
+def check_depth(header: Header, form: str) -> None:
+    """Raise InputError if the format has no samples as deep as the file's."""
+    holders = _HOLDERS.get(header.mode)
+    if holders is not None and form not in holders:
+        kind = "signed samples" if header.signed else f"{header.bits} bits per sample"
+        better = ".tif" if header.signed else ".png or .tif"
+        raise InputError(f"has {kind}, which {form} cannot hold; decode it to {better}")
+
+
+def encoded(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> bytes:
+    """The image as the bytes of a file of the suffix's format.
+
+    metadata: by kind as in `KEYS`; the image's own `info` must be empty. Raises InputError if the
+    format cannot hold the image, or metadata as large as this.
+    """
+    form, options = FORMATS[suffix.lower()]
+    try:
+        return _save(image, form, options, metadata)
+    except _WRITER_ERRORS as error:
+        causes = [kind for kind in metadata if not _takes(image, suffix, {kind: metadata[kind]})]
+        hint = " ".join(f"--drop {kind}" for kind in causes)
+        hint = f"; {hint} leaves that metadata out" if hint else ""
+        raise InputError(f"cannot be written as {form}: {error}{hint}") from error
+
+
+def lost(file: bytes, metadata: Mapping[str, Any]) -> list[str]:
+    """Names of the kinds of metadata that a file, made of an image that had them, does not hold."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # The image was not too large to be decoded.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(file)) as image:
+            return [
+                _NAMES[kind] for kind, value in metadata.items() if not _has(image, kind, value)
+            ]
+
+
+def _save(
+    image: Image.Image, form: str, options: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> bytes:
+    known = {KEYS[kind]: value for kind, value in metadata.items() if kind != "text"}
+    if form == "PNG":
+        known["pnginfo"] = _png_text(metadata.get("text", {}), known.pop("xmp", b""))
+    elif form == "TIFF":
+        exif = _exif(known.pop("exif", b""))
+        if "xmp" in known:
+            exif[_TIFF_XMP] = known.pop("xmp")
+        known["exif"] = exif.tobytes()
+        # Pillow writes nested directories by itself only, and compresses by libtiff only.
+        if any(tag in exif for tag in _NESTED):
+            options = {}
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options, **known)
+    return buffer.getvalue()
+
+
+def _takes(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> bool:
+    """Whether the suffix's format holds the metadata beside one pixel."""
+    try:
+        _save(image.crop((0, 0, 1, 1)), *FORMATS[suffix.lower()], metadata)
+    except _WRITER_ERRORS:
+        return False
+    return True
+
+
+def _png_text(text: Mapping[str, str], xmp: bytes) -> PngImagePlugin.PngInfo:
+    """What of text a PNG file can hold: its keys are of 1 to 79 letters of Latin-1."""
+    from PIL import PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        if 1 <= len(key) <= 79 and key.isprintable() and max(map(ord, key)) < 256:
+            info.add_text(key, value)
+    if xmp:
+        info.add_itxt(_PNG_XMP, xmp.decode("utf-8", "replace"))
+    return info
+
+
+def _exif(stored: bytes) -> Image.Exif:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif.load(stored)
+    return exif
+
+
+def _has(image: Image.Image, kind: str, value: Any) -> bool:
+    """Whether the image has this metadata; the resolution to 0.5%, as some formats round it."""
+    if kind == "text":
+        return all(image.info.get(key) == said for key, said in value.items())
+    if kind == "xmp":
+        return value in (image.info.get("xmp"), _encoded(image.info.get(_PNG_XMP)))
+    if kind == "dpi":
+        there = image.info.get("dpi", (0, 0))
+        return all(map(partial(isclose, rel_tol=0.005), value, there))
+    if kind == "icc":
+        return bool(image.info.get("icc_profile") == value)
+    if image.info.get("exif") == value:
+        return True
+    try:
+        before, after = _exif(value), image.getexif()
+        return set(before) <= set(after) and all(
+            set(before.get_ifd(tag)) <= set(after.get_ifd(tag)) for tag in _NESTED
+        )
+    # Pillow's reader lets many kinds of errors through.
+    except Exception:
+        return False
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "replace")
