@@ -13,8 +13,8 @@ from numbers import Real
 from mvmic_codec.errors import InputError
 
 RATES = 64
-# Chosen by looking at crops at 1:1 (docs/quality.md). At 7 the smallest fundus vessels, lung markings
-# and bone edges stay; at 6 some vessels fade or break up, at 3 they are gone.
+# Chosen by looking at crops at 1:1 (docs/quality.md). At 7 the smallest fundus vessels, lung
+# markings and bone edges stay; at 6 some vessels fade or break up, at 3 they are gone.
 DEFAULT_QUALITY = 7.0
 
 # Weight of the distortion (mean squared error on the 0 to 255 scale) in the training loss
