@@ -48,7 +48,7 @@ def encode(
 
     image        Pillow image or array; see `mvmic_codec.image.samples` for modes, types and shapes
 
-    At most one of these says how much to keep; without any it is quality 3:
+    At most one of these says how much to keep; without any it is quality 7:
 
     quality      1 (smallest file) to 8 (best), fractions allowed
     rate_index   the same ladder as an integer, 0 to 63

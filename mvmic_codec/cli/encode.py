@@ -49,7 +49,7 @@ class _Record:
     type=click.Path(readable=False),
     help="File for one image, or -; else a folder.  [default: beside the input]",
 )
-@click.option("-q", "--quality", type=float, help="1 (smallest) to 8 (best).  [default: 3]")
+@click.option("-q", "--quality", type=float, help="1 (smallest) to 8 (best).  [default: 7]")
 @click.option("--rate-index", type=int, help="The same ladder in finer steps: 0 to 63.")
 @click.option(
     "--bpp", type=float, help="Best quality within these bits per pixel, without metadata."

@@ -62,8 +62,8 @@ def test_a_thin_image_is_measured_with_its_margins(header):
 
 
 def test_default_quality():
-    assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, 3)
-    assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, rate_index=18)
+    assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, 7)
+    assert mvmic_codec.encode(NOISE) == mvmic_codec.encode(NOISE, rate_index=54)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "bytearray", "memoryview", "path", "str", "file"])

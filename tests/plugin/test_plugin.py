@@ -111,7 +111,7 @@ def test_file_of_the_caller_stays_open():
 
 
 def test_save_options():
-    assert saved() == saved(quality=3) == saved(rate_index=18)
+    assert saved() == saved(quality=7) == saved(rate_index=54)
     size = len(saved(rate_index=20))
     assert len(saved(max_bytes=size)) <= size
     assert container.read_header(saved(psnr=30)).rate_index > 0
