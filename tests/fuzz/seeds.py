@@ -2,7 +2,7 @@
 
     python tests/fuzz/seeds.py
 
-Fuzzing adds to the same folders what it finds; CONTRIBUTING.md says how.
+Fuzzing adds to the same folders what it finds; docs/fuzzing.md says how.
 """
 
 from __future__ import annotations
