@@ -3,7 +3,7 @@
 The filter across block borders starts at the orthonormal one of highest coding gain, the modes'
 rotations at sparse orthonormal transforms of what it leaves, chroma at its KLT, quantiser steps at
 the high-rate optimum, the linear predictors at least squares on training crops, and the table
-indices at the mean magnitude of what is left. See docs/training.md for what each is worth.
+indices at the mean magnitude of what is left. See docs/lab/0.1.0.md for what each is worth.
 """
 
 from __future__ import annotations
