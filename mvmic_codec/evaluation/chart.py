@@ -18,7 +18,7 @@ _SIZE = 3.6  # half of a marker's width
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a curve and what it says when it is pointed at."""
+    """A point of a curve, and the text that is shown under the pointer."""
 
     bpp: float
     value: float
@@ -27,7 +27,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Curve:
-    """A codec's marks by rising rate; `marker` is a letter of `palette.Style`."""
+    """The marks of a codec by rising rate; `marker` is a letter of `palette.Style`."""
 
     number: int
     marker: str
@@ -122,7 +122,7 @@ _OUTLINES: Mapping[str, Sequence[tuple[float, float]]] = {
 
 
 class _Scale:
-    """Values to places between two ends, with room at both, and round ticks."""
+    """Maps values to places between two ends, with a margin at both, and finds round ticks."""
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool) -> None:
         self._log = log

@@ -1,4 +1,4 @@
-"""What a codec under comparison is, and the names of those that there are."""
+"""A codec under comparison, and the names of all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MVM = {1: "mvm", 2: "mvm-effort2", 3: "mvm-effort3"}
 # All but mvm itself and the learned ones. `peers.peer` says what each needs.
 PEERS = ("jpeg", "jpeg2000", "webp", "avif", "heic", "jxl", "bpg", "vvc")
-# With weights that are given, see `learned`.
+# These need weights, see `learned`.
 LEARNED = ("mbt2018-mean", "cheng2020-anchor")
 
 
@@ -30,11 +30,11 @@ class Codec:
     """A codec under comparison.
 
     name    as in the tables
-    deep    takes gray images of more than 8 bits
-    curves  for gray (True) or colour (False), one list of settings for each variant of the codec
-            that is worth a try; of these the better one is kept for each image
+    deep    whether it takes gray images of more than 8 bits
+    curves  for gray (True) or colour (False): one list of settings for each variant to try. The
+            better variant is kept for each image
     decode  file -> image
-    apart   works in a process of its own, whose memory is not this one's
+    apart   whether it runs in another process, so that this one's memory says nothing of it
     """
 
     name: str

@@ -40,13 +40,13 @@ def evaluate(path: Path, codec: Codec, memory: bool = False) -> list[Row]:
 
 
 def sets_of(path: Path) -> tuple[str, str]:
-    """Names of the sets in which `evaluate` puts an image: as it is, and rendered to 8 bits."""
+    """The sets in which `evaluate` puts an image: as it is, and rendered to 8 bits."""
     name = path.resolve().parent.name
     return name, f"{name}_8bit"
 
 
 def warm_up(codec: Codec) -> None:
-    """Code a small image once, so that no row's seconds hold the loading of a model."""
+    """Code a small image once, so that the seconds of no row include loading a model."""
     image = Image.fromarray(np.arange(64 * 64, dtype=np.uint16).astype(np.uint8).reshape(64, 64))
     codec.decode(codec.curves(True)[0][0].encode(image))
 

@@ -1,4 +1,4 @@
-"""Learned peers: two models of the CompressAI package, with weights of one's own.
+"""Learned peers: two models of the CompressAI package, with weights from a folder.
 
 MBT2018-Mean is the mean and scale hyperprior of Minnen, Ballé and Toderici (2018), Cheng2020-Anchor
 the model of Cheng et al. (2020) without attention; both with 128 channels.
@@ -42,7 +42,7 @@ def make(name: str) -> Any:
 
 
 def weights_path(folder: Path, name: str, price: float) -> Path:
-    """Where a model's weights lie that were trained at a price of an error (lambda)."""
+    """The file with the weights of a model that was trained at this price of an error (lambda)."""
     return folder / f"{name}-{price:.4f}.pt"
 
 

@@ -40,7 +40,7 @@ class Peak:
 
 
 def _give_back() -> None:
-    """Free memory that the C library keeps would hide what is taken out of it again."""
+    """Give free memory back to the system: what the C library keeps would hide later use."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if _CLEAR.exists() else None
     if trim is not None:
         trim(0)

@@ -1,7 +1,7 @@
 """How a codec looks in every chart: one colour, one marker.
 
-The colours keep apart for the common kinds of colour blindness as well as nine can; the markers
-tell the rest, and serve print without colour.
+The nine colours differ as much as nine can for the common kinds of colour blindness. Markers tell
+apart what colours cannot, as in print without colour.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KNOWN = {
 
 
 def styles(codecs: Sequence[str], test: str) -> dict[str, Style]:
-    """A style for each codec; `test` has its own, unknown names take those that are left over."""
+    """A style for each codec. `test` has its own, and unknown names take styles that are free."""
     taken = {codec: _KNOWN[codec] for codec in codecs if codec in _KNOWN and codec != test}
     free = [style for style in _KNOWN.values() if style not in taken.values()]
     free = free or list(_KNOWN.values())

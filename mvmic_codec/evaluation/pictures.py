@@ -1,4 +1,4 @@
-"""One image at a few rates by this codec, and by another in files that are no larger."""
+"""One image at a few qualities: by this codec, and by another codec in files no larger."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Coded:
-    """A source as a codec gives it back.
+    """A source after a codec has coded and decoded it.
 
     setting  the codec's own, for people
     fits     whether the file is as small as was asked for

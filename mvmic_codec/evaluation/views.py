@@ -1,4 +1,4 @@
-"""What a report shows of a table of rows: mean curves on common images, time and memory.
+"""The figures of a report, made from rows: mean curves on common images, time and memory.
 
 A curve is the mean over images, so two curves can be compared only where both are means over the
 same images. A set of which some codec has only a part is therefore shown in several views: each is
@@ -53,7 +53,7 @@ class View:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a megapixel takes with a codec on a set: medians, None where no row has a figure.
+    """Time and memory of a megapixel by a codec on a set: medians, None where no row has any.
 
     encode_s, decode_s      seconds
     encode_mib, decode_mib  MiB of memory at the peak

@@ -1,4 +1,4 @@
-"""Measuring images beside each other, in processes of their own."""
+"""Measure several images at once, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def started(
     weights: Path | None,
     memory: bool,
 ) -> Iterator[dict[Job, Future[list[Row]]]]:
-    """What `evaluate` will give for each job, without seconds.
+    """The rows of `evaluate` for each job, without seconds.
 
     When the block ends, whatever the cause, the jobs not yet begun are dropped.
     """

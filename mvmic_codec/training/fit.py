@@ -1,9 +1,10 @@
-"""A release fitted to what an encoder writes: what neighbours say, then frequency tables.
+"""Fit a release to the symbols that an encoder writes: neighbours first, then frequency tables.
 
-A model is trained as if a table were a discretised logistic. What encoders write is a mixture: of
-one scale or of several, quantised with an eye on bits, so that zeros are more and outliers far more
-than a logistic has them. Once a training is over nothing but the tables has to change for that.
-What neighbours say (`neighbours.py`) comes first, since it changes which symbols a table gets.
+Training assumes that each table is a discretised logistic. The symbols of an encoder are a mixture
+of scales, chosen with their bits in mind. They have more zeros and far more outliers than a
+logistic. Only the tables have to change for that, so they are fitted once training is over. The
+arrays for neighbours (`neighbours.py`) are fitted first, since they change which symbols a table
+gets.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ from mvmic_codec.training.neighbours import fit_neighbours, take_sample
 
 # Rate indices at which crops are coded.
 FIT_RATES = (6, 18, 32, 48, 60)
-# Symbols of a table, all together, that the logistic stands for.
+# The logistic counts as this many symbols of each table.
 PRIOR = 3000.0
-# An encoder quantises by the tables it has: these are fitted in turns.
+# An encoder chooses symbols by the tables it has, so fitting takes turns.
 TURNS = 2
 
-# [SECOND + TABLES, HALF_MAX + 2], the last column all that is larger
+# [SECOND + TABLES, HALF_MAX + 2]: by table and magnitude; the last column counts all above
 Counts = npt.NDArray[np.float64]
 
 
 def fit_release(weights: Path, crops: Tensor) -> Identity:
     """Fit the release in NAME.safetensors to crops [N,P,S,S] in 0..1."""
     cells = [(crop.numpy(), rate) for crop in crops for rate in FIT_RATES]
-    # Whatever an earlier fit said.
+    # Forget an earlier fit.
     release = at_present(weights)
     replace_arrays(weights, neutral_neighbours(release.shape.hyper, release.shape.near))
     release = at_present(weights)
@@ -70,7 +71,7 @@ def at_present(weights: Path) -> LoadedModel:
 
 
 def count_symbols(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int) -> Counts:
-    """How many numbers of each magnitude an encoder codes by each table for planes [P,H,W]."""
+    """Count the numbers of each magnitude that an encoder codes by each table, for [P,H,W]."""
     with full_precision(release.device):
         passes = Encoder(release, planes, rate).encode_two_pass().passes
     counts = np.zeros((SECOND + TABLES, HALF_MAX + 2))
@@ -78,7 +79,7 @@ def count_symbols(release: LoadedModel, planes: npt.NDArray[np.float32], rate: i
         numbers, tables = each.coded()
         size = np.minimum(np.abs(numbers.astype(np.int64)), HALF_MAX + 1)
         np.add.at(counts, (tables, size), 1)
-    # Those of modes stay as they are.
+    # The tables of modes are not fitted.
     counts[0] = counts[TABLES : SECOND + 1] = 0
     return counts
 
@@ -86,7 +87,7 @@ def count_symbols(release: LoadedModel, planes: npt.NDArray[np.float32], rate: i
 def fit_tables(
     release: LoadedModel, counts: Iterable[Counts]
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-    """Tables (half, cdf) for numbers that were counted; each of the counts weighs alike in bits."""
+    """Tables (half, cdf) for counted numbers. Each of the counts weighs alike in bits."""
     bits = release.bits.cpu().double().numpy()
     reach = np.minimum(np.arange(HALF_MAX + 2), bits.shape[1] - 1)
     number = np.zeros((SECOND + TABLES, HALF_MAX + 2))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mvmic_codec.encoder import flat_fill, flat_search
 from mvmic_codec.errors import InputError
 
-# Share of each kind in the batches of the model for gray images, which sees all of them in gray,
+# Share of each kind in the batches of the model for gray images. It sees all of them in gray.
 GRAY_MIX = {
     "cxr": 0.48,
     "cxr_half": 0.20,
@@ -24,8 +24,8 @@ GRAY_MIX = {
     "ultrasound": 0.04,
     "natural": 0.04,
 }
-# and in those of the model for colour. That one has gray images too, with three equal channels, for
-# scans whose chroma is nearly nothing.
+# Share of each kind in the batches of the model for colour. It sees gray images too, with three
+# equal channels, for scans that have hardly any chroma.
 COLOUR_MIX = {
     "polyp": 0.58,
     "natural": 0.16,
@@ -37,12 +37,12 @@ COLOUR_MIX = {
     "cxr": 0.05,
     "gray16": 0.03,
 }
-# Of red, green and blue, in gray (BT.601).
+# Weights of red, green and blue in gray (BT.601).
 LUMA = (0.299, 0.587, 0.114)
-# Share of crops of deep images that are shown through a window, and its least width
+# Share of the crops of deep images that are seen through a window, and its least width in 0..1.
 WINDOWED = 0.3
 NARROWEST = 0.02
-# Held out for validation: patients and sources that training never sees.
+# Validation images: patients and sources that training never sees.
 VALIDATION_CXR_PATIENTS = 8
 VALIDATION_POLYP = "C3_"  # one centre; its last frames by name
 VALIDATION_POLYP_FRAMES = 30
@@ -73,7 +73,7 @@ class Split:
 
 
 def load_split(folder: Path, kinds: Iterable[str]) -> Split:
-    """Read FOLDER/<kind>/* as it is and hold the validation part out by patient or source.
+    """Read FOLDER/KIND/* and hold the validation part out by patient or source.
 
     Kinds that have no folder are left out. Raises InputError if nothing is left to train on or
     to validate with.
@@ -112,7 +112,7 @@ def load_split(folder: Path, kinds: Iterable[str]) -> Split:
 
 
 def load_for_model(folder: Path, gray: bool, threads: int) -> Split:
-    """What the model for gray images, or else for colour, is trained and validated with.
+    """The images that the model for gray, or else for colour, is trained and validated with.
 
     Flat areas are filled as an encoder fills them, which takes minutes. A model for gray images
     trains with all images made gray. Each model validates with images that were made for it.
@@ -145,17 +145,17 @@ def load_for_model(folder: Path, gray: bool, threads: int) -> Split:
 
 
 def mix_of(gray: bool) -> dict[str, float]:
-    """Share of each kind that the model for gray images, or else for colour, is trained with."""
+    """The share of each kind in the batches of the model for gray, or else for colour."""
     return GRAY_MIX if gray else COLOUR_MIX
 
 
 def is_gray(image: np.ndarray) -> bool:
-    """Whether planes [C,H,W] are one."""
+    """Whether planes [C,H,W] have one channel."""
     return len(image) == 1
 
 
 def as_gray(image: np.ndarray) -> np.ndarray:
-    """Planes [C,H,W] -> [1,H,W] of the same type: their luma if there are three."""
+    """Planes [C,H,W] -> [1,H,W] of the same type: the luma where there are three."""
     if is_gray(image):
         return image
     luma = np.tensordot(LUMA, image.astype(np.float64), 1)
@@ -178,12 +178,12 @@ def fill_flat(image: np.ndarray) -> np.ndarray:
 
 
 def names(folder: Path) -> list[str]:
-    """Sorted file names of a folder, none if it is not there."""
+    """The sorted file names of a folder; none if it does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def as_planes(crop: np.ndarray, planes: int) -> np.ndarray:
-    """uint8 or uint16 [C,h,w], C 1 or as many as `planes` -> float32 [planes,h,w] in 0..1."""
+    """uint8 or uint16 [C,h,w] -> float32 [planes,h,w] in 0..1. C is 1 or `planes`."""
     peak = np.float32(np.iinfo(crop.dtype).max)
     out = np.empty((planes, *crop.shape[1:]), np.float32)
     np.divide(crop, peak, out=out)
@@ -201,12 +201,15 @@ def levels_of(image: np.ndarray) -> list[float] | None:
 class CropSource:
     """Endless batches of random crops, float32 [B,P,size,size] in 0..1, mirrored half the time.
 
-    Of deep images some are shown through a window, as readers of CT and MR do: values below and
-    above it are black and white.
+    Some crops of deep images are seen through a window, as readers of CT and MR see them: values
+    below it become black, values above it white.
 
-    Images by kind, and the share of each kind: those of kinds that have no images are left out.
-    P planes: with three, gray images have three that are equal; with one, all images must be gray.
-    Images wait on the device that crops are wanted on; small ones are padded by their edges.
+    images  by kind
+    mix     the share of each kind; kinds without images are left out
+    planes  P: with three, a gray image is repeated; with one, all images must be gray
+    device  where images wait and crops are cut
+
+    Images smaller than a crop are padded by their edges.
     """
 
     def __init__(
@@ -228,7 +231,7 @@ class CropSource:
         self.share = share / share.sum()
 
     def place(self, image: np.ndarray) -> Tensor:
-        """Planes on the device, uint8 or int32, at least as large as a crop."""
+        """The planes of an image on the device, uint8 or int32, at least as large as a crop."""
         _, height, width = image.shape
         if height < self.size or width < self.size:
             pad = ((0, 0), (0, max(0, self.size - height)), (0, max(0, self.size - width)))

@@ -36,20 +36,20 @@ START_SIZE = 512
 FIT_CROPS = 48  # of START_SIZE
 RATE_BUCKETS = 8
 LOG_EVERY = 100
-FACTS = ("bpp", "mse", "loss", "norm", "rate")  # that a step says of itself
-WARM_STEPS = 3  # before steps are recorded
+FACTS = ("bpp", "mse", "loss", "norm", "learning_rate")  # that a step reports
+WARM_STEPS = 3  # before a step is recorded as a graph
 
 
 @dataclass(frozen=True)
 class Config:
-    """A training run. The run ends at `steps` or after `minutes` of training, what comes first."""
+    """A training run. It ends at `steps` or after `minutes` of training, whichever comes first."""
 
     data: str
     steps: int = 40_000
     minutes: float = 1e9
     batch: int = 8
     crop: int = 256
-    rate: float = 5e-4  # learning rate of the convolutions
+    learning_rate: float = 5e-4  # of the convolutions
     warmup: int = 200
     hold: float = 0.3  # share of the run at the full learning rate, before the cosine
     floor: float = 0.02
@@ -82,8 +82,8 @@ def read_config(path: Path) -> Config:
     return Config(**values)
 
 
-def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
-    """Learning rates by what a parameter is: rate tables and retouching move most."""
+def parameter_groups(model: Model, learning_rate: float) -> list[dict[str, Any]]:
+    """Groups of parameters with their learning rates: rate tables and post-filter move most."""
     fast, entropy, rest = [], [], []
     for name, parameter in model.named_parameters():
         if "knots" in name or "base_pass" in name or "retouch" in name:
@@ -93,17 +93,17 @@ def parameter_groups(model: Model, rate: float) -> list[dict[str, Any]]:
         else:
             rest.append(parameter)
     return [
-        {"params": fast, "lr": rate * 4, "share": 4.0},
-        {"params": entropy, "lr": rate, "share": 1.0},
-        {"params": rest, "lr": rate, "share": 1.0},
+        {"params": fast, "lr": learning_rate * 4, "share": 4.0},
+        {"params": entropy, "lr": learning_rate, "share": 1.0},
+        {"params": rest, "lr": learning_rate, "share": 1.0},
     ]
 
 
 class Trainer:
     """Model, optimiser, EMA and counters: all that a checkpoint holds.
 
-    A step leaves what it says of itself on the device: nothing there waits for the CPU. On CUDA
-    the model is compiled and a step recorded as one graph.
+    A step leaves its report on the device, so that the device never waits for the CPU. On CUDA the
+    model is compiled and a step is recorded as one graph.
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -112,7 +112,7 @@ class Trainer:
         self.model = Model(config.shape).to(device)
         self.ema = Model(config.shape).to(device).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.model, config.rate),
+            parameter_groups(self.model, config.learning_rate),
             betas=(0.9, 0.99),
             weight_decay=0.0,
             fused=True,
@@ -121,8 +121,8 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf  # lowest validation log loss so far
-        # Running mean of the loss by rate, so that every rate counts alike, and of the norm of
-        # the gradient; 0 where nothing is known
+        # Running means: of the loss by bucket of rate indices, so that every rate weighs alike, and
+        # of the gradient's norm. 0 stands for "not known yet".
         self.level = torch.zeros(RATE_BUCKETS, device=device)
         self.norm = torch.zeros((), device=device)
         # Running means of FACTS
@@ -130,18 +130,18 @@ class Trainer:
         self.recorded: Recorded | None = None
 
     def progress(self) -> float:
-        """Share of the run that is done, 0 to 1."""
+        """The share of the run that is done, 0 to 1."""
         return min(1.0, max(self.step / self.config.steps, self.seconds / 60 / self.config.minutes))
 
     def learning_rate(self) -> float:
-        """Warm-up, a level part, then a cosine down to the floor."""
+        """The present learning rate: warm-up, a constant part, then a cosine down to the floor."""
         c, t = self.config, self.progress()
         warm = min(1.0, (self.step + 1) / c.warmup)
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
-        return c.rate * warm * (c.floor + (1 - c.floor) * decay)
+        return c.learning_rate * warm * (c.floor + (1 - c.floor) * decay)
 
     def train_step(self, planes: Tensor) -> None:
-        """One step with planes [B,P,s,s] in 0..1, at random rates."""
+        """One step with planes [B,P,s,s] in 0..1, at random rate indices."""
         rate = torch.randint(0, RATES, (len(planes),))
         lr = torch.tensor(self.learning_rate())
         decay = torch.tensor(1 - min(self.config.ema, (1 + self.step) / (10 + self.step)))
@@ -155,7 +155,7 @@ class Trainer:
         self.step += 1
 
     def update(self, planes: Tensor, rate: Tensor, lr: Tensor, decay: Tensor) -> None:
-        """The step itself, all on the device; one whose gradient is not finite is skipped."""
+        """The step itself, all on the device. A gradient that is not finite changes nothing."""
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["share"] if lr.is_cuda else float(lr) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -175,27 +175,27 @@ class Trainer:
             self.facts.copy_(torch.where(self.facts > 0, self.facts.lerp(facts, 0.02), facts))
 
     def clip(self) -> Tensor:
-        """Has the optimiser shorten the gradient to twice its usual norm; returns its norm."""
+        """Have the optimiser clip the gradient to twice its usual norm; returns the norm."""
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         usual = torch.where(self.norm > 0, self.norm, norm)
         limited = torch.minimum(norm, 2 * usual)
         usable = norm.isfinite()
         self.norm.copy_(torch.where(usable, usual.lerp(limited, 0.02), self.norm))
-        # Gradients are divided by the one; with the other there is no step.
+        # The optimiser divides gradients by grad_scale, and takes no step where found_inf is 1.
         self.optimiser.grad_scale = norm / limited  # type: ignore[attr-defined]
         self.optimiser.found_inf = 1.0 - usable.float()  # type: ignore[attr-defined]
         return norm
 
     def follow(self, decay: Tensor) -> None:
-        """Move the EMA towards the model by a share of the way."""
+        """Move the EMA towards the model by the share `decay` of the way."""
         ours: list[Tensor] = list(self.ema.parameters())
         way = [p - q for p, q in zip(self.model.parameters(), ours, strict=True)]
         torch._foreach_mul_(way, decay)
         torch._foreach_add_(ours, way)
 
     def follow_level(self, each: Tensor, bucket: Tensor) -> None:
-        """Fold the losses of a batch [B] into the running means of their rates."""
+        """Fold the losses [B] of a batch into the running means of their rate buckets."""
         hot = bucket[:, None] == torch.arange(RATE_BUCKETS, device=bucket.device)
         count = hot.sum(0)
         total = (hot * each[:, None]).sum(0)
@@ -252,14 +252,14 @@ class Recorded:
         compile_model(trainer.model)
 
     def __call__(self, batch: tuple[Tensor, ...]) -> None:
-        """As `Trainer.update`, for a batch of the sizes that were recorded."""
+        """Do `Trainer.update` for a batch of the sizes that were recorded."""
         for ours, theirs in zip(self.batch, batch, strict=True):
             ours.copy_(theirs, non_blocking=True)
         if self.graph is None:
-            # What is made at first use (the optimiser's state, plans of libraries) must be there
-            # before a graph is recorded: the first steps are taken without one.
+            # The optimiser's state and the plans of libraries are made at first use, and must exist
+            # before a graph is recorded. So the first steps run without one.
             self.aside.wait_stream(torch.cuda.current_stream())
-            # Crops have one size: the fastest convolutions for it are looked for once.
+            # All crops have one size, so the fastest convolutions are searched for once.
             with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
                 if self.warm < WARM_STEPS:
                     with torch.cuda.stream(self.aside):
@@ -284,7 +284,7 @@ def write_row(path: Path, row: dict[str, float]) -> None:
 
 
 class Log:
-    """What a run says of itself: train.csv, validation.csv, TensorBoard where it is installed."""
+    """The logs of a run: train.csv, validation.csv, and TensorBoard where it is installed."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -319,13 +319,13 @@ def crop_source(
     seed: int,
     device: str | torch.device = "cpu",
 ) -> CropSource:
-    """Crops as the model of this run wants them."""
+    """Random training crops for the model of this run."""
     mix, planes = mix_of(config.gray), config.shape.planes
     return CropSource(split.train, mix, planes, batch, size, seed, device)
 
 
 def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path) -> Trainer:
-    """A trainer at the checkpoint, at a released model's weights, or at the first guess."""
+    """A trainer at the checkpoint, at the weights of `config.start`, or at the first guess."""
     trainer = Trainer(config, device)
     if checkpoint.exists():
         trainer.load(checkpoint)
@@ -344,9 +344,9 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
 def train(config: Config, out: Path) -> Path:
     """Run or resume a training; returns the checkpoint.
 
-    OUT receives checkpoint.pt, train.csv, validation.csv, config.json and, whenever validation
-    improves, the release files NAME.safetensors and NAME.json, whose tables are fitted to what an
-    encoder writes when the run is over. SIGTERM and SIGINT save and stop.
+    `out` receives checkpoint.pt, train.csv, validation.csv and config.json. Whenever validation
+    improves it also receives the release files NAME.safetensors and NAME.json. When the run is
+    over, their tables are fitted to what an encoder writes. SIGTERM and SIGINT save and stop.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
@@ -355,7 +355,7 @@ def train(config: Config, out: Path) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = out / "checkpoint.pt"
     if config.start and not checkpoint.exists():
-        # Before images are loaded, which takes minutes.
+        # Check this before loading images, which takes minutes.
         check_growth(config.shape, model_of(Path(config.start)).shape)
     split = load_for_model(Path(config.data), config.gray, config.threads)
     samples = make_samples(split.validation)

@@ -1,8 +1,9 @@
-"""How much the four places around one say of it, fitted to what an encoder writes.
+"""Fit how the four anchors around a non-anchor move its mean and its table.
 
-Training knows nothing of this: it codes the hyper-latent and the first part at once. A release
-codes every second place of them after the others, and its arrays say what to make of these. Each
-value is chosen by what the symbols of crops would have cost with it.
+Training does not know of anchors: it codes the hyper-latent and the first symbol group at once. A
+release codes them as on a chessboard, anchors before non-anchors. Its arrays say how the mean and
+the table of a non-anchor follow its neighbours. Each value is chosen by what the symbols of crops
+would have cost with it.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from mvmic_codec.model.layers import RATES, unshuffle
 from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.schedule import SCHEDULE
 
-WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four
+WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four anchors
 SHIFTS = torch.arange(-24, 25)  # of tables
-# Bits that a weight of 1 must save, and a shift of 1 against that of the class before: what few
-# symbols say is chance.
+# Bits that a weight of 1 must save, and a shift that differs by 1 from that of the class before.
+# Without these, weights and shifts would follow the chance of a few symbols.
 WEIGHT_PRIOR = 8.0
 SHIFT_PRIOR = 4.0
 
 
 @dataclass(frozen=True)
 class Places:
-    """Black places [n,k] of n channels, of one crop at one rate."""
+    """Non-anchor places [n,k] of n channels, of one crop at one rate index."""
 
     position: Tensor  # in steps, where no neighbour counts
     around: Tensor  # the mean of the four, in steps
@@ -52,7 +53,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Sample:
-    """What an encoder makes of a crop."""
+    """The symbols of a crop, as an encoder chose them."""
 
     rate: int
     bits: float  # of all symbols
@@ -61,7 +62,7 @@ class Sample:
 
 
 def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int) -> Sample:
-    """What is no anchor in planes [P,H,W], with a release whose neighbours do not count yet."""
+    """Non-anchor places of planes [P,H,W], by a release whose neighbours do not count yet."""
     entropy = release.entropy
     with full_precision(release.device):
         encoder = Encoder(release, planes, rate)
@@ -102,25 +103,25 @@ def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int
 
 
 def classes(release: LoadedModel, size: Tensor) -> Tensor:
-    """Of mean magnitudes in sixteenths."""
+    """The classes of mean magnitudes, given in sixteenths."""
     whole = torch.floor(size + 0.5).clamp(max=COMPAND_ENTRIES - 1).long()
     return release.entropy.classes[whole]
 
 
 def fit_neighbours(release: LoadedModel, samples: Iterable[Sample]) -> dict[str, Tensor]:
-    """The arrays of `neutral_neighbours` as they serve the samples best."""
+    """The arrays of `neutral_neighbours` with the values that suit the samples best."""
     by_rate: dict[int, list[Sample]] = {}
     for each in samples:
         by_rate.setdefault(each.rate, []).append(each)
     rates = sorted(by_rate)
     bits = [sum(sample.bits for sample in by_rate[rate]) for rate in rates]
-    # Each of the rates weighs alike.
+    # Every rate weighs alike.
     importance = [sum(bits) / len(bits) / each for each in bits]
     hyper = [join([sample.hyper for sample in by_rate[rate]]) for rate in rates]
     near = [join([sample.near for sample in by_rate[rate]]) for rate in rates]
     # z is always coded.
     hyper_weight, hyper_shift = fit_places(release.bits, hyper, importance, least=1)
-    # Not quite what they cost, since the pass is dependent, but near.
+    # Close to the true cost; the symbols of this group depend on each other.
     near_weight, near_shift = fit_places(release.rough_bits, near, importance, least=0)
     # near_mean is of the sum of four, in sixteenths.
     unit = 2**WEIGHT_BITS
@@ -133,13 +134,13 @@ def fit_neighbours(release: LoadedModel, samples: Iterable[Sample]) -> dict[str,
 
 
 def join(places: list[Places]) -> Places:
-    """All places of the same channels."""
+    """Join places of the same channels."""
     names = [field.name for field in fields(Places)]
     return Places(*(torch.cat([getattr(each, name) for each in places], 1) for name in names))
 
 
 def at_all_rates(rates: list[int], values: Tensor) -> Tensor:
-    """int16 [RATES,n] out of [len(rates),n]: linear between them, level beyond."""
+    """[len(rates),n] -> int16 [RATES,n]: linear between the rates, constant beyond them."""
     every = np.arange(RATES)
     columns = [np.interp(every, rates, column) for column in values.T.numpy()]
     return torch.from_numpy(np.stack(columns, 1)).round().clamp(-(2**15), 2**15 - 1).short()
@@ -148,10 +149,10 @@ def at_all_rates(rates: list[int], values: Tensor) -> Tensor:
 def fit_places(
     bits: Tensor, places: list[Places], importance: list[float], least: int
 ) -> tuple[Tensor, Tensor]:
-    """Weights [rates,n] and shifts [n,CLASSES], for places by rate.
+    """The best weights [rates,n] and shifts [n,CLASSES] for places, given by rate.
 
-    bits are those of whole steps, by table and magnitude, the last column for all above. least is
-    the lowest table index there may be.
+    bits   of a symbol, by table and magnitude in whole steps; the last column is for all above
+    least  the lowest table index that is allowed
     """
     channels = len(places[0].position)
     weight = torch.zeros(len(places), channels, dtype=torch.float64)
@@ -173,9 +174,10 @@ def fit_places(
 
 
 def costs(bits: Tensor, places: Places, position: Tensor, table: Tensor, least: int) -> Tensor:
-    """What each place costs, [n,k]: bits, and its error at its price in bits.
+    """The cost of each place in bits, [n,k]: the symbol's bits, and its error times its price.
 
-    A symbol of a price is also lowered by one, as an encoder does, where that costs less.
+    Where an error has a price, the symbol may be lowered by one, as an encoder does, if that costs
+    less.
     """
     table = torch.floor(table + 0.5).clamp(least, TABLES - 1).long()
     size, price = position.abs(), places.price
@@ -189,9 +191,9 @@ def costs(bits: Tensor, places: Places, position: Tensor, table: Tensor, least: 
 
 
 def smooth_shifts(cost: Tensor) -> Tensor:
-    """The shifts [n,CLASSES] of least cost, by what each costs [n,CLASSES,SHIFTS].
+    """The shifts [n,CLASSES] of least cost, for the costs [n,CLASSES,SHIFTS].
 
-    A change from class to class has a price; the first class is compared with no shift at all.
+    A change between classes costs SHIFT_PRIOR; the class before the first has no shift.
     """
     change = SHIFT_PRIOR * (SHIFTS[:, None] - SHIFTS).abs().double()
     best = cost[:, 0] + SHIFT_PRIOR * SHIFTS.abs()

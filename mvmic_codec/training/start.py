@@ -1,9 +1,15 @@
 """The first guess: a model that is already a transform codec before any training.
 
-The filter across block borders starts at the orthonormal one of highest coding gain, the modes'
-rotations at sparse orthonormal transforms of what it leaves, chroma at its KLT, quantiser steps at
-the high-rate optimum, the linear predictors at least squares on training crops, and the table
-indices at the mean magnitude of what is left. See docs/training.md for what each is worth.
+Each part starts at the best value that statistics of training crops give:
+
+- the filter across block borders: the orthonormal one of highest coding gain
+- the rotations of the modes: sparse orthonormal transforms of the filtered blocks
+- chroma: its KLT
+- quantiser steps: the high-rate optimum
+- linear predictors: least squares
+- table indices: the mean magnitude of the prediction residual
+
+docs/lab/0.1.0.md says what each is worth.
 """
 
 from __future__ import annotations
@@ -40,9 +46,9 @@ from mvmic_codec.model.transforms import (
 )
 from mvmic_codec.rate import lambda_of
 
-RIDGE_RATE = 30  # the index whose quantisation noise the predictors are fitted for
+RIDGE_RATE = 30  # the predictors are fitted for the quantisation noise of this rate index
 HYPER_COARSER = 8.0
-MODE_BLOCKS = 60_000  # that the modes' rotations are learned from
+MODE_BLOCKS = 60_000  # the rotations of the modes are learned from so many blocks
 
 
 def knot_rates(table: RateTable) -> list[float]:
@@ -52,7 +58,7 @@ def knot_rates(table: RateTable) -> list[float]:
 
 
 def theory_step(rate: float) -> float:
-    """Step of an orthonormal luma coefficient (RGB luma, three times the gray energy)."""
+    """The quantiser step of an orthonormal luma coefficient; luma has three times gray's energy."""
     lam = lambda_of(0) * (lambda_of(RATES - 1) / lambda_of(0)) ** (rate / (RATES - 1))
     return 1.25 * math.sqrt(18.0 / (lam * math.log(2.0)))
 

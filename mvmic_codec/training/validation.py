@@ -15,7 +15,7 @@ from mvmic_codec.model.model import Model
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training.images import as_planes, is_gray
 
-# Whole images, as far as they go: small crops flatter us, since JPEG 2000 needs a long run-up.
+# Whole images where they fit. On small crops JPEG 2000 is weak, and we would look too good.
 VALIDATION_SIZE = 1024
 VALIDATION_RATES = (0, 13, 26, 39, 52, 63)
 JPEG2000_RATIOS = (400, 200, 100, 50, 25, 12, 6)
@@ -23,7 +23,7 @@ JPEG2000_RATIOS = (400, 200, 100, 50, 25, 12, 6)
 
 @dataclass
 class Sample:
-    """A validation image [C,h,w] in 0..1, cut at its centre; its JPEG 2000 curve (bpp, PSNR)."""
+    """The centre [C,h,w] of a validation image in 0..1, and its JPEG 2000 curve (bpp, PSNR)."""
 
     kind: str
     planes: Tensor
@@ -31,7 +31,7 @@ class Sample:
 
 
 def centre(image: np.ndarray, size: int = VALIDATION_SIZE) -> np.ndarray:
-    """[C,size,size], or the largest multiple of 64 that fits."""
+    """The centre of an image [C,H,W]: `size` on a side, or the largest multiple of 64 that fits."""
     _, height, width = image.shape
     h, w = (min(size, side // 64 * 64) for side in (height, width))
     top, left = (height - h) // 2, (width - w) // 2
@@ -39,7 +39,7 @@ def centre(image: np.ndarray, size: int = VALIDATION_SIZE) -> np.ndarray:
 
 
 def jpeg2000_curve(planes: np.ndarray) -> list[tuple[float, float]]:
-    """JPEG 2000 points of planes [C,h,w] in 0..1, taken as 8 bit."""
+    """JPEG 2000 points (bpp, PSNR) of planes [C,h,w] in 0..1, rounded to 8 bits."""
     gray = is_gray(planes)
     pixels = np.round(planes.transpose(1, 2, 0) * 255).astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if gray else pixels)
@@ -62,7 +62,7 @@ def jpeg2000_curve(planes: np.ndarray) -> list[tuple[float, float]]:
 
 
 def psnr(mse255: float) -> float:
-    """Decibels of a mean squared error on the 0 to 255 scale."""
+    """PSNR in dB of a mean squared error on the scale of 255."""
     return 10 * float(np.log10(255.0**2 / max(mse255, 1e-6)))
 
 
@@ -79,7 +79,13 @@ def make_samples(images: dict[str, list[np.ndarray]]) -> list[Sample]:
 
 @torch.no_grad()
 def validate(model: Model, samples: list[Sample]) -> dict[str, float]:
-    """Means over samples: log loss, hyper share, bpp and PSNR by rate, BD-rate by kind (%)."""
+    """Means over samples.
+
+    log_loss                    logarithm of bpp plus lambda times error, mean over rates as well
+    hyper_share, mode_share     of the bits, that the hyper-latent and the modes take
+    bd_jpeg2000_KIND            BD-rate against JPEG 2000 in percent, by kind of image
+    KIND_bpp_R, KIND_psnr_R     by kind and rate index
+    """
     rates = torch.tensor(VALIDATION_RATES)
     count = len(rates)
     lambdas = np.array([lambda_of(int(r)) for r in rates])

@@ -1,9 +1,9 @@
 """A model of a larger shape that starts as a smaller one.
 
 After Chen, Goodfellow and Shlens, "Net2Net: accelerating learning via knowledge transfer" (2016),
-by zeros in place of copies: what is new computes something from the first step on, and nothing that
-was there listens to it yet. Only channels of chroma are more from the start: they code what those
-that were there leave, where a rate is high enough.
+with zeros instead of copies. New channels compute something from the first step on, but no old
+layer reads them yet. New channels of chroma are the exception. They code what the old ones leave,
+where a rate is high enough.
 """
 
 from __future__ import annotations

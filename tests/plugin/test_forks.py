@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import mvmic_codec
-from mvmic_codec.model import device, forks
+from mvmic_codec import forks
+from mvmic_codec.model import device
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here"),
