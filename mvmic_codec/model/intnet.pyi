@@ -1,4 +1,4 @@
-"""The integer networks of the entropy model in C, layer by layer. For nets/native.py alone.
+"""The integer networks of the entropy model in C, layer by layer. For model/native.py alone.
 
 A *map* is uint8 [h+2,w+2,stride_of(channels)], position by position, its outermost rows and columns
 repeating their neighbours. Which paths there are depends on the processor; all give the same
