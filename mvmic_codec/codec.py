@@ -66,10 +66,12 @@ class Attempt:
         *,
         hidden: Hidden | None = None,
         device: str | None = None,
+        like: Attempt | None = None,
     ) -> None:
         self.release = encoding_release(planes, device)
         with full_precision(self.release):
-            self.encoder = Encoder(self.release, planes, rate_index, hidden)
+            known = None if like is None else like.encoder
+            self.encoder = Encoder(self.release, planes, rate_index, hidden, known)
 
     def rough_cost(self) -> float:
         """Bits by the rule of thumb, and squared error on the scale of 255 at its price in bits.

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import trellis
+from .analysed import Analysed
 from .grid import UNIT, sites_coded, to_int16, to_uint8
 from .nets.entropy import (
     FRACTION,
@@ -64,6 +65,8 @@ SECOND_LOOK = 0.25
 # coefficients that synthesis makes the picture of: all the way would cost as much as it gains.
 AIM_FROM = 27
 AIM_SHARE = 1 / 96
+# Blocks whose costs are computed anew at least.
+FEW = 64
 
 
 @dataclass
@@ -82,7 +85,11 @@ class Run:
 
 
 class Encoder:
-    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.sites_coded`."""
+    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.sites_coded`.
+
+    like: of another version of the same image, at the same rate. What is the same there is not
+    computed again.
+    """
 
     def __init__(
         self,
@@ -90,8 +97,9 @@ class Encoder:
         planes: npt.NDArray[np.float32],
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
+        like: Encoder | None = None,
     ) -> None:
-        self.release, self.rate = release, rate
+        self.release, self.rate, self.like = release, rate, like
         entropy = release.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(release.device))
         self.rates = torch.tensor([rate], device=release.device)
@@ -99,7 +107,12 @@ class Encoder:
         self.inside = sites_coded(release, planes.shape[1:], hidden)
         self.rotated = rotate_colour(padded[None])
         with self.branches():
-            self.coefficients = release.analysis(self.rotated, self.rates)
+            analysed = Analysed(
+                release.analysis, self.rotated, self.rates, like.analysed if like else None
+            )
+        self.coefficients = analysed.coefficients
+        # What lies between takes much memory; versions are compared with the first one only.
+        self.analysed = None if like else analysed
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.price = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -153,7 +166,15 @@ class Encoder:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
         weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.release.device)
         steps = self.step.float()[None, :, None, None]
-        return self.release.blocks.costs(self.coefficients, steps, weight)
+        costs = self.release.blocks.costs
+        if self.like is None:
+            return costs(self.coefficients, steps, weight)
+        differ = (self.coefficients != self.like.coefficients).any(1)[0]
+        # As many as a product of matrices takes as such.
+        differ.flatten()[:FEW] = True
+        out = self.like.rough_costs.clone()
+        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, weight)[:, :, 0]
+        return out
 
     def rough_cost(self) -> float:
         """The sum of the least of these, and a little for each block."""

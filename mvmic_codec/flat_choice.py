@@ -140,20 +140,22 @@ class Candidates:
         plain = Attempt(self.planes, index, device=device)
         whole = plain.rough_cost()
         widest, *others = self.areas
-        best = self.look(widest, index, device, HOPELESS * whole)
+        best = self.look(widest, index, device, HOPELESS * whole, plain)
         # Fewer areas seem better too often by the rule of thumb: they must be by far. What is left
         # for the rest becomes no less, so that mostly it is clear that they cannot be.
         limit = best.cost / HOPELESS if best else HOPELESS * whole
         if best is None or best.rest_cost < limit:
             for areas in others:
-                look = self.look(areas, index, device, limit)
+                look = self.look(areas, index, device, limit, plain)
                 if look:
                     best, limit = look, look.cost
         if best is None:
             return [Way(None, plain)]
         return [best.way] if best.cost < SURE * whole else [best.way, Way(None, plain)]
 
-    def look(self, areas: Areas, index: int, device: str | None, limit: float) -> Look | None:
+    def look(
+        self, areas: Areas, index: int, device: str | None, limit: float, plain: Attempt
+    ) -> Look | None:
         """The best way with these areas, by the rule of thumb, if it costs less than a limit."""
         best = None
         for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
@@ -162,7 +164,7 @@ class Candidates:
             # The rest costs something, too: what costs more already needs no look at it.
             if cost >= limit:
                 continue
-            way = self.way(areas, map, index, device, blended=blended)
+            way = self.way(areas, map, index, device, blended=blended, like=plain)
             assert way.areas is not None
             rest = way.rest.rough_cost()
             cost += 8 * (len(way.areas) + container.CHUNK_OVERHEAD) + rest
@@ -178,6 +180,7 @@ class Candidates:
         device: str | None,
         *,
         blended: bool,
+        like: Attempt | None = None,
     ) -> Way:
         """With these areas, of which the map may have grown, and with blends along them or not."""
         hidden = map > 0
@@ -185,7 +188,7 @@ class Candidates:
         coded = flat.Flat(areas.values, map, blends)
         payload = flat.to_payload(coded, self.samples.bits, self.samples.signed)
         filled = flat_fill.fill(rest, hidden)
-        return Way(payload, Attempt(filled, index, hidden=hidden, device=device))
+        return Way(payload, Attempt(filled, index, hidden=hidden, device=device, like=like))
 
 
 def candidates_of(planes: Planes, samples: Samples, psnr: float | None = None) -> Candidates | None:
