@@ -16,11 +16,14 @@ FAKE_MODEL = (9, b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
 class _Candidate:
-    def __init__(self, planes, rate_index, *, flat=None, flat_payload=None, device=None):
+    def __init__(self, planes, rate_index, *, flat=None, flat_payload=None, like=None, device=None):
         assert planes.dtype == np.float32 and planes.ndim == 3
         assert planes.min() >= 0 and planes.max() <= 1
         self.planes, self.rate = planes, rate_index
         self.flat, self.flat_payload = flat, flat_payload
+
+    def forget_versions(self):
+        pass
 
     def estimate_rd_cost(self):
         return 8 * len(self.encode().payload)

@@ -26,8 +26,11 @@ class EncodeCandidate:
     """Planes [C,H,W] in 0..1, C 1 or 3, to be coded at a rate index.
 
     flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
-    has these. What planes hold there does not matter.
+    has these. What planes hold there does not matter. like is a candidate of another version of the
+    same image at the same rate: what is the same there is not computed again.
     """
+
+    encoder: Encoder
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class EncodeCandidate:
         *,
         flat: Flat | None = None,
         flat_payload: bytes | None = None,
+        like: EncodeCandidate | None = None,
         device: str | None = None,
     ) -> None:
         self.flat, self.flat_payload = flat, flat_payload
@@ -43,7 +47,12 @@ class EncodeCandidate:
         self.model = encoding_model(planes, device)
         with full_precision(self.model.device):
             hidden = None if flat is None else flat.hidden
-            self.encoder = Encoder(self.model, planes, rate_index, hidden)
+            known = None if like is None else like.encoder
+            self.encoder = Encoder(self.model, planes, rate_index, hidden, known)
+
+    def forget_versions(self) -> None:
+        """Free what only candidates `like` this one need: it takes much memory."""
+        self.encoder.analysed = None
 
     def estimate_rd_cost(self) -> float:
         """Bits by a rule of thumb, and squared error on the scale of 255 at its price in bits.

@@ -26,6 +26,7 @@ from torch import Tensor
 from mvmic_codec.bitstream.grid import UNIT, coded_sites
 from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
+from mvmic_codec.encoder.analysed import Analysed
 from mvmic_codec.model.entropy import (
     FRACTION,
     MODE_DEPTH,
@@ -63,6 +64,8 @@ SECOND_LOOK = 0.25
 # synthesis that it goes: all the way would cost as much as it gains.
 TARGET_FROM = 27
 TARGET_SHARE = 1 / 96
+# Blocks whose costs are computed anew at least: fewer rows are multiplied in another order.
+FEW_BLOCKS = 64
 
 
 @dataclass
@@ -81,7 +84,13 @@ class CodingResult:
 
 
 class Encoder:
-    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`."""
+    """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`.
+
+    like  encoder of another version of the same image at the same rate. What is the same there is
+          taken over.
+    """
+
+    analysed: Analysed | None
 
     def __init__(
         self,
@@ -89,8 +98,9 @@ class Encoder:
         planes: npt.NDArray[np.float32],
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
+        like: Encoder | None = None,
     ) -> None:
-        self.model, self.rate = model, rate
+        self.model, self.rate, self.like = model, rate, like
         entropy = model.entropy
         padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(model.device))
         self.rates = torch.tensor([rate], device=model.device)
@@ -99,7 +109,12 @@ class Encoder:
         self.inside = torch.from_numpy(sites).to(model.device)
         self.rotated = rotate_colour(padded[None])
         with self.bfloat16_autocast():
-            self.coefficients = model.analysis(self.rotated, self.rates)
+            analysed = Analysed(
+                model.analysis, self.rotated, self.rates, like.analysed if like else None
+            )
+        self.coefficients = analysed.coefficients
+        # What lies between takes much memory. Versions are compared with the first one only.
+        self.analysed = None if like else analysed
         self.step = entropy.step[rate] / 2**STEP_BITS
         # What a symbol's squared error costs in bits, twice; see the training loss.
         self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -153,7 +168,16 @@ class Encoder:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
         weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
         steps = self.step.float()[None, :, None, None]
-        return self.model.blocks.costs(self.coefficients, steps, weight)
+        costs = self.model.blocks.costs
+        if self.like is None:
+            return costs(self.coefficients, steps, weight)
+        differ = (self.coefficients != self.like.coefficients).any(1)[0]
+        differ.flatten()[:FEW_BLOCKS] = True
+        out = self.like.estimated_costs.clone()
+        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, weight)[:, :, 0]
+        # Nothing else is taken over.
+        self.like = None
+        return out
 
     def estimate_rd_cost(self) -> float:
         """The sum of the least of these, and a little for each block."""

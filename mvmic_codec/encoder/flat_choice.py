@@ -133,21 +133,27 @@ class FlatCandidates:
         plain = EncodeCandidate(self.planes, index, device=device)
         plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
-        best = self.best_with(widest, index, device, HOPELESS * plain_cost)
+        best = self.best_with(widest, plain, index, device, HOPELESS * plain_cost)
         # Fewer areas seem better too often by the rule of thumb: they must be by far. Their learned
         # part costs no less than that of the widest, so mostly it is clear that they cannot be.
         limit = best.cost / HOPELESS if best else HOPELESS * plain_cost
         if best is None or best.learned_cost < limit:
             for areas in others:
-                scored = self.best_with(areas, index, device, limit)
+                scored = self.best_with(areas, plain, index, device, limit)
                 if scored:
                     best, limit = scored, scored.cost
+        plain.forget_versions()
         if best is None:
             return [plain]
         return [best.candidate] if best.cost < SURE * plain_cost else [best.candidate, plain]
 
     def best_with(
-        self, areas: Areas, index: int, device: str | None, limit: float
+        self,
+        areas: Areas,
+        plain: EncodeCandidate,
+        index: int,
+        device: str | None,
+        limit: float,
     ) -> ScoredCandidate | None:
         """The best with these areas, by the rule of thumb, if it costs less than a limit."""
         best = None
@@ -157,7 +163,7 @@ class FlatCandidates:
             # The learned part costs something, too: what costs more already needs no look at it.
             if cost >= limit:
                 continue
-            candidate = self.candidate(areas, map, index, device, blended=blended)
+            candidate = self.candidate(areas, map, index, device, blended=blended, like=plain)
             assert candidate.flat_payload is not None
             learned = candidate.estimate_rd_cost()
             cost += 8 * (len(candidate.flat_payload) + container.CHUNK_OVERHEAD) + learned
@@ -173,6 +179,7 @@ class FlatCandidates:
         device: str | None,
         *,
         blended: bool,
+        like: EncodeCandidate | None = None,
     ) -> EncodeCandidate:
         """With these areas, of which the map may have grown, and with blends along them or not."""
         if blended:
@@ -185,6 +192,7 @@ class FlatCandidates:
             index,
             flat=coded,
             flat_payload=flat.to_payload(coded, self.samples.bits, self.samples.signed),
+            like=like,
             device=device,
         )
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mvmic_codec.encoder.boxes import boxes_of
+
 Planes = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 # Steps of smoothing at each scale.
 SMOOTHINGS = 12
+# Rectangles of so many pixels are smoothed as a whole: to cut them in two gains nothing.
+CUT_ABOVE = 4096
 
 
 def fill(planes: Planes, hidden: Mask) -> Planes:
@@ -31,13 +35,23 @@ def _filled(planes: Planes, known: Mask) -> Planes:
     coarse = _filled(total / count.clip(1), count[0] > 0)
     wide = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
     edged = np.pad(np.where(known, planes, wide), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    out, mean, unknown = edged[:, 1:-1, 1:-1], np.empty_like(planes), ~known
+    out = edged[:, 1:-1, 1:-1]
+    # Only what is unknown changes. All means are taken before any of them is written.
+    parts = [
+        (box, ~known[box], np.empty_like(out[(slice(None), *box)]))
+        for box in boxes_of(~known, CUT_ABOVE)
+    ]
     for _ in range(SMOOTHINGS):
-        np.add(edged[:, :-2, 1:-1], edged[:, 2:, 1:-1], out=mean)
-        mean += edged[:, 1:-1, :-2]
-        mean += edged[:, 1:-1, 2:]
-        mean *= 0.25
-        np.copyto(out, mean, where=unknown)
+        for (rows, columns), _, mean in parts:
+            # With the row above and the row below; with the columns on either side.
+            tall = edged[:, rows.start : rows.stop + 2, columns.start + 1 : columns.stop + 1]
+            broad = edged[:, rows.start + 1 : rows.stop + 1, columns.start : columns.stop + 2]
+            np.add(tall[:, :-2], tall[:, 2:], out=mean)
+            mean += broad[:, :, :-2]
+            mean += broad[:, :, 2:]
+            mean *= 0.25
+        for box, unknown, mean in parts:
+            np.copyto(out[(slice(None), *box)], mean, where=unknown)
         edged[:, 0], edged[:, -1] = edged[:, 1], edged[:, -2]
         edged[:, :, 0], edged[:, :, -1] = edged[:, :, 1], edged[:, :, -2]
     return out

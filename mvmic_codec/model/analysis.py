@@ -5,6 +5,8 @@ A linear path, the lapped DCT of transforms.py, plus a convolutional branch at 1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,15 +44,25 @@ class Analysis(nn.Module):
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
         """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
+        x = rotated
+        for layer, _ in self.stages(rate):
+            x = layer(x)
+        return self.linear_coefficients(rotated) + x
+
+    def linear_coefficients(self, rotated: Tensor) -> Tensor:
+        """What the linear path makes of rotated planes."""
         with torch.autocast(rotated.device.type, enabled=False):
-            straight = block_dct(filter_borders(rotated, self.borders))
-        x = self.enter(unshuffle(rotated, 8) / 64.0)
-        x = self.body8(self.rate8(x, rate))
-        x = self.down(unshuffle(x, 2))
-        x = self.body16(self.rate16(x, rate))
-        bent = self.leave(x).float()
-        out: Tensor = straight + bent * self.spread[:, None, None]
-        return out
+            return block_dct(filter_borders(rotated, self.borders))
+
+    def stages(self, rate: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
+        """The branch, one layer after the other, and how many blocks away each one looks."""
+        return [
+            (lambda x: self.rate8(self.enter(unshuffle(x, 8) / 64.0), rate), 0),
+            *((block, 1) for block in self.body8),
+            (lambda x: self.rate16(self.down(unshuffle(x, 2)), rate), 0),
+            *((block, 2) for block in self.body16),
+            (lambda x: self.leave(x).float() * self.spread[:, None, None], 0),
+        ]
 
 
 def low_frequencies(planes: int) -> Tensor:

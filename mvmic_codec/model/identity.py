@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from mvmic_codec import __version__
 from mvmic_codec.errors import ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
+# Every model that was ever released: its name, its fingerprint, the versions that read its files.
+RELEASED = Path(__file__).with_name("released.json")
 # Of the models that encode, 1 to 255; files hold it, and `container.Header.model` names them alike.
 GENERATION = 1
 # Gray images have a model of their own.
@@ -37,6 +40,25 @@ class Identity:
     def from_json(cls, text: str) -> Identity:
         """The inverse of `to_json`."""
         return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Released:
+    """A model that was released: the versions of mvmic_codec that read its files, in order."""
+
+    name: str
+    fingerprint: str  # 16 hexadecimal digits
+    versions: list[str]
+
+
+def released_models() -> list[Released]:
+    """Every model that was ever released, the oldest first. Raises ModelError if that is lost."""
+    try:
+        return [Released(**row) for row in json.loads(RELEASED.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"the table {RELEASED.name} is missing or damaged: install mvmic_codec again"
+        ) from error
 
 
 def read_card(path: Path) -> Identity:
@@ -71,7 +93,22 @@ def find_identity(fingerprint: bytes) -> tuple[Identity, Path]:
         identity = read_card(card)
         if identity.fingerprint == fingerprint.hex():
             return identity, card.with_suffix(".safetensors")
-    raise ModelError(
-        f"the file was written with a model of fingerprint {fingerprint.hex()}, which this "
-        "installation does not have: install the version of mvmic_codec that wrote it"
+    raise ModelError(f"the file was written with {missing_model(fingerprint.hex())}")
+
+
+def missing_model(fingerprint: str) -> str:
+    """Name, of a model that is not installed, and what to do, as the rest of a sentence."""
+    for model in released_models():
+        if model.fingerprint == fingerprint:
+            if __version__ in model.versions:
+                return f"model {model.name}, which is missing here: install mvmic_codec again"
+            first, last = model.versions[0], model.versions[-1]
+            several = "" if first == last else f" to {last}"
+            return (
+                f"model {model.name} of mvmic_codec {first}{several}; "
+                f"`pip install mvmic_codec=={last}` reads it"
+            )
+    return (
+        f"a model of fingerprint {fingerprint}, which mvmic_codec {__version__} does not know: "
+        "update mvmic_codec, or ask whoever wrote the file for its model"
     )
