@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
-"""rANS with static integer tables: the Python face of csrc/rans.c.
+"""rANS with static integer tables: the Python face of csrc/common/rans.h.
 
 Signatures and their contracts are in ans.pyi, the format in formats/ans.md.
 """

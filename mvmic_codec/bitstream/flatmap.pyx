@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
-"""Maps of flat colours as one lane: the Python face of csrc/flatmap.c.
+"""Maps of flat colours as one lane: the Python face of csrc/common/flatmap.h.
 
 Signatures and their contracts are in flatmap.pyi, the format in formats/flat.md.
 """

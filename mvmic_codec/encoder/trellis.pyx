@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
-"""Dependent quantisation in an encoder: the Python face of csrc/trellis.c.
+"""Dependent quantisation in an encoder: the Python face of csrc/encode/trellis_quantise.c.
 
 Signatures and their contracts are in trellis.pyi.
 """
@@ -9,7 +9,7 @@ from libc.stdint cimport int16_t, uint8_t
 
 import numpy as np
 
-cdef extern from "trellis.h" nogil:
+cdef extern from "trellis_quantise.h" nogil:
     ctypedef struct TrellisCosts:
         double spacing
         const float *bits

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=True
-"""The integer networks in C: the Python face of csrc/intnet.c.
+"""The integer networks in C: the Python face of csrc/common/intnet.h.
 
 Signatures and their contracts are in intnet.pyi.
 """

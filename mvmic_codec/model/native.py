@@ -56,7 +56,7 @@ NEIGHBOURS_OF = 8
 
 
 class NativeEntropy(EntropyArrays):
-    """Evaluation of the arrays that `integerise` made by csrc/intnet.c.
+    """Evaluation of the arrays that `integerise` made by csrc/common/intnet.c.
 
     `path` is one of `intnet.usable_paths()`. Raises OverflowError for arrays whose sums might not
     fit into 32 bits; IntegerEntropy takes them.

@@ -1,11 +1,11 @@
 /*
- * fuzz_flatmap.c: a libFuzzer target over csrc/flatmap.c.
+ * fuzz_flatmap.c: a libFuzzer target over the C behind csrc/common/flatmap.h.
  *
- * An input is a width, a height, a number of colours and which pixels are open, and then either the bytes of a lane
- * (decoded as they are; what is accepted must be what an encoder writes) or those of a map (coded and
- * decoded). Nothing is promised to C that flatmap.pyx does not check. Every buffer is an allocation
- * of its own and of the exact size that flatmap.h asks for, so that AddressSanitizer sees the first
- * byte too many.
+ * An input is a width, a height, a number of colours and which pixels are open, and then either the
+ * bytes of a lane (decoded as they are; what is accepted must be what an encoder writes) or those
+ * of a map (coded and decoded). Nothing is promised to C that flatmap.pyx does not check. Every
+ * buffer is an allocation of its own and of the exact size that flatmap.h asks for, so that
+ * AddressSanitizer sees the first byte too many.
  *
  * Every finding is an abort().
  */
@@ -16,10 +16,10 @@
 
 #define SIDE_MAX 64
 
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) \
-            abort(); \
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
     } while (0)
 
 static void *allocate(size_t count, size_t size)

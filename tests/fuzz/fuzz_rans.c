@@ -1,5 +1,5 @@
 /*
- * fuzz_rans.c: a libFuzzer target over csrc/rans.c.
+ * fuzz_rans.c: a libFuzzer target over the C behind csrc/common/rans.h.
  *
  * An input is a short description of tables and table indices, and then either the bytes of lanes
  * (decoded as they are: hostile()) or symbols (coded and decoded: round_trip()). The tables are
@@ -17,10 +17,10 @@
 #define TABLES_MAX 8
 #define SYMBOLS_MAX 4096 /* four blocks of the decoder */
 
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) \
-            abort(); \
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
     } while (0)
 
 typedef struct {
@@ -35,7 +35,7 @@ typedef struct {
     uint16_t *cdf; /* [count * width] */
     uint32_t width;
     size_t lane_count;
-    size_t calls; /* the decoder is called this many times for its n symbols */
+    size_t calls;    /* the decoder is called this many times for its n symbols */
     uint32_t second; /* if not 0 all of these are a dependent pass, and calls is 1 */
     uint8_t *indices;
     size_t n;
@@ -219,9 +219,8 @@ static RansStatus decode(const Task *task, RansDecoderLane *lanes, int16_t *symb
         int16_t *out = allocate(size, sizeof *out);
         if (size > 0)
             memcpy(indices, task->indices + done, size);
-        RansStatus status =
-            rans_lanes_decode(&task->tables, lanes, task->lane_count, &turn, task->second, indices,
-                              out, size);
+        RansStatus status = rans_lanes_decode(&task->tables, lanes, task->lane_count, &turn,
+                                              task->second, indices, out, size);
         REQUIRE(turn < task->lane_count);
         if (first == RANS_OK)
             first = status;
@@ -345,8 +344,8 @@ static void hostile(const Task *task, Input *input, int mend)
         uint8_t *exact = allocate(counts[lane], 4);
         if (counts[lane] > 0)
             memcpy(exact, bytes, 4 * counts[lane]);
-        int canonical = counts[lane] == 0 || (last_word(exact, counts[lane]) != 0 && exact[0] == 0
-                                              && (exact[1] & 0x0F) == 0);
+        int canonical = counts[lane] == 0 || (last_word(exact, counts[lane]) != 0 &&
+                                              exact[0] == 0 && (exact[1] & 0x0F) == 0);
         RansStatus status = open_lane(&lanes[lane], &words[lane], exact, counts[lane]);
         REQUIRE(status == (canonical ? RANS_OK : RANS_LANE_NOT_CANONICAL));
         sound &= canonical;

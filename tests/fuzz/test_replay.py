@@ -20,12 +20,22 @@ ROOT = HERE.parents[1]
 CORPUS = HERE / "corpus"
 FILES = sorted((CORPUS / "file").iterdir())
 FILES += sorted((ROOT / "formats").glob("*/*.mvm"))
-COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-O1", "-I", str(ROOT / "csrc")]
+COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-O1", "-I", str(ROOT / "csrc/common")]
 COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # LeakSanitizer needs ptrace, which containers may forbid; libFuzzer looks for leaks in its own way.
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
-# What is broken, by the name of the C file: the text, and what stands there instead.
+# The C behind a target, and the headers that it alone includes.
+SOURCES = {
+    "rans": ["common/rans_tables.c", "decode/rans_decode.c", "encode/rans_encode.c"],
+    "flatmap": ["decode/flatmap_decode.c", "encode/flatmap_encode.c"],
+}
+HEADERS = {
+    "rans": ["common/rans.h", "common/rans_internal.h", "common/trellis.h"],
+    "flatmap": ["common/flatmap.h", "common/flatmap_internal.h"],
+}
+
+# What is broken, by target: the text, and what stands there instead.
 BROKEN_RANS = {
     "words are taken from before the lane": (" && lane->left != 0)", ")"),
     "more rounds are sure than there are words": ("lanes[lane].left < rounds ?", "0 ?"),
@@ -97,16 +107,17 @@ def harness(tmp_path_factory):
 
 
 def replay(harness, kind, tested, program):
-    """The corpus of a kind through its target with the C file that it tests."""
+    """The corpus of a kind through its target with the C files that it tests."""
     objects = [harness / f"fuzz_{kind}.o", harness / "replay.o"]
-    built = run(*COMPILE, *objects, tested, "-o", program)
+    built = run(*COMPILE, *objects, *tested, "-o", program)
     assert built.returncode == 0, built.stderr
     return run(program, *sorted((CORPUS / kind).iterdir()))
 
 
 @pytest.mark.parametrize("kind", ["rans", "flatmap"])
 def test_c_has_no_finding(harness, tmp_path, kind):
-    done = replay(harness, kind, ROOT / f"csrc/{kind}.c", tmp_path / "replay")
+    tested = [ROOT / "csrc" / name for name in SOURCES[kind]]
+    done = replay(harness, kind, tested, tmp_path / "replay")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{len(list((CORPUS / kind).iterdir()))} inputs\n"
 
@@ -114,16 +125,17 @@ def test_c_has_no_finding(harness, tmp_path, kind):
 @pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
 def test_broken_c_has_one(harness, tmp_path, kind, fault):
     text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]
-    for name in (f"{kind}.c", f"{kind}.h", "trellis.h"):
-        source = (ROOT / "csrc" / name).read_text()
-        if text in source:
-            break
-    else:
-        pytest.fail(f"{text!r} is nowhere in {kind}.c")
-    (tmp_path / name).write_text(source.replace(text, instead))
-    if name.endswith(".h"):
-        (tmp_path / f"{kind}.c").write_text((ROOT / f"csrc/{kind}.c").read_text())
-    done = replay(harness, kind, tmp_path / f"{kind}.c", tmp_path / "replay")
+    # All side by side, so that each includes the broken header.
+    files = [ROOT / "csrc" / name for name in SOURCES[kind] + HEADERS[kind]]
+    copies = [tmp_path / file.name for file in files]
+    holding = 0
+    for file, copy in zip(files, copies, strict=True):
+        source = file.read_text()
+        holding += text in source
+        copy.write_text(source.replace(text, instead))
+    assert holding == 1, f"{text!r} is in {holding} files"
+    tested = [copy for copy in copies if copy.suffix == ".c"]
+    done = replay(harness, kind, tested, tmp_path / "replay")
     assert done.returncode != 0
 
 

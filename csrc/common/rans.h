@@ -106,8 +106,7 @@ typedef struct {
 
 /* Fills the arrays from half[count] and cdf[count][width], in slots: cdf[t][0] = 0, increasing,
  * cdf[t][2 * half[t] + 2] = 4096. The caller has checked that this holds for every t >= 1. */
-void rans_tables_build(RansTables *tables, const uint16_t *half, const uint16_t *cdf,
-                       size_t width);
+void rans_tables_build(RansTables *tables, const uint16_t *half, const uint16_t *cdf, size_t width);
 
 /* Copies the symbols that are coded (table index not 0) and their table indices to coded_symbols
  * and coded_indices, which have room for n each, and adds their number to *coded. The encoder runs
@@ -123,16 +122,16 @@ RansStatus rans_symbols_gather(const RansTables *tables, const int16_t *symbols,
 void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t lane_count,
                        const int16_t *symbols, const uint8_t *indices, size_t n);
 
-/* Takes a lane's count little-endian words from bytes into words and sets up the lane. RANS_LANE_NOT_CANONICAL if no encoder can have written it. */
+/* Takes a lane's count little-endian words from bytes into words and sets up the lane.
+ * RANS_LANE_NOT_CANONICAL if no encoder can have written it. */
 RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
                           size_t count);
 
 /* Decodes the symbols of n table indices; those of index 0 are 0 and take nothing from a lane.
  * *turn (under lane_count) is the lane of the next coded symbol and carries on between calls.
- * `second` is 0, or says that these are all symbols of a dependent pass and how far behind its table
- * each has the one of the second quantiser.
- * After RANS_TABLE_OUT_OF_RANGE or RANS_LANE_EXHAUSTED, which both may be noticed late, the symbols
- * of this call are of no use. */
+ * `second` is 0, or says that these are all symbols of a dependent pass and how far behind its
+ * table each has the one of the second quantiser. After RANS_TABLE_OUT_OF_RANGE or
+ * RANS_LANE_EXHAUSTED, which both may be noticed late, the symbols of this call are of no use. */
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
                              size_t *turn, uint32_t second, const uint8_t *indices,
                              int16_t *symbols, size_t n);

@@ -1,8 +1,10 @@
-#include "trellis.h"
+#include "trellis_quantise.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "trellis.h"
 
 /* The state from which a number with this last bit leads to `next`. */
 static unsigned trellis_before(unsigned next, unsigned bit)

@@ -46,7 +46,7 @@ int intnet_path_usable(IntnetPath path);
 /* A convolution over `size` x `size` positions (1 or 3), a bias, a shift to the right. */
 typedef struct {
     uint32_t size;
-    uint32_t stride;      /* of the maps it takes, at most 4 * INTNET_FOURS */
+    uint32_t stride; /* of the maps it takes, at most 4 * INTNET_FOURS */
     uint32_t outputs;
     uint32_t groups;      /* outputs / INTNET_LANES, rounded up */
     const int8_t *weight; /* [groups][size * size][stride / 4][INTNET_LANES][4] */
@@ -98,8 +98,9 @@ typedef struct {
 void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int32_t *sums,
                     size_t cells, uint8_t *index);
 
-/* What table indices are made of before a mode adds its part: the sums of a `scales` layer [cells][n]
- * and the base, in sixteenths of a table and clamped to int16, [n][cells]. For encoders alone. */
+/* What table indices are made of before a mode adds its part: the sums of a `scales` layer
+ * [cells][n] and the base, in sixteenths of a table and clamped to int16, [n][cells]. For encoders
+ * alone. */
 void intnet_scores(const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score);
 
 /* Means [n][cells] from a linear prediction and the sums of a `means` layer, both [cells][n]; and

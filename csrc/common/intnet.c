@@ -96,14 +96,14 @@ INTNET_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t 
             int32_t total[INTNET_LANES] = {0};
             const int8_t *of_tap = weight + (size_t)g * group_pitch;
             for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
-                const uint8_t *x = in->at + (tap / in->size) * in->row
-                                   + (tap % in->size + (size_t)p) * in->stride;
+                const uint8_t *x =
+                    in->at + (tap / in->size) * in->row + (tap % in->size + (size_t)p) * in->stride;
                 for (uint32_t k = 0; k < in->count; k++) {
                     const int8_t *w = of_tap + (size_t)in->four[k] * 4 * INTNET_LANES;
                     const uint8_t *v = x + (size_t)in->four[k] * 4;
                     for (int o = 0; o < INTNET_LANES; o++)
-                        total[o] += v[0] * w[4 * o] + v[1] * w[4 * o + 1] + v[2] * w[4 * o + 2]
-                                    + v[3] * w[4 * o + 3];
+                        total[o] += v[0] * w[4 * o] + v[1] * w[4 * o + 1] + v[2] * w[4 * o + 2] +
+                                    v[3] * w[4 * o + 3];
                 }
                 of_tap += in->stride * INTNET_LANES;
             }
@@ -115,9 +115,9 @@ INTNET_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t 
 
 /* Four bytes of input meet four weights of each of eight outputs, as 16-bit integers: products
  * fit, and pairs of them are added in 32 bits. */
-__attribute__((target("avx2"))) INTNET_INLINE void
-tile_avx2(const Window *in, const int8_t *weight, size_t group_pitch, int positions, int groups,
-          int32_t *sums)
+__attribute__((target("avx2"))) INTNET_INLINE void tile_avx2(const Window *in, const int8_t *weight,
+                                                             size_t group_pitch, int positions,
+                                                             int groups, int32_t *sums)
 {
     for (int g = 0; g < groups; g++)
         for (int first = 0; first < positions; first += 3) {
@@ -129,8 +129,8 @@ tile_avx2(const Window *in, const int8_t *weight, size_t group_pitch, int positi
                 for (int k = 0; k < 4; k++)
                     total[p][k] = _mm256_setzero_si256();
             for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
-                const uint8_t *x = in->at + (tap / in->size) * in->row
-                                   + (tap % in->size + (size_t)first) * in->stride;
+                const uint8_t *x = in->at + (tap / in->size) * in->row +
+                                   (tap % in->size + (size_t)first) * in->stride;
                 for (uint32_t i = 0; i < in->count; i++) {
                     size_t c = (size_t)in->four[i] * 4;
                     const int8_t *w = of_tap + c * INTNET_LANES;
@@ -147,8 +147,7 @@ tile_avx2(const Window *in, const int8_t *weight, size_t group_pitch, int positi
                             _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
                         INTNET_UNROLL
                         for (int k = 0; k < 4; k++)
-                            total[p][k] =
-                                _mm256_add_epi32(total[p][k], _mm256_madd_epi16(u, v[k]));
+                            total[p][k] = _mm256_add_epi32(total[p][k], _mm256_madd_epi16(u, v[k]));
                     }
                 }
                 of_tap += in->stride * INTNET_LANES;
@@ -174,10 +173,11 @@ tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positi
 {
     __m512i total[TILE_POSITIONS][TILE_GROUPS];
     INTNET_UNROLL
-    for (int p = 0; p < positions; p++)
+    for (int p = 0; p < positions; p++) {
         INTNET_UNROLL
         for (int g = 0; g < groups; g++)
             total[p][g] = _mm512_setzero_si512();
+    }
     for (uint32_t tap = 0; tap < in->size * in->size; tap++) {
         const uint8_t *x = in->at + (tap / in->size) * in->row + (tap % in->size) * in->stride;
         for (uint32_t i = 0; i < in->count; i++) {
@@ -200,21 +200,22 @@ tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positi
         weight += in->stride * INTNET_LANES;
     }
     INTNET_UNROLL
-    for (int p = 0; p < positions; p++)
+    for (int p = 0; p < positions; p++) {
         INTNET_UNROLL
         for (int g = 0; g < groups; g++)
             _mm512_storeu_si512(sums + (p * groups + g) * INTNET_LANES, total[p][g]);
+    }
 }
 
 #endif
 
 /* Instances whose loops have constant counts; few positions are taken one by one. */
-#define TILE_CASES(kernel)                                                                        \
-    switch (groups) {                                                                             \
-    case 1: one ? kernel(in, w, pitch, 1, 1, sums) : kernel(in, w, pitch, 6, 1, sums); break;     \
-    case 2: one ? kernel(in, w, pitch, 1, 2, sums) : kernel(in, w, pitch, 6, 2, sums); break;     \
-    case 3: one ? kernel(in, w, pitch, 1, 3, sums) : kernel(in, w, pitch, 6, 3, sums); break;     \
-    default: one ? kernel(in, w, pitch, 1, 4, sums) : kernel(in, w, pitch, 6, 4, sums); break;    \
+#define TILE_CASES(kernel)                                                                         \
+    switch (groups) {                                                                              \
+    case 1: one ? kernel(in, w, pitch, 1, 1, sums) : kernel(in, w, pitch, 6, 1, sums); break;      \
+    case 2: one ? kernel(in, w, pitch, 1, 2, sums) : kernel(in, w, pitch, 6, 2, sums); break;      \
+    case 3: one ? kernel(in, w, pitch, 1, 3, sums) : kernel(in, w, pitch, 6, 3, sums); break;      \
+    default: one ? kernel(in, w, pitch, 1, 4, sums) : kernel(in, w, pitch, 6, 4, sums); break;     \
     }
 
 typedef void Tile(const Window *in, const int8_t *w, size_t pitch, int one, int groups,
@@ -279,8 +280,8 @@ INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const ui
     size_t skip = layer->size == 1 ? in.row + in.stride : 0; /* 1x1 looks at the middle */
     int count = w < TILE_POSITIONS ? 1 : TILE_POSITIONS;
     for (uint32_t group = 0; group < layer->groups; group += TILE_GROUPS) {
-        int groups = layer->groups - group < TILE_GROUPS ? (int)(layer->groups - group)
-                                                         : TILE_GROUPS;
+        int groups =
+            layer->groups - group < TILE_GROUPS ? (int)(layer->groups - group) : TILE_GROUPS;
         const int8_t *weight = layer->weight + group * pitch;
         for (size_t y = 0; y < h; y++)
             for (size_t x = 0; x < w; x += (size_t)count) {
@@ -398,39 +399,41 @@ INTNET_INLINE void predict_rest(const double *in, size_t row, size_t inputs, con
 
 /* One kernel for both widths of vectors, by a prefix of intrinsics: `positions` times `vectors`
  * sums stay in registers while all inputs pass by. */
-#define PREDICT_TILE(Vector, prefix, width)                                                       \
-    Vector total[TILE_POSITIONS][TILE_GROUPS];                                                    \
-    INTNET_UNROLL                                                                                 \
-    for (int p = 0; p < positions; p++)                                                           \
-        INTNET_UNROLL                                                                             \
-        for (int k = 0; k < vectors; k++)                                                         \
-            total[p][k] = prefix##_loadu_pd(out + (size_t)p * outputs + (size_t)k * width);       \
-    for (int tap = 0; tap < 9; tap++) {                                                           \
-        const double *x = in + (size_t)(tap / 3) * row + (size_t)(tap % 3) * inputs;              \
-        for (size_t c = 0; c < inputs; c++, weight += outputs) {                                  \
-            Vector v[TILE_GROUPS];                                                                \
-            INTNET_UNROLL                                                                         \
-            for (int k = 0; k < vectors; k++)                                                     \
-                v[k] = prefix##_loadu_pd(weight + (size_t)k * width);                             \
-            INTNET_UNROLL                                                                         \
-            for (int p = 0; p < positions; p++) {                                                 \
-                Vector u = prefix##_set1_pd(x[(size_t)p * inputs + c]);                           \
-                INTNET_UNROLL                                                                     \
-                for (int k = 0; k < vectors; k++)                                                 \
-                    total[p][k] = prefix##_fmadd_pd(u, v[k], total[p][k]);                        \
-            }                                                                                     \
-        }                                                                                         \
-    }                                                                                             \
-    INTNET_UNROLL                                                                                 \
-    for (int p = 0; p < positions; p++)                                                           \
-        INTNET_UNROLL                                                                             \
-        for (int k = 0; k < vectors; k++)                                                         \
-            prefix##_storeu_pd(out + (size_t)p * outputs + (size_t)k * width, total[p][k]);
+#define PREDICT_TILE(Vector, prefix, width)                                                        \
+    Vector total[TILE_POSITIONS][TILE_GROUPS];                                                     \
+    INTNET_UNROLL                                                                                  \
+    for (int p = 0; p < positions; p++) {                                                          \
+        INTNET_UNROLL                                                                              \
+        for (int k = 0; k < vectors; k++)                                                          \
+            total[p][k] = prefix##_loadu_pd(out + (size_t)p * outputs + (size_t)k * width);        \
+    }                                                                                              \
+    for (int tap = 0; tap < 9; tap++) {                                                            \
+        const double *x = in + (size_t)(tap / 3) * row + (size_t)(tap % 3) * inputs;               \
+        for (size_t c = 0; c < inputs; c++, weight += outputs) {                                   \
+            Vector v[TILE_GROUPS];                                                                 \
+            INTNET_UNROLL                                                                          \
+            for (int k = 0; k < vectors; k++)                                                      \
+                v[k] = prefix##_loadu_pd(weight + (size_t)k * width);                              \
+            INTNET_UNROLL                                                                          \
+            for (int p = 0; p < positions; p++) {                                                  \
+                Vector u = prefix##_set1_pd(x[(size_t)p * inputs + c]);                            \
+                INTNET_UNROLL                                                                      \
+                for (int k = 0; k < vectors; k++)                                                  \
+                    total[p][k] = prefix##_fmadd_pd(u, v[k], total[p][k]);                         \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+    INTNET_UNROLL                                                                                  \
+    for (int p = 0; p < positions; p++) {                                                          \
+        INTNET_UNROLL                                                                              \
+        for (int k = 0; k < vectors; k++)                                                          \
+            prefix##_storeu_pd(out + (size_t)p * outputs + (size_t)k * width, total[p][k]);        \
+    }
 
 #ifdef INTNET_X86
 __attribute__((target("avx2,fma"))) INTNET_INLINE void
-predict_tile_avx2(const double *in, size_t row, size_t inputs, const double *weight,
-                  size_t outputs, int positions, int vectors, double *out)
+predict_tile_avx2(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
+                  int positions, int vectors, double *out)
 {
     PREDICT_TILE(__m256d, _mm256, 4)
 }
@@ -442,9 +445,9 @@ predict_tile_avx512(const double *in, size_t row, size_t inputs, const double *w
     PREDICT_TILE(__m512d, _mm512, 8)
 }
 
-__attribute__((target("avx2,fma"))) static size_t
-predict_avx2(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
-             int one, double *out)
+__attribute__((target("avx2,fma"))) static size_t predict_avx2(const double *in, size_t row,
+                                                               size_t inputs, const double *weight,
+                                                               size_t outputs, int one, double *out)
 {
     size_t o = 0;
     for (; o + 8 <= outputs; o += 8)
@@ -455,9 +458,10 @@ predict_avx2(const double *in, size_t row, size_t inputs, const double *weight, 
     return o;
 }
 
-__attribute__((target("avx512f"))) static size_t
-predict_avx512(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
-               int one, double *out)
+__attribute__((target("avx512f"))) static size_t predict_avx512(const double *in, size_t row,
+                                                                size_t inputs, const double *weight,
+                                                                size_t outputs, int one,
+                                                                double *out)
 {
     size_t o = 0;
     for (; o + 32 <= outputs; o += 32)

@@ -63,9 +63,9 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps);
  * many words there are. */
 size_t flatmap_encode(const uint32_t *steps, size_t count, uint32_t *words);
 
-/* Decodes a map of width * height numbers from count words, given as little-endian bytes. Returns 0,
- * or 1 if the words cannot be what an encoder wrote: the last is 0, or the lane does not end where
- * the map does. */
+/* Decodes a map of width * height numbers from count words, given as little-endian bytes. Returns
+ * 0, or 1 if the words cannot be what an encoder wrote: the last is 0, or the lane does not end
+ * where the map does. */
 int flatmap_decode(Flatmap *work, const uint8_t *bytes, size_t count, uint8_t *map);
 
 #endif
