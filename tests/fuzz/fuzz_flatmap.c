@@ -106,6 +106,8 @@ static void round_trip(Flatmap *work, const uint8_t *bytes, size_t size)
     free(back);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Flatmap work;

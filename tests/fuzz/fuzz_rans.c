@@ -398,7 +398,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     Input input = {data, size};
     Task task;
     unsigned first = take(&input);
-    int decode_only = first >> 7, switched = first >> 6 & 1;
+    unsigned decode_only = first >> 7, switched = first >> 6 & 1;
     task.lane_count = (size_t)1 << (first & 3);
     make_tables(&task, &input);
     task.second = first >> 4 & 1 ? (task.tables.count - 1) / 2 : 0;
