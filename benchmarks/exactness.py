@@ -4,9 +4,9 @@
 
 Each image is encoded at a rate index of its own, 0 to 63 in turn, and its symbols are decoded by
 doubles through torch (one and two threads), by every path of csrc/common/intnet.c that this
-processor has, and by the reference decoder: numpy's int64 and constriction, ten seconds a megapixel and therefore
-only on images under 600,000 pixels. Prints on how many images each way took what the first one
-took; the exit code is 1 if one did not.
+processor has, and by the reference decoder: numpy's int64 and constriction, ten seconds a megapixel
+and therefore only on images under 600,000 pixels. Prints on how many images each way took what the
+first one took; the exit code is 1 if one did not.
 """
 
 from __future__ import annotations

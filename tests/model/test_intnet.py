@@ -1,4 +1,4 @@
-"""csrc/common/intnet.c piece by piece against numpy's int64, on every path that this processor has."""
+"""intnet.c piece by piece against numpy's int64, on every path that this processor has."""
 
 import numpy as np
 import pytest
