@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from slow import first_is_quick
 from small_model import SMALL, picture, small_model
 
 from mvmic_codec.bitstream import ans
@@ -124,7 +125,7 @@ def blind(tmp_path, monkeypatch, channels):
     return loaded.load(bytes.fromhex(card.fingerprint), "cpu")
 
 
-@pytest.mark.parametrize("start", [0, 5])
+@pytest.mark.parametrize("start", first_is_quick([0, 5]))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, start):
     """All blocks in another mode cost what they were said to."""
@@ -146,7 +147,7 @@ def test_costs_of_the_modes_that_were_not_coded(blind, monkeypatch, channels, st
     assert told.tolist() == pytest.approx(taken, rel=1e-3)
 
 
-@pytest.mark.parametrize("rate", [9, 31, 54])
+@pytest.mark.parametrize("rate", first_is_quick([31, 9, 54]))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_second_choice_of_modes_pays(blind, channels, rate):
     with full_precision(blind.device):
@@ -158,7 +159,7 @@ def test_the_second_choice_of_modes_pays(blind, channels, rate):
     assert after < 0.99 * before
 
 
-@pytest.mark.parametrize("rate", [20, 31, 54])
+@pytest.mark.parametrize("rate", first_is_quick([31, 20, 54]))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_a_run_codes(blind, channels, rate):
     """Levels of its passes at their spacing, and nothing elsewhere; other levels cost more."""

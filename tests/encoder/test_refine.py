@@ -6,6 +6,7 @@ import codec
 import numpy as np
 import pytest
 import torch
+from slow import first_is_quick
 from small_model import picture
 
 from mvmic_codec.bitstream import ans
@@ -53,7 +54,7 @@ def corner(size=(130, 200)):
     return hidden
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", first_is_quick(RATES))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("hidden", [None, corner()], ids=["seen", "hidden"])
 def test_more_effort_costs_less(released, channels, rate, hidden):

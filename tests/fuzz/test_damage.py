@@ -16,6 +16,7 @@ import pytest
 import torch
 from fuzz.check_file import REFUSALS, mended
 from PIL import Image
+from slow import first_is_quick
 
 import mvmic_codec
 from mvmic_codec.bitstream import container
@@ -33,6 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarn
 
 GOLDEN = Path(__file__).parents[2] / "formats/golden"
 FILES = {path.stem: path.read_bytes() for path in sorted(GOLDEN.glob("*.mvm"))}
+# Of each kind of payload one, which the quick tests take; then all others.
+NAMES = ["gray", "flat-blends-colour"]
+NAMES += [name for name in FILES if name not in NAMES]
 FLIPS = 100_000
 SECONDS = 1.0
 MIB = 1 << 20
@@ -82,13 +86,13 @@ def flipped(data, bit):
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
 def test_truncation_at_every_byte(name):
     for size in range(len(FILES[name])):
         assert refused(FILES[name][:size]), f"the first {size} bytes are taken for a file"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
 def test_random_bit_flips(name):
     """100,000 over all files."""
     data = FILES[name]
@@ -109,7 +113,7 @@ def decoded(data):
         assert time.process_time() - start < SECONDS
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
 def test_flips_after_which_the_chunks_checksums_are_mended(name):
     """What the lanes do not notice, the checksums of symbols and of flat areas do."""
     data = FILES[name]
@@ -130,7 +134,7 @@ def test_flips_after_which_the_chunks_checksums_are_mended(name):
             assert image is None or image.tobytes() == sound, f"bit {bit} gives other pixels"
 
 
-@pytest.mark.parametrize("name", ["gray", "colour", "gray-signed", "metadata"])
+@pytest.mark.parametrize("name", first_is_quick(["gray", "colour", "gray-signed", "metadata"]))
 def test_every_bit_of_the_header_with_its_checksum_mended(name):
     """Another header is another file: decoded as it says, or refused."""
     data = FILES[name]
@@ -196,6 +200,7 @@ def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
     assert grown < 64 * MIB, f"{grown / MIB:.0f} MiB"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     """All that can be done before the first symbol at 1/16 is done for it."""
@@ -218,6 +223,7 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     assert grown < 64 * MIB + 4 * width * height, f"{grown / MIB:.0f} MiB"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize(("name", "most"), [("gray", 7), ("colour", 12)])
 def test_memory_by_pixel_of_what_is_decoded(monkeypatch, tmp_path, name, most):
@@ -320,7 +326,7 @@ class Wild:
 
 
 @pytest.mark.parametrize("name", ["gray", "colour", "gray-signed"])
-@pytest.mark.parametrize("spread", [0.3, 30, 1e5])
+@pytest.mark.parametrize("spread", first_is_quick([30, 0.3, 1e5]))
 def test_any_symbols_that_are_coded_soundly_are_an_image(monkeypatch, name, spread):
     header = container.read_header(FILES[name])
     tables = load(header.fingerprint, "cpu").tables

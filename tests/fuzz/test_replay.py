@@ -122,6 +122,7 @@ def test_c_has_no_finding(harness, tmp_path, kind):
     assert done.stdout == f"{len(list((CORPUS / kind).iterdir()))} inputs\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
 def test_broken_c_has_one(harness, tmp_path, kind, fault):
     text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]

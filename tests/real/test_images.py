@@ -13,6 +13,7 @@ import codec
 import numpy as np
 import pytest
 from PIL import Image
+from slow import first_is_quick
 
 import mvmic_codec
 from mvmic_codec.evaluation.metrics import psnr
@@ -21,6 +22,7 @@ from mvmic_codec.rate import index_of
 
 QUALITIES = (1, 3, 5, 8)
 KINDS = (
+    "ultrasound",  # the fewest samples: the quick tests take these
     "cxr",
     "cxr_hires",
     "derm",
@@ -31,7 +33,6 @@ KINDS = (
     "polyp",
     "polyp_etis",
     "street",
-    "ultrasound",
 )
 # Far under what is measured: a broken path fails, a weaker model does not.
 LOWEST_PSNR = {1: 17.0, 3: 20.0, 5: 23.0, 8: 30.0}
@@ -43,7 +44,7 @@ def qualities(position: int) -> tuple[int, ...]:
     return (QUALITIES[position % len(QUALITIES)],)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_is_quick(KINDS))
 def test_each_image_keeps_size_mode_and_depth(test_images: Path, kind: str) -> None:
     paths = sorted((test_images / kind).iterdir())
     assert paths
@@ -63,7 +64,7 @@ def test_each_image_keeps_size_mode_and_depth(test_images: Path, kind: str) -> N
             assert quality_found > LOWEST_PSNR[quality], (path.name, quality, quality_found)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_is_quick(KINDS))
 def test_written_size_is_the_estimate(test_images: Path, kind: str) -> None:
     for position, path in enumerate(sorted((test_images / kind).iterdir())):
         if position % 3 and not os.environ.get("MVMIC_ALL_QUALITIES"):
@@ -78,6 +79,7 @@ def test_written_size_is_the_estimate(test_images: Path, kind: str) -> None:
                 assert abs(written - estimate) <= max(32, 0.01 * estimate), path.name
 
 
+@pytest.mark.slow
 def test_the_ends_of_the_ladder_on_chest_x_rays(test_images: Path) -> None:
     smallest, best = [], []
     for path in sorted((test_images / "cxr").iterdir())[::7]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from slow import first_is_quick
 
 import mvmic_codec
 from mvmic_codec.evaluation.metrics import psnr
@@ -24,7 +25,7 @@ def deep(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(gray * np.uint16(16) + np.uint16(7))
 
 
-@pytest.mark.parametrize("quality", [1, 3, 5, 8])
+@pytest.mark.parametrize("quality", first_is_quick([3, 1, 5, 8]))
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (67, 3), (65, 129), (400, 300)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
 def test_every_size_and_mode_comes_back(mode: str, size: tuple[int, int], quality: int) -> None:
@@ -36,6 +37,7 @@ def test_every_size_and_mode_comes_back(mode: str, size: tuple[int, int], qualit
         assert psnr(original, result) > 22
 
 
+@pytest.mark.slow
 def test_the_largest_test_size() -> None:
     image = fundus((2400, 1900))
     decoded = mvmic_codec.decode(mvmic_codec.encode(image, quality=3))

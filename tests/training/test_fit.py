@@ -44,6 +44,7 @@ def code(planes, rate, gray):
     return payload, decode.decode_planes(payload, header, device="cpu")
 
 
+@pytest.mark.slow
 def test_fitted_tables_take_fewer_bits(weights):
     channels = 1 if identity.GRAY_MODEL in weights.name else 3
     unseen = [
@@ -64,6 +65,7 @@ def test_fitted_tables_take_fewer_bits(weights):
     assert errors[1] < 1.02 * errors[0]
 
 
+@pytest.mark.slow
 def test_each_of_the_counts_weighs_alike(weights):
     released = loaded.read(
         identity.read_card(weights.with_suffix(".json")), weights, torch.device("cpu")

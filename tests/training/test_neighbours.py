@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from slow import first_is_quick
 from small_model import crops, lively_neighbours, picture, small_model
 
 from mvmic_codec.bitstream import ans
@@ -44,8 +45,8 @@ def places(weight, table, price=0.0, count=4000, seed=0):
     return Places(position, around, of_class, table * full, price * full)
 
 
-@pytest.mark.parametrize("price", [0.0, 3.0])
-@pytest.mark.parametrize("weight", [0.0, 0.75, -0.25])
+@pytest.mark.parametrize("price", first_is_quick([3.0, 0.0]))
+@pytest.mark.parametrize("weight", first_is_quick([0.75, 0.0, -0.25]))
 def test_weights_and_shifts_are_found(weights, weight, price):
     released = fit.at_present(weights)
     given = [places(weight, 30, price, seed=seed) for seed in range(2)]
@@ -162,6 +163,7 @@ def bits_of(released, planes, rate):
     return sum(bits[:2]) + sum(bits[8:10])
 
 
+@pytest.mark.slow
 def test_fitted_neighbours_take_fewer_bits(weights):
     """Of pictures that the fit has not seen, z and the first part."""
     released = fit.at_present(weights)
@@ -185,6 +187,7 @@ def test_fitted_neighbours_take_fewer_bits(weights):
     assert after < 0.9 * before
 
 
+@pytest.mark.slow
 def test_whatever_was_fitted_before_is_forgotten(weights):
     shape = fit.at_present(weights).shape
     given = crops(shape.planes, count=1)
