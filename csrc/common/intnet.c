@@ -540,8 +540,8 @@ void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double
 }
 
 void intnet_dequantise(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
-                   const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
-                   double *levels)
+                       const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
+                       double *levels)
 {
     size_t n = part->n;
     for (size_t c = 0; c < n; c++) {

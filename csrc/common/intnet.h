@@ -112,7 +112,7 @@ void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double
  * [n][2h][2w], of which this pass fills in its site of every cell. If levels is not NULL, it
  * becomes a map of V: doubles [h + 2][w + 2][n]. */
 void intnet_dequantise(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
-                   const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
-                   double *levels);
+                       const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
+                       double *levels);
 
 #endif
