@@ -54,6 +54,7 @@ def test_rows_of_two_codecs(mvmic, scans, tmp_path):
     assert "scans_8bit" in result.stdout
 
 
+@pytest.mark.slow
 def test_memory_is_measured_where_it_is_asked_for(mvmic, scans, tmp_path):
     with Peak() as peak:
         pass
@@ -83,6 +84,7 @@ def test_resume_does_only_what_is_missing(mvmic, scans, tmp_path):
     assert len(rows) == 2 * len(first)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_rows_without_seconds(mvmic, scans, tmp_path):
     """jpeg and webp, as a process of its own knows nothing of the fake codec."""
     for name in "cdef":
@@ -107,6 +109,7 @@ def test_processes_give_the_same_rows_without_seconds(mvmic, scans, tmp_path):
     ] * 7
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_named_by_a_process_too(mvmic, scans):
     (scans / "a.png").write_text("no image")
     result = mvmic("eval", scans, "--codec", "jpeg", "--json", "--jobs", 2)

@@ -160,6 +160,7 @@ def read_without_checksum(file, kind, length):
     return container._take(file, length + 4, "chunk")[:-4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "name", "instead"),
     [

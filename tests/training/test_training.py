@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from slow import first_is_quick
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.model import export, loaded, transforms
@@ -65,7 +66,7 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=["gray", "colour"])
+@pytest.fixture(params=first_is_quick(["gray", "colour"]))
 def config(folder, tmp_path, monkeypatch, request):
     """A configuration of each model."""
     monkeypatch.setattr(loop, "START_CROPS", 4)
@@ -217,6 +218,7 @@ def test_a_run_trains_exports_and_goes_on(config, tmp_path):
     assert second["seconds"] > first["seconds"]
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_release(config, tmp_path):
     loop.train(loop.read_config(config), tmp_path / "run")
     (exported,) = (tmp_path / "run").glob("*.safetensors")
@@ -231,6 +233,7 @@ def test_a_run_starts_from_a_release(config, tmp_path):
             assert torch.equal(values, expected[name]), name
 
 
+@pytest.mark.slow
 def test_a_start_of_another_version_is_refused(config, tmp_path):
     """It would go on from random weights where the file has none."""
     loop.train(loop.read_config(config), tmp_path / "run")
@@ -422,6 +425,7 @@ def test_a_gradient_out_of_line_is_shortened(config):
     assert moved() == 0 and float(trainer.norm) > 0
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_the_step(config):
     """Traced whole, as on CUDA, where the compiled model is recorded."""
     read = loop.read_config(config)
