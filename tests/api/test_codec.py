@@ -52,7 +52,7 @@ def header_of(planes, rate, fingerprint=None):
     )
 
 
-@pytest.mark.parametrize("rate", [0, 31, 63])
+@pytest.mark.parametrize("rate", first_is_quick([31, 0, 63]))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_round_trip(weights, size, channels, rate):
@@ -76,7 +76,7 @@ def test_more_rate_is_less_error(weights):
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize("rate", [0, 31, 63])
+@pytest.mark.parametrize("rate", first_is_quick([31, 0, 63]))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [*SIZES, (512, 384)])
 def test_estimate_is_what_is_written(weights, size, channels, rate):

@@ -91,7 +91,7 @@ def shipped(planes):
     return refiner_of(released, planes, 60)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", first_is_quick([1, 3]))
 def test_the_inverse_target_is_worth_several_rounds(monkeypatch, channels):
     refiner = shipped(planes_of(channels))
     with full_precision(refiner.model.device):
@@ -289,7 +289,7 @@ def test_what_training_is_told_makes_the_same_latent(released, channels):
     assert errors[0] < 0.02 < errors[1]
 
 
-@pytest.mark.parametrize("effort", [2, 3])
+@pytest.mark.parametrize("effort", first_is_quick([2, 3]))
 def test_the_same_bytes_whatever_the_caller_does(weights, effort):
     planes = planes_of(3, (140, 100))
 

@@ -59,6 +59,7 @@ def test_weights_and_shifts_are_found(weights, weight, price):
     assert shift[:, 9].abs().max() <= 2
 
 
+@pytest.mark.slow
 def test_few_places_say_nothing(weights):
     released = fit.at_present(weights)
     given = [places(0.75, 30, count=1)]
