@@ -156,7 +156,7 @@ def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, rate):
     planes = []
     for bfloat16 in (False, True):
         multiply(monkeypatch, bfloat16)
-        planes.append(255 * decode.decode_planes(whole.payload, whole.header, device="cpu"))
+        planes.append(255 * codec.decode_planes(whole.payload, whole.header, device="cpu"))
     if rate < BFLOAT16_FROM:
         assert np.array_equal(*planes)
         return
