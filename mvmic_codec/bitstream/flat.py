@@ -62,12 +62,16 @@ def beside(map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     map and result are uint8 [H, W].
     """
     padded = np.pad(map, 1)
-    height, width = map.shape
-    numbers = np.zeros_like(map)
+    flat = padded > 0
+    of_rows = flat[:-2] | flat[1:-1] | flat[2:]
+    around = of_rows[:, :-2] | of_rows[:, 1:-1] | of_rows[:, 2:]
+    # Pixels along edges are few.
+    row, column = np.nonzero(around & ~flat[1:-1, 1:-1])
+    first = np.zeros(len(row), np.uint8)
     for down, right in NEIGHBOURS:
-        there = padded[1 + down : 1 + down + height, 1 + right : 1 + right + width]
-        np.copyto(numbers, there, where=numbers == 0)
-    numbers[map > 0] = 0
+        first = np.where(first, first, padded[row + 1 + down, column + 1 + right])
+    numbers = np.zeros_like(map)
+    numbers[row, column] = first
     return numbers
 
 

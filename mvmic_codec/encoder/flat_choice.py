@@ -129,7 +129,9 @@ class FlatCandidates:
         """
         for areas in self.areas:
             if areas.map.all() and areas.error(areas.map) == 0:
-                return [self.candidate(areas, areas.map, index, device, blended=False)]
+                exact = self.candidate(areas, areas.map, index, device, blended=False)
+                exact.flat_payload = self.payload_of(exact)
+                return [exact]
         plain = EncodeCandidate(self.planes, index, device=device)
         plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
@@ -164,8 +166,10 @@ class FlatCandidates:
             if cost >= limit:
                 continue
             candidate = self.candidate(areas, map, index, device, blended=blended, like=plain)
-            assert candidate.flat_payload is not None
             learned = candidate.estimate_rd_cost()
+            if cost + learned >= limit:
+                continue
+            candidate.flat_payload = self.payload_of(candidate)
             cost += 8 * (len(candidate.flat_payload) + container.CHUNK_OVERHEAD) + learned
             if cost < limit:
                 best, limit = ScoredCandidate(candidate, cost, learned), cost
@@ -181,7 +185,10 @@ class FlatCandidates:
         blended: bool,
         like: EncodeCandidate | None = None,
     ) -> EncodeCandidate:
-        """With these areas, of which the map may have grown, and with blends along them or not."""
+        """With these areas, of which the map may have grown, and with blends along them or not.
+
+        Its payload of flat areas is not known yet.
+        """
         if blended:
             blends, residual_image = areas.blended(map)
         else:
@@ -191,10 +198,14 @@ class FlatCandidates:
             flat_fill.fill(residual_image, map > 0),
             index,
             flat=coded,
-            flat_payload=flat.to_payload(coded, self.samples.bits, self.samples.signed),
             like=like,
             device=device,
         )
+
+    def payload_of(self, candidate: EncodeCandidate) -> bytes:
+        """The payload of a candidate's flat areas."""
+        assert candidate.flat is not None
+        return flat.to_payload(candidate.flat, self.samples.bits, self.samples.signed)
 
 
 def flat_candidates_of(

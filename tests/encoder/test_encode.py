@@ -48,15 +48,16 @@ def positions_of(encoder, released, run):
 def as_whole_steps(encoder, released, run):
     """Of luma but for its first channel, with the tables and means of a run: bits, and error.
 
-    Of whole steps, as if nothing were dependent, and at its price in bits.
+    Of whole steps, as if nothing were dependent, and at its price in bits. Of blocks in the image.
     """
     some = torch.nonzero(released.shape.is_luma())[1:, 0]
     index = of_y(released, run, 1)[some].long()
     size = positions_of(encoder, released, run)[some].abs()
-    price = encoder.lambda_symbol[some, None, None].expand_as(size)
-    level = encoder.level(size, index, price) * (index > 0)
+    lambda_symbol = encoder.lambda_symbol[some, None, None].expand_as(size)
+    level = encoder.level(size, index, lambda_symbol) * (index > 0)
     bits = released.symbol_bits(index, level.long()).double()
-    return float(bits.sum()), float(((size - level).square() * price / 2).sum())
+    error = (size - level).square() * lambda_symbol / 2 * encoder.inside
+    return float(bits.sum()), float(error.sum())
 
 
 def bits_and_error(encoder, released, run):
