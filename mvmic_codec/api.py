@@ -138,8 +138,10 @@ def _checked_effort(effort: object) -> int:
 
 
 def _padded_pixels(header: Header) -> int:
-    """Pixels of the 64x64 grid that decoding works on; of a thin image, far more than its own."""
-    return -(-header.width // 64) * -(-header.height // 64) * 64 * 64
+    """Pixels of the padded grid that decoding works on: of a thin image, far more than its own."""
+    from mvmic_codec.bitstream.grid import UNIT
+
+    return -(-header.width // UNIT) * -(-header.height // UNIT) * UNIT * UNIT
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from numbers import Real
 
 from mvmic_codec.errors import InputError
 
+# Rate indices of a model and of the file format, which gives them a byte of HEAD.
 RATES = 64
 # Chosen by looking at crops at 1:1 (docs/quality.md). At 7 the smallest fundus vessels, lung
 # markings and bone edges stay; at 6 some vessels fade or break up, at 3 they are gone.

@@ -1,9 +1,12 @@
 """Planes <-> payload without a file around them, as many tests want it."""
 
+from functools import partial
+
 import numpy as np
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.flat import Flat
+from mvmic_codec.decoder.decode import decode_parts, planes_of, put
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.model.device import full_precision
 
@@ -19,6 +22,13 @@ def candidate_of(planes, rate, *, hidden=None, device=None):
 def encode_planes(planes, rate, *, hidden=None, effort=1, on_round=None, device=None):
     candidate = candidate_of(planes, rate, hidden=hidden, device=device)
     return candidate.encode(effort=effort, on_round=on_round).payload
+
+
+def decode_planes(payload, header, *, hidden=None, device=None):
+    """Planes [C,H,W] in 0..1; errors as `decode_parts`."""
+    planes = np.empty((planes_of(header), header.height, header.width), np.float32)
+    decode_parts(payload, header, partial(put, planes), hidden=hidden, device=device)
+    return planes
 
 
 def ideal_bits(result, tables):

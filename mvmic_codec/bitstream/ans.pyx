@@ -74,12 +74,12 @@ cdef extern from "rans.h" nogil:
 
 LANE_COUNTS = (1, 2, 4, 8)
 
-# Equal-probability bits behind an escape entry: the int16 itself.
-cdef int ESCAPE_BITS = 16
+SLOTS = RANS_SLOTS
+ESCAPE_BITS = 16
 
 
 def _vector(array, dtype, str what):
-    """`array` as a contiguous 1-D array; nothing is ever converted to another type."""
+    """`array` as a contiguous 1-D array. Never converts it to another type."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
         found = (
             f"{array.dtype} of {array.ndim} dimensions"
@@ -91,7 +91,7 @@ def _vector(array, dtype, str what):
 
 
 def _check_tables(half, cdf):
-    """InputError unless rows 1.. are complete, strictly increasing tables of total 4096."""
+    """InputError unless rows 1, 2, ... are complete, rise strictly and end at RANS_SLOTS."""
     if half.dtype != np.uint16 or half.ndim != 1:
         raise InputError("the tables' half must be a 1-D uint16 array")
     if cdf.dtype != np.uint16 or cdf.ndim != 2:
@@ -126,7 +126,7 @@ cdef _raise_status(RansStatus status):
 
 cdef class Tables:
     cdef RansTables _c
-    # The memory behind _c.
+    # These arrays own the memory that _c points to.
     cdef object _arrays
 
     def __init__(self, half, cdf):
@@ -137,7 +137,7 @@ cdef class Tables:
         _check_tables(half, cdf)
         count, width = cdf.shape
         entries = int((2 * half[1:].astype(np.int64) + 2).sum())
-        # One more than there may be: an empty array has no first item to point at.
+        # One more than needed: an empty array has no first item to point at.
         cdef uint64_t[::1] tables_memory = np.zeros(count, np.uint64)
         cdef uint64_t[::1] entries_memory = np.zeros(entries + 1, np.uint64)
         cdef uint64_t[::1] reciprocals_memory = np.zeros(entries + 1, np.uint64)
@@ -231,7 +231,7 @@ cdef class Decoder:
     cdef RansDecoderLane _lanes[RANS_LANES_MAX]
     cdef size_t _lane_count
     cdef size_t _turn
-    # One call at a time: two would move the same lane's position past its start.
+    # One call at a time: two at once would move a lane's position past its start.
     cdef object _lock
 
     def __init__(self, lanes, Tables tables not None):
@@ -249,7 +249,7 @@ cdef class Decoder:
         self._tables = tables
         self._lane_count = len(lanes)
         self._turn = 0
-        # One more than there may be: an empty array has no first item to point at.
+        # One more than needed: an empty array has no first item to point at.
         self._words = np.empty(sum(len(lane) // 4 for lane in lanes) + 1, np.uint32)
         cdef size_t start = 0, count
         cdef const uint8_t *data
@@ -307,7 +307,7 @@ def estimate_bits(symbols, indices, Tables tables not None):
         _raise_status(RANS_SKIP_NOT_ZERO)
     cdef const int16_t[::1] symbol_view = symbols
     cdef const uint8_t[::1] index_view = indices
-    cdef double bits = 0
+    cdef double bits = 0, escape_bits = ESCAPE_BITS
     cdef int entry, table, half
     cdef const RansTables *all = &tables._c
     cdef Py_ssize_t i
@@ -320,6 +320,6 @@ def estimate_bits(symbols, indices, Tables tables not None):
             entry = symbol_view[i] + half
             if entry < 0 or entry > 2 * half:
                 entry = 2 * half + 1
-                bits += ESCAPE_BITS
+                bits += escape_bits
             bits += RANS_PRECISION - log2(all.entries[all.tables[table].first + entry].freq)
     return bits

@@ -1,6 +1,6 @@
 """The `.mvm` container, version 2: magic, HEAD, metadata chunks, FLAT, DATA.
 
-formats/mvm-2.md is the specification; this module has its field names in its order. It knows
+formats/mvm-2.md is the specification. This module uses its field names in its order. It knows
 bytes and nothing else: no samples, no latents, no torch, no numpy.
 """
 
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import IO
 
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError, VersionError
+from mvmic_codec.rate import RATES
 
-# High bit, name, CR LF, ^Z, LF: a transfer that treats the file as text damages these bytes first.
+# A byte with its high bit set, the name, CR LF, ^Z, LF. A transfer that treats the file as text
+# damages these bytes, so a reader can tell the user what happened.
 MAGIC = b"\x89MVM\r\n\x1a\n"
 VERSION = 2
 
@@ -36,25 +38,25 @@ GRAY_RGB = 3
 
 _CHUNK = struct.Struct("<I4s")
 _CRC = struct.Struct("<I")
-# Bytes a chunk takes besides its payload.
+# Bytes of a chunk besides its payload.
 CHUNK_OVERHEAD = _CHUNK.size + _CRC.size
 # version, rate_index, kind, generation, fingerprint; width - 1 and height - 1 follow as varints
 _HEAD = struct.Struct("<BBBB8s")
 # lo, hi
 _RANGE = struct.Struct("<ii")
-# Of `kind`; below them photometric, above them bits - 1.
+# Flags of `kind`. The bits below them hold photometric, the bits above them bits - 1.
 _SIGNED = 0x04
 _RANGED = 0x08
 
-# A later version may lengthen HEAD, and its reader must still be able to say which version it is.
+# A later version may lengthen HEAD up to here: a reader of today can still say which version it is.
 _LONGEST_HEAD = 255
 # Pillow's own bound: its image sizes are C ints.
 _LARGEST_SIDE = 2**31 - 1
-# 7 bits each: what the largest side needs.
+# Bytes that the largest side needs, at 7 bits each.
 _LONGEST_VARINT = 5
 _LARGEST_CHUNK = 2**32 - 1
-# Lengths read from a file are not believed: bytes are asked for in pieces of this size, so memory
-# follows what the file really holds.
+# A length in a file may be a lie. Bytes are read in pieces of this size, so memory follows what the
+# file really holds.
 _PIECE = 1 << 20
 
 Source = bytes | bytearray | memoryview | IO[bytes]
@@ -62,18 +64,18 @@ Source = bytes | bytearray | memoryview | IO[bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What HEAD says, field by field in file order.
+    """The fields of HEAD, in file order.
 
     version      container version, 2
     rate_index   0 (smallest file) to 63 (best quality)
-    photometric  0 = smallest value is black, 1 = smallest value is white, 2 = RGB,
-                 3 = RGB whose three channels are equal, coded as gray
-    signed       samples are two's complement; False for RGB
+    photometric  0 = gray, smallest value is black; 1 = gray, smallest value is white; 2 = RGB;
+                 3 = RGB with three equal channels, coded as gray
+    signed       whether samples are two's complement; False for RGB
     bits         bits per sample, 1 to 16; at most 8 for RGB
-    generation   of the model, 1 to 255
+    generation   generation of the model, 1 to 255
     fingerprint  8 bytes, a hash of the model's weights and tables
     width, height  in pixels, 1 to 2^31 - 1
-    lo, hi       sample values that the model's 0.0 and 1.0 stand for, lo <= hi
+    lo, hi       sample values that 0.0 and 1.0 of the model stand for, lo <= hi
     """
 
     version: int = VERSION
@@ -90,12 +92,12 @@ class Header:
 
     @property
     def channels(self) -> int:
-        """1 (gray) or 3 (RGB, with equal channels too)."""
+        """Channels of the decoded image: 1 for gray, 3 for RGB, also with equal channels."""
         return 3 if self.photometric in (RGB, GRAY_RGB) else 1
 
     @property
     def model(self) -> str:
-        """Name of the model, for people: the fingerprint says which one it is."""
+        """Name of the model for people, "mvmic-1g". Only the fingerprint identifies a model."""
         return f"mvmic-{self.generation}{'c' if self.photometric == RGB else 'g'}"
 
     @property
@@ -110,11 +112,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Container:
-    """A whole file: its header and the payloads of the chunks that this version knows.
+    """A whole file: its header, and the payloads of the chunks that this version knows.
 
-    metadata  of the metadata chunks, by type
-    flat      of FLAT, or None where there is none
-    payload   of DATA
+    metadata  payloads of the metadata chunks, by chunk type
+    flat      payload of FLAT, or None if the file has no such chunk
+    payload   payload of DATA
     """
 
     header: Header
@@ -129,7 +131,7 @@ def write(
     metadata: Mapping[bytes, bytes],
     flat: bytes | None = None,
 ) -> bytes:
-    """A file's bytes. Raises InputError for anything that `read` would not take back."""
+    """The bytes of a file. Raises InputError for anything that `read` would refuse."""
     fault = _fault(header)
     if fault:
         raise InputError(f"the header cannot be written: {fault}")
@@ -145,18 +147,18 @@ def write(
 
 
 def read_header(data: Source) -> Header:
-    """The header alone: reads the magic and HEAD, and not a byte after them.
+    """The header alone. Reads the magic and HEAD, and not a byte after them.
 
-    A file object is read from where it stands. Raises FormatError or one of its kinds
-    (TruncatedError, ChecksumError, VersionError).
+    A file object is read from its current position. Raises FormatError or one of its kinds:
+    TruncatedError, ChecksumError, VersionError.
     """
     return _read_head(_stream(data))
 
 
 def read_info(data: Source) -> tuple[Header, dict[bytes, bytes]]:
-    """Header and the known chunks before the image data, by type, without reading that.
+    """The header, and the payloads of the known chunks before DATA, by chunk type.
 
-    Errors as `read_header`.
+    Does not read the image data. Errors as `read_header`.
     """
     file = _stream(data)
     header = _read_head(file)
@@ -165,7 +167,7 @@ def read_info(data: Source) -> tuple[Header, dict[bytes, bytes]]:
 
 
 def read(data: Source) -> Container:
-    """A whole file, every checksum checked. Errors as `read_header`."""
+    """A whole file, with every checksum checked. Errors as `read_header`."""
     file = _stream(data)
     header = _read_head(file)
     chunks, length = _read_chunks(file)
@@ -176,7 +178,7 @@ def read(data: Source) -> Container:
 
 
 def _pack_head(header: Header) -> bytes:
-    """HEAD's payload."""
+    """The payload of HEAD."""
     ranged = (header.lo, header.hi) != _whole_range(header.bits, header.signed)
     flags = _SIGNED * header.signed | _RANGED * ranged
     kind = header.photometric | flags | (header.bits - 1) << 4
@@ -188,7 +190,7 @@ def _pack_head(header: Header) -> bytes:
 
 
 def _pack_varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits in a byte, the least first, and the high bit where more follow."""
+    """Unsigned LEB128: 7 bits a byte, least significant first. The high bit says: more follow."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -198,7 +200,7 @@ def _pack_varint(value: int) -> bytes:
 
 
 def _whole_range(bits: int, signed: bool) -> tuple[int, int]:
-    """Least and most sample."""
+    """The smallest and the largest sample value of this depth."""
     least = -(1 << bits - 1) if signed else 0
     return least, least + (1 << bits) - 1
 
@@ -214,8 +216,8 @@ def _stream(data: Source) -> IO[bytes]:
     return io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
 
 
-def _take(file: IO[bytes], count: int, what: str) -> bytes:
-    """Exactly `count` bytes, or TruncatedError. Never asks for more than a piece at a time."""
+def _read_exactly(file: IO[bytes], count: int, what: str) -> bytes:
+    """Exactly `count` bytes, or TruncatedError. Never asks for more than one piece at a time."""
     pieces = []
     while count:
         piece = file.read(min(count, _PIECE))
@@ -235,8 +237,8 @@ def _read_head(file: IO[bytes]) -> Header:
             raise FormatError("the file was damaged by a transfer in text mode; get it in binary")
         raise FormatError("this is not an mvm file")
     if len(start) < len(MAGIC):
-        # A short read is not yet the end: raw files and sockets may give less than asked.
-        rest = _take(file, len(MAGIC) - len(start), "first 8 bytes")
+        # A short read is not yet the end: raw files and sockets may give less than was asked for.
+        rest = _read_exactly(file, len(MAGIC) - len(start), "first 8 bytes")
         if start + rest != MAGIC:
             raise FormatError("this is not an mvm file")
     kind, length = _read_chunk_start(file)
@@ -294,7 +296,7 @@ def _parse_head(payload: bytes) -> Header:
 
 
 def _parse_varint(payload: bytes, at: int) -> tuple[int, int]:
-    """The value of a varint at an offset, and the offset after it."""
+    """The value of the varint at an offset, and the offset after it."""
     value = 0
     for count, byte in enumerate(payload[at : at + _LONGEST_VARINT]):
         value |= (byte & 0x7F) << 7 * count
@@ -308,11 +310,11 @@ def _parse_varint(payload: bytes, at: int) -> tuple[int, int]:
 
 
 def _fault(header: Header) -> str:
-    """What is wrong with a header, in words; empty if nothing is."""
+    """What is wrong with a header, in words; empty for a valid header."""
     if header.version != VERSION:
         return f"container version {header.version} does not exist"
-    if not 0 <= header.rate_index <= 63:
-        return f"rate index {header.rate_index} is not in 0 to 63"
+    if not 0 <= header.rate_index < RATES:
+        return f"rate index {header.rate_index} is not in 0 to {RATES - 1}"
     if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB, GRAY_RGB):
         return f"photometric {header.photometric} is not in 0 to 3"
     if not 1 <= header.bits <= 16:
@@ -332,7 +334,7 @@ def _fault(header: Header) -> str:
 
 
 def _read_chunk_start(file: IO[bytes]) -> tuple[bytes, int]:
-    start = _take(file, _CHUNK.size, "list of chunks")
+    start = _read_exactly(file, _CHUNK.size, "list of chunks")
     length, kind = _CHUNK.unpack(start)
     if not (kind.isalpha() and kind.isascii()):
         raise FormatError(f"{kind!r} is no chunk type; the file is damaged")
@@ -340,15 +342,15 @@ def _read_chunk_start(file: IO[bytes]) -> tuple[bytes, int]:
 
 
 def _read_payload(file: IO[bytes], kind: bytes, length: int) -> bytes:
-    payload = _take(file, length, f"{_name(kind)} chunk")
-    (crc,) = _CRC.unpack(_take(file, _CRC.size, f"{_name(kind)} chunk"))
+    payload = _read_exactly(file, length, f"{_name(kind)} chunk")
+    (crc,) = _CRC.unpack(_read_exactly(file, _CRC.size, f"{_name(kind)} chunk"))
     if crc != zlib.crc32(payload, zlib.crc32(kind)):
         raise ChecksumError(f"the {_name(kind)} chunk's checksum is wrong; the file is damaged")
     return payload
 
 
 def _read_chunks(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """Known chunks up to DATA, whose length is returned with them."""
+    """The payloads of the known chunks before DATA, by type, and the length of DATA."""
     chunks: dict[bytes, bytes] = {}
     while True:
         kind, length = _read_chunk_start(file)

@@ -1,10 +1,11 @@
-"""Flat areas: pixels of a few exact colours, kept beside the learned image and painted over it.
+"""Flat areas: pixels of a few exact colours, stored beside the learned image and painted over it.
 
-The black around an endoscope's picture, the circle of a CT scan and burned-in text cost a transform
-most of its bits at their hard edges, and a map of them next to nothing. A file may therefore hold
-one FLAT chunk: a few colours, and a map that says which pixels have them. Along an edge pixels may
-be blends of a colour and what the networks make of the image. formats/flat.md has the bytes;
-`flat_search` finds such areas.
+Examples are the black around an endoscope's picture, the margin of a CT scan and burned-in text. A
+transform spends most of its bits on their hard edges, while a map of them costs next to nothing.
+A file may therefore hold one FLAT chunk: a few colours, and a map that says which pixels have them.
+Pixels along an edge may be blends of a colour and the decoded image.
+
+formats/flat.md specifies the bytes. `mvmic_codec.encoder.flat_search` finds flat areas.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from mvmic_codec.bitstream import flatmap
 from mvmic_codec.bitstream.container import RGB, Header
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
-# A blend of k is k quarters of the colour.
+# A blend of k mixes in k quarters of the colour.
 BLENDS = 3
-# In which a pixel's flat colour is looked for: (rows down, columns right).
+# The order in which neighbours are searched for a flat colour: (rows down, columns right).
 NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 _COUNT = struct.Struct("<B")
-# In the same byte: the payload has blends.
+# Flag in the same byte: the payload has blends.
 _WITH_BLENDS = 0x80
 _CRC = struct.Struct("<I")
 _WORDS = struct.Struct("<I")
@@ -37,11 +38,12 @@ _WORD_BYTES = 4
 class Flat:
     """Which pixels of an image have which flat colour.
 
-    colours  int32 [K, C], K = 1 to flatmap.COLOURS_MAX, sample values; C = 3 for photometric RGB,
+    colours  int32 [K, C] sample values, K = 1 to flatmap.COLOURS_MAX; C = 3 for photometric RGB,
              else 1
     map      uint8 [H, W]: 0 where a pixel is not flat, else 1 plus the row of its colour
-    blends   uint8 [H, W]: quarters of the colour beside it that a pixel is blended with, to BLENDS;
-             0 where the pixel is flat or none beside it is. None in files of 0.5.0, which had none
+    blends   uint8 [H, W], 0 to BLENDS: how many quarters of a neighbour's flat colour are mixed in;
+             0 where the pixel is flat or has no flat neighbour. None for files of version 0.5.0,
+             which had no blends
     """
 
     colours: npt.NDArray[np.int32]
@@ -50,12 +52,15 @@ class Flat:
 
     @property
     def hidden(self) -> npt.NDArray[np.bool_] | None:
-        """Of which pixels [H, W] the image data need say nothing; None if they do all the same."""
+        """Pixels [H, W] that the image data may leave out; None if all of them are coded."""
         return None if self.blends is None else self.map > 0
 
 
 def beside(map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The map's number of the first flat neighbour of each pixel that is not flat, else 0."""
+    """For each pixel that is not flat, the map's number of its first flat neighbour; else 0.
+
+    map and result are uint8 [H, W].
+    """
     padded = np.pad(map, 1)
     height, width = map.shape
     numbers = np.zeros_like(map)
@@ -69,7 +74,7 @@ def beside(map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
     """The payload of a FLAT chunk for an image of this depth.
 
-    Raises InputError for a colour that no sample of this depth can have.
+    bits is 1 to 16. Raises InputError for a colour that does not fit this depth.
     """
     colours = flat.colours.astype(_sample_type(bits, signed))
     if (colours != flat.colours).any():
@@ -85,10 +90,10 @@ def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
 
 
 def from_payload(payload: bytes, header: Header) -> Flat:
-    """The flat areas of a file with this header.
+    """The flat areas of a file with this header, from the payload of its FLAT chunk.
 
-    Raises FormatError, or TruncatedError or ChecksumError, which are kinds of it. Memory is at
-    most about five bytes for each of the header's pixels.
+    Takes at most about five bytes of memory for each pixel. Raises FormatError or one of its kinds,
+    TruncatedError and ChecksumError.
     """
     if len(payload) < _COUNT.size:
         raise TruncatedError("the chunk of flat colours is empty: the file was cut")
@@ -124,11 +129,11 @@ def from_payload(payload: bytes, header: Header) -> Flat:
 
 
 def _crc_of(start: bytes, flat: Flat) -> int:
-    """Checksum of what stands before it, count and colours, and of the maps."""
+    """CRC-32 of the bytes before it (count and colours), then of map and blends."""
     crc = zlib.crc32(np.ascontiguousarray(flat.map).data, zlib.crc32(start))
     return crc if flat.blends is None else zlib.crc32(np.ascontiguousarray(flat.blends).data, crc)
 
 
 def _sample_type(bits: int, signed: bool) -> np.dtype[np.integer]:
-    """As many bytes as a sample needs, little-endian."""
+    """The integer type of one stored sample: 1 or 2 bytes, little-endian."""
     return np.dtype(f"<{'i' if signed else 'u'}{1 if bits <= 8 else 2}")

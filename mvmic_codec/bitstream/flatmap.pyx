@@ -43,7 +43,7 @@ cdef extern from *:
 
 
 cdef class _Work:
-    """The memory that both directions need."""
+    """The memory that both encoding and decoding need."""
 
     cdef Flatmap c
     cdef const uint8_t[::1] _open
@@ -73,7 +73,7 @@ def _check(height, width, open, colours):
         raise InputError(f"a map of {width}x{height} pixels is empty")
     if open is not None and (open.dtype != np.bool_ or open.shape != (height, width)):
         raise InputError(f"what is open of a map of {width}x{height} pixels must be bool, as large")
-    # What C counts, decisions and cells with their margin, must fit its sizes.
+    # C counts decisions, and cells with their margin, in size_t.
     if COLOURS_MAX * (height + 2 * FLATMAP_MARGIN) * (width + 2 * FLATMAP_MARGIN) > sys.maxsize:
         raise MemoryError(f"a map of {width}x{height} pixels is too large for this machine")
 
@@ -83,7 +83,7 @@ def encode(map, int colours, open=None):
         raise InputError("a map must be a 2-D uint8 array")
     height, width = map.shape
     _check(height, width, open, colours)
-    # A private copy: an array that changes meanwhile can spoil the result but not the memory.
+    # A private copy: another thread that changes the array can then not make C write out of bounds.
     cdef const uint8_t[::1] pixels = np.array(map, order="C").reshape(-1)
     cdef _Work work = _Work(height, width, open, colours)
     cdef size_t count
@@ -93,7 +93,7 @@ def encode(map, int colours, open=None):
         raise InputError(
             f"the map holds a number above its {colours} colour(s), or one where nothing is open"
         )
-    # With room for one, so that there is a first.
+    # One more than needed: an empty array has no first item to point at.
     cdef uint32_t[::1] steps = np.empty(count + 1, np.uint32)
     cdef uint32_t[::1] words = np.empty(count // 2 + 2, np.uint32)
     cdef size_t written

@@ -1,4 +1,4 @@
-"""What an image's size says of its symbols: encoder and decoder ask alike."""
+"""How many blocks an image has, and which of them are coded. Encoder and decoder must agree."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 16  # side of what has a mode and coefficients, in pixels
-UNIT = 64  # the hyper-latent's grid, in pixels
-# A block whose pixels are all hidden is coded if one this near to it is not, in pixels.
-SEEN_AROUND = 4
+BLOCK = 16  # side of a block, which has one mode and 256 coefficients a plane, in pixels
+UNIT = 64  # side of what one position of the hyper-latent covers, in pixels
+# A block whose pixels are all hidden is still coded if a pixel up to this far from it is visible.
+VISIBLE_MARGIN = 4
 
 
 def coded_sites(
     size: tuple[int, ...], hidden: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.bool_]:
-    """[h,w] bool at 1/16 of an image of `size` (H,W), padded: sites that something is coded of.
+    """Which sites of an image of `size` (H,W) are coded: [h,w] bool at 1/16 of the padded image.
 
-    These are sites that hold at least one pixel. With hidden [H,W], pixels that are painted over,
-    one of these or of those around the site, up to SEEN_AROUND away, must be seen.
+    A site is one block of 16x16 pixels. It is coded if it holds at least one pixel of the image.
+    hidden [H,W] marks pixels that are painted over. With it, a site is coded only if one of its own
+    pixels, or one up to VISIBLE_MARGIN around them, is visible.
     """
     height, width = size
     rows, columns = (math.ceil(side / UNIT) * UNIT for side in size)
@@ -28,16 +29,16 @@ def coded_sites(
     sites = blocks_any(seen)
     if hidden is not None:
         seen[:height, :width] = ~hidden
-        around = np.pad(seen, SEEN_AROUND)
+        around = np.pad(seen, VISIBLE_MARGIN)
         for axis in (0, 1):
-            parts = [np.roll(around, shift, axis) for shift in (-SEEN_AROUND, 0, SEEN_AROUND)]
+            parts = [np.roll(around, shift, axis) for shift in (-VISIBLE_MARGIN, 0, VISIBLE_MARGIN)]
             around = np.logical_or.reduce(parts)
-        sites &= blocks_any(around[SEEN_AROUND:-SEEN_AROUND, SEEN_AROUND:-SEEN_AROUND])
+        sites &= blocks_any(around[VISIBLE_MARGIN:-VISIBLE_MARGIN, VISIBLE_MARGIN:-VISIBLE_MARGIN])
     return sites
 
 
 def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """[h,w]: which blocks of [16h,16w] hold a true one."""
+    """Which blocks of [16h,16w] hold a True pixel: [h,w]."""
     height, width = pixels.shape
     blocks = pixels.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     any: npt.NDArray[np.bool_] = np.logical_or.reduce(blocks, (1, 3))
@@ -45,5 +46,5 @@ def blocks_any(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def hyper_size(size: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of z, of an image of `size` (H,W)."""
+    """Rows and columns of the hyper-latent z of an image of `size` (H,W)."""
     return math.ceil(size[0] / UNIT), math.ceil(size[1] / UNIT)

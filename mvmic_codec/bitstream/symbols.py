@@ -1,6 +1,6 @@
 """Passes of symbols <-> one payload: lanes, their lengths and a checksum of the symbols.
 
-The layout is described in formats/ans.md.
+A pass is what is coded between two runs of the networks. formats/ans.md specifies the payload.
 """
 
 import struct
@@ -19,10 +19,12 @@ Indices = npt.NDArray[np.uint8]
 
 
 class Pass(NamedTuple):
-    """Symbols int16 [N] and table indices uint8 [N]; where an index is 0 nothing is coded.
+    """Symbols that are coded one after the other.
 
-    second is 0, or says that the pass is dependent and how far behind its table each symbol has the
-    one of the second quantiser.
+    symbols  int16 [N]
+    indices  uint8 [N], the frequency table of each symbol; 0 means that nothing is coded
+    second   0 for independent symbols; else the pass is dependent (formats/ans.md, section 4), and
+             the second quantiser's table of a symbol lies this far behind its first one
     """
 
     symbols: Symbols
@@ -30,13 +32,13 @@ class Pass(NamedTuple):
     second: int = 0
 
     def coded(self) -> tuple[Symbols, Indices]:
-        """The numbers that are coded for the symbols, and their tables."""
+        """The numbers that are coded for the symbols, and the table of each."""
         if not self.second:
             return self.symbols, self.indices
         return ans.resolve(self.symbols, self.indices, self.second)
 
 
-# From this size on, four lanes cost under 0.2% and decode about twice as fast as one.
+# From this size on, four lanes add under 0.2% of bytes and decode about twice as fast as one.
 MANY_LANES_FROM_BYTES = 16 * 1024
 MANY_LANES = 4
 
@@ -47,10 +49,9 @@ _WORD_BYTES = 4
 
 
 def pack(passes: Sequence[Pass], tables: ans.Tables) -> bytes:
-    """Code the passes, given in decoding order, as one payload.
+    """The payload that codes these passes, which are given in decoding order.
 
-    Where an index is 0 the symbol must be 0 as well. Raises InputError as
-    :func:`mvmic_codec.bitstream.ans.resolve` and :func:`mvmic_codec.bitstream.ans.encode` do.
+    A symbol with table index 0 must be 0. Raises InputError as `ans.resolve` and `ans.encode` do.
     """
     coded = [each.coded() for each in passes]
     lanes = ans.encode(coded, tables, 1)
@@ -64,10 +65,10 @@ def pack(passes: Sequence[Pass], tables: ans.Tables) -> bytes:
 
 
 class Unpacker:
-    """Takes the symbols out of a payload, one pass after the other.
+    """Decodes the symbols of a payload, pass by pass.
 
-    The symbols are known to be right only when :meth:`finish` has passed. Raises FormatError or
-    its kin TruncatedError if the payload's lanes cannot be what they are said to be.
+    The symbols are known to be right only after :meth:`finish` has returned. Raises FormatError, or
+    its kind TruncatedError, for a payload whose lanes do not fit together.
     """
 
     def __init__(self, payload: bytes, tables: ans.Tables) -> None:
@@ -76,16 +77,17 @@ class Unpacker:
         self._crc = 0
 
     def next(self, indices: Indices, second: int = 0) -> Symbols:
-        """Symbols int16 [N] for the next pass's table indices uint8 [N]; second as for `Pass`.
+        """Symbols int16 [N] of the next pass, by its table indices uint8 [N]; second as in `Pass`.
 
-        Raises InputError for an index at or over the number of tables.
+        Raises TruncatedError when a lane has run out. Raises InputError for an index that is not
+        below the number of tables.
         """
         symbols = self._decoder.decode(indices, second)
         self._crc = _crc_update(self._crc, symbols)
         return symbols
 
     def finish(self) -> None:
-        """Check that the lanes are used up and the symbols are those that were packed.
+        """Check that the lanes are used up and that the symbols have the stored checksum.
 
         Raises FormatError or TruncatedError for the lanes, ChecksumError for the symbols.
         """
@@ -102,7 +104,7 @@ def _crc_update(crc: int, symbols: Symbols) -> int:
 
 
 def _split(payload: bytes) -> tuple[list[bytes], int]:
-    """The lanes and the CRC of a payload; no length is believed before it is checked."""
+    """The lanes and the CRC of a payload. Every length is checked before it is used."""
     if len(payload) < _LANE_COUNT.size:
         raise TruncatedError("the coded data is empty: the file was cut")
     (lane_count,) = _LANE_COUNT.unpack_from(payload)

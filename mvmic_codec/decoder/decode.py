@@ -35,21 +35,6 @@ STRIPE_BLOCKS = 4096
 BAND_BLOCKS = 256
 
 
-def decode_planes(
-    payload: bytes, header: Header, *, hidden: Hidden | None = None, device: str | None = None
-) -> Planes:
-    """Planes [C,H,W] in 0..1 of a payload that the header's model coded.
-
-    C is 3 if the header's photometric is RGB, else 1. hidden [H,W] as when they were coded.
-
-    Raises ModelError for a model that is not installed, FormatError or its kin for a payload that
-    is damaged or for a model that takes images of the other kind only.
-    """
-    planes = np.empty((planes_of(header), header.height, header.width), np.float32)
-    decode_parts(payload, header, partial(put, planes), hidden=hidden, device=device)
-    return planes
-
-
 def decode_parts(
     payload: bytes,
     header: Header,
@@ -58,7 +43,14 @@ def decode_parts(
     hidden: Hidden | None = None,
     device: str | None = None,
 ) -> None:
-    """Give `emit` what `decode_planes` returns, part by part: all of it may be too much memory."""
+    """Decode planes in 0..1, and give `emit` part by part: a whole image may take too much memory.
+
+    There are 3 planes if the header's photometric is RGB, else 1. hidden [H,W] is True where flat
+    areas hide the image, as it was when the image was coded.
+
+    Raises ModelError for a model that is not installed. Raises FormatError or its kin for a damaged
+    payload, and for a model that takes images of the other kind, gray or colour, only.
+    """
     model = model_of_file(header, device)
     size = (header.height, header.width)
     with full_precision(model.device):
@@ -86,7 +78,7 @@ def check_start(payload: bytes, header: Header, *, device: str | None = None) ->
 
 
 def model_of_file(header: Header, device: str | None) -> LoadedModel:
-    """The model that the header names. Errors as `decode_planes`."""
+    """The model that the header names. Errors as `decode_parts`."""
     model = load(header.fingerprint, pick_device(device))
     planes = planes_of(header)
     if model.shape.planes != planes:

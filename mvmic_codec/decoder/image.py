@@ -18,7 +18,7 @@ def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
     """The sample values of a file: [H,W] or [H,W,3], as `samples.to_array`.
 
     Part by part, since planes of the whole image take four times as much memory. Errors as
-    `decode.decode_planes`, and FormatError or its kin for damaged flat areas.
+    `decode.decode_parts`, and FormatError or its kin for damaged flat areas.
     """
     header = file.header
     areas = flat_areas(file, device)

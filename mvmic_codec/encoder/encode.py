@@ -28,6 +28,7 @@ from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
 from mvmic_codec.encoder.analysed import Analysed
 from mvmic_codec.model.entropy import (
+    DEADZONE_MAX,
     FRACTION,
     MODE_DEPTH,
     MODES,
@@ -38,7 +39,7 @@ from mvmic_codec.model.entropy import (
     step_to_zero_bits,
 )
 from mvmic_codec.model.integer import STEP_BITS, code_mode_tree, to_int16, to_uint8
-from mvmic_codec.model.layers import shuffle, unshuffle
+from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.loaded import BFLOAT16_FROM, LoadedModel
 from mvmic_codec.model.schedule import MODE_HALVES, SCHEDULE, sites_of_half
 from mvmic_codec.model.transforms import (
@@ -52,7 +53,6 @@ from mvmic_codec.model.transforms import (
 from mvmic_codec.rate import lambda_of
 
 SYMBOL_MAX = 32767
-DEADZONE_MAX = 0.6
 
 # What the rule of thumb leaves out of a block: its mean, and the smoothness of what is smooth.
 SITE_BITS = 2.0
@@ -276,7 +276,7 @@ class Encoder:
         # A block outside of the image is never coded: its mode is 0.
         costs = costs.clone()
         costs[:, 1:] += torch.where(self.inside, 0.0, math.inf)
-        cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
+        cost_cells = pixel_unshuffle(costs, 2).unflatten(1, (MODES, 4))
         passes = list(self.hyper[1])
         mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
@@ -290,8 +290,8 @@ class Encoder:
             mode_cells[:, sites] = modes
             if half == MODE_HALVES - 1:
                 wanted = self.coefficients if target is None else target
-                y = model.blocks(wanted, shuffle(mode_cells, 2)[:, 0])
-                positions = unshuffle(y / self.step[:, None, None], 2)
+                y = model.blocks(wanted, pixel_shuffle(mode_cells, 2)[:, 0])
+                positions = pixel_unshuffle(y / self.step[:, None, None], 2)
 
             def code_bit(bit: int, table: Tensor) -> Tensor:
                 flags: Tensor = modes >> (MODE_DEPTH - 1 - bit) & 1
@@ -322,7 +322,7 @@ class Encoder:
 
         latent, modes = entropy.code(self.z, self.rate, self.inside, code_modes, code_group)
         of_y = [
-            shuffle(torch.cat(groups, 1)[:, entropy.order], 2)[0]
+            pixel_shuffle(torch.cat(groups, 1)[:, entropy.order], 2)[0]
             for groups in zip(*asked.values(), strict=True)
         ]
         target = self.coefficients if target is None else target

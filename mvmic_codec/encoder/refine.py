@@ -21,7 +21,7 @@ from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.model.entropy import FRACTION, MODES, EntropyModel
 from mvmic_codec.model.identity import find_identity
-from mvmic_codec.model.layers import shuffle, unshuffle
+from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import SCHEDULE
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.transforms import restore_colour
@@ -93,10 +93,10 @@ class Refiner:
         They are not whole: nothing is dependent there.
         """
         entropy = self.model.entropy
-        cells = unshuffle(run.coded[None], 2).clone()
+        cells = pixel_unshuffle(run.coded[None], 2).clone()
         first = entropy.places(SCHEDULE[0])
         cells[:, first] += entropy.from_neighbours(cells[:, first], self.encoder.rate)[0]
-        return shuffle(cells, 2).float() / FRACTION
+        return pixel_shuffle(cells, 2).float() / FRACTION
 
 
 def only(modes: Tensor) -> Tensor:

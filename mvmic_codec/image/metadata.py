@@ -62,7 +62,7 @@ def to_chunks(
     for kind, name in _NAMES.items():
         if name in given:
             payload = _payload(kind, given[name])
-            if kind == container.ICC and payload and not _profile_fits(payload, gray):
+            if kind == container.ICC and payload and not profile_fits(payload, gray):
                 raise InputError(
                     f"icc_profile is no ICC profile for {'gray' if gray else 'RGB'} samples, as "
                     "this image has; give one that is, or None"
@@ -75,7 +75,7 @@ def to_chunks(
                 payload = _payload(kind, carried)
             except InputError:
                 continue
-            if kind == container.ICC and not _profile_fits(payload, gray):
+            if kind == container.ICC and not profile_fits(payload, gray):
                 continue
         if payload:
             chunks[kind] = payload
@@ -267,8 +267,11 @@ def _png_text(image: Image.Image) -> Mapping[str, str] | None:
     return text if isinstance(text, Mapping) else None
 
 
-def _profile_fits(profile: bytes, gray: bool) -> bool:
-    """Whether an ICC profile is for such samples: its header says, in bytes 16 to 20."""
+def profile_fits(profile: bytes, gray: bool) -> bool:
+    """Whether an ICC profile is for gray samples, or else for RGB.
+
+    Bytes 16 to 19 of its header name the colour space (ICC.1:2022, section 7.2).
+    """
     return profile[16:20] == (b"GRAY" if gray else b"RGB ")
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvmic_codec.errors import InputError
+from mvmic_codec.image.metadata import profile_fits
 
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _ALPHA = "the format has no transparency: put the image on a background and convert it to RGB or L"
@@ -168,9 +169,9 @@ def _palette_is_gray(image: Image.Image) -> bool:
 
 
 def _is_for_rgb(image: Image.Image) -> bool:
-    """Whether the image comes with an ICC profile for RGB: see bytes 16 to 20 of its header."""
+    """Whether the image comes with an ICC profile for RGB."""
     profile = image.info.get("icc_profile")
-    return isinstance(profile, bytes) and profile[16:20] == b"RGB "
+    return isinstance(profile, bytes) and profile_fits(profile, gray=False)
 
 
 def _planes(array: NDArray[Any], scale: float, offset: int) -> NDArray[np.float32]:

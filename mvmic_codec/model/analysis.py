@@ -12,12 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmic_codec.bitstream.grid import BLOCK
-from mvmic_codec.model.layers import RateScale, RateTable, ResidualBlock, start_at_zero, unshuffle
+from mvmic_codec.model.layers import (
+    INPUT_SCALE8,
+    RateScale,
+    RateTable,
+    ResidualBlock,
+    pixel_unshuffle,
+    start_at_zero,
+)
 from mvmic_codec.model.transforms import AREA, block_dct, filter_borders
 
 # Side of the square of low DCT frequencies that the hyper-latent's linear path sees.
 LOW_LUMA = 6
 LOW_CHROMA = 3
+# Channels of the hyper-latent's correction. No field of a model's card, so all models have it.
+HYPER_WIDTH = 96
+# The correction works on numbers near one; z is on the 255 scale.
+HYPER_SCALE = 32.0
 
 
 class Analysis(nn.Module):
@@ -57,9 +68,9 @@ class Analysis(nn.Module):
     def stages(self, rate: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
         """The branch, one layer after the other, and how many blocks away each one looks."""
         return [
-            (lambda x: self.rate8(self.enter(unshuffle(x, 8) / 64.0), rate), 0),
+            (lambda x: self.rate8(self.enter(pixel_unshuffle(x, 8) / INPUT_SCALE8), rate), 0),
             *((block, 1) for block in self.body8),
-            (lambda x: self.rate16(self.down(unshuffle(x, 2)), rate), 0),
+            (lambda x: self.rate16(self.down(pixel_unshuffle(x, 2)), rate), 0),
             *((block, 2) for block in self.body16),
             (lambda x: self.leave(x).float() * self.spread[:, None, None], 0),
         ]
@@ -78,7 +89,7 @@ class HyperAnalysis(nn.Module):
 
     low: Tensor
 
-    def __init__(self, planes: int, hyper: int, width: int = 96) -> None:
+    def __init__(self, planes: int, hyper: int, width: int = HYPER_WIDTH) -> None:
         super().__init__()
         self.register_buffer("low", low_frequencies(planes), persistent=False)
         self.linear = nn.Conv2d(len(self.low) * 16, hyper, 1, bias=False)
@@ -91,9 +102,9 @@ class HyperAnalysis(nn.Module):
     def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
         """`spread` [256P] brings the coefficients to one size; rate [B]."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            straight = self.linear(unshuffle(coefficients[:, self.low], 4))
+            linear = self.linear(pixel_unshuffle(coefficients[:, self.low], 4))
         x = self.enter(coefficients / spread[:, None, None])
         x = self.body(F.relu(x + self.rate(rate)[:, :, None, None].to(x.dtype)))
-        bent = self.down(unshuffle(x, 4)).float()
-        out: Tensor = straight + bent * 32.0
+        correction = self.down(pixel_unshuffle(x, 4)).float()
+        out: Tensor = linear + correction * HYPER_SCALE
         return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mvmic_codec.bitstream.grid import BLOCK
-from mvmic_codec.model.analysis import LOW_CHROMA, LOW_LUMA
+from mvmic_codec.model.analysis import HYPER_WIDTH, LOW_CHROMA, LOW_LUMA
 from mvmic_codec.model.entropy import MODES, NODES
 from mvmic_codec.model.model import Shape
 from mvmic_codec.model.schedule import SPATIAL_STEPS
@@ -26,12 +26,12 @@ def block_macs(shape: Shape) -> float:
 
 def entropy_macs(shape: Shape) -> float:
     """Of hyper-synthesis, modes and all context passes."""
-    c, z, w, near = shape.latent, shape.hyper, shape.context, shape.near
-    at64 = 9 * z * (4 * w + SPATIAL_STEPS * near * 4)
+    c, z, w, low_freq = shape.latent, shape.hyper, shape.context, shape.near
+    at64 = 9 * z * (4 * w + SPATIAL_STEPS * low_freq * 4)
     modes = 2 * w * 2 * NODES + 9 * w * (2 * w + 6 * MODES)
-    merge = 9 * w * (SPATIAL_STEPS * (w + 2 * near) + (SPATIAL_STEPS - 1) * (w + c - near))
-    each = SPATIAL_STEPS * (2 * 9 * w * w + w * c + w * near)
-    predict = 9 * near * near * sum(range(1, SPATIAL_STEPS))
+    merge = 9 * w * (SPATIAL_STEPS * (w + 2 * low_freq) + (SPATIAL_STEPS - 1) * (w + c - low_freq))
+    each = SPATIAL_STEPS * (2 * 9 * w * w + w * c + w * low_freq)
+    predict = 9 * low_freq * low_freq * sum(range(1, SPATIAL_STEPS))
     return at64 / 4096 + (modes + merge + each + predict) / 1024
 
 
@@ -45,7 +45,7 @@ def decode_macs(shape: Shape) -> float:
 
 def encode_macs(shape: Shape) -> float:
     """Multiply-adds for each pixel to encode: all modes are tried on every block."""
-    width = 96
+    width = HYPER_WIDTH
     low = LOW_LUMA * LOW_LUMA + (shape.planes - 1) * LOW_CHROMA * LOW_CHROMA
     hyper = (shape.planes * AREA * width + 2 * 9 * width * width) / 256
     hyper += (16 * width * shape.hyper + low * 16 * shape.hyper) / 4096

@@ -21,6 +21,7 @@ the predicted mean; v = q * step (sixteenths of the 255-scale unit) feeds the li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvmic_codec.model.layers import RateTable, mix, one_hot, shuffle, unshuffle
+from mvmic_codec.model.layers import RateTable, mix, one_hot, pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import (
     MODE_HALVES,
     SCHEDULE,
@@ -44,6 +45,11 @@ SCALE_MAX = 70.0
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
 COMPANDED_MAX = 127
 SHIFT_MAX = 14  # of the weights of a layer
+WEIGHT_MAX = 127  # of an int8 weight in magnitude, so that every weight has its negative
+DEEP_MEAN_MAX = 127  # of what the context networks add to m, in sixteenths
+# A symbol may be lowered by one where that saves bits, if it lies at most this much above the
+# rounding threshold: so 1.1 steps and more never become 0. Training and encoder do the same.
+DEADZONE_MAX = 0.6
 MODE_DEPTH = 3  # bits of a mode
 MODES = 1 << MODE_DEPTH
 NODES = MODES - 1  # of the tree that codes a mode
@@ -59,7 +65,7 @@ def table_scale(index: Tensor) -> Tensor:
     return SCALE_MIN * torch.exp((index - 1.0) * LOG_RATIO)
 
 
-def pass_sites(channels: int, rotate: bool = True) -> Tensor:
+def step_sites(channels: int, rotate: bool = True) -> Tensor:
     """[SPATIAL_STEPS, channels] index into the 4*channels planes of pixel_unshuffle(y, 2)."""
     channel = torch.arange(channels)
     turn = channel % 4 if rotate else torch.zeros_like(channel)
@@ -130,7 +136,7 @@ class IntegerConv(nn.Module):
     def shifts(self) -> Tensor:
         """The largest shift in 0..14 that keeps each row's weights within int8."""
         peak = self.weight.detach().flatten(1).abs().amax(1).clamp_min(1e-6)
-        return torch.floor(torch.log2(127.0 / peak)).clamp(0, SHIFT_MAX)
+        return torch.floor(torch.log2(WEIGHT_MAX / peak)).clamp(0, SHIFT_MAX)
 
     def forward(self, x: Tensor, quantise: bool = True) -> Tensor:
         """X [B,I,h,w] -> [B,O,h,w]; without `quantise` the float twin."""
@@ -138,7 +144,9 @@ class IntegerConv(nn.Module):
         bias = self.bias
         if quantise:
             unit = torch.exp2(self.shifts())[:, None, None, None]
-            weight = round_through((weight * unit).clamp(-127 - 0.49, 127 + 0.49)) / unit
+            weight = (
+                round_through((weight * unit).clamp(-WEIGHT_MAX - 0.49, WEIGHT_MAX + 0.49)) / unit
+            )
         if self.pad:
             x = pad_edges(x)
         if not (quantise and self.narrow):
@@ -218,8 +226,9 @@ def logistic_bits(symbol: Tensor, position: Tensor, scale: Tensor, noise: bool) 
     """
     if noise:
         position = position + (torch.rand_like(position) - 0.5)
-    bits: Tensor = LogisticBits.apply(symbol, position, scale)
-    return bits
+    # Some versions of torch give `apply` no types.
+    apply: Callable[..., Tensor] = LogisticBits.apply
+    return apply(symbol, position, scale)
 
 
 def step_to_zero_bits(index: Tensor) -> Tensor:
@@ -242,7 +251,7 @@ class EntropyModel(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
-        sites = pass_sites(latent, rotate)
+        sites = step_sites(latent, rotate)
         self.register_buffer("sites", sites, persistent=False)
         self.register_buffer("order", torch.argsort(sites.flatten()), persistent=False)
         # log of the quantiser step on the 255 scale, and the table index of an empty context
@@ -269,15 +278,15 @@ class EntropyModel(nn.Module):
         aligned = torch.ones(MODES, linear)
         aligned[1:, 1:near_luma] = 0
         self.register_buffer("aligned", aligned, persistent=False)
-        far = latent - linear
-        joined = [2 * linear if group.low_freq else far for group in SCHEDULE[:-1]]
+        high_freq = latent - linear
+        joined = [2 * linear if group.low_freq else high_freq for group in SCHEDULE[:-1]]
         self.merge = nn.ModuleList(
             [IntegerConv(width + more, width, 3, narrow=True) for more in joined]
         )
         self.think = nn.ModuleList([IntegerConv(width, width, 3, narrow=True) for _ in SCHEDULE])
         self.scales = nn.ModuleList(
             [
-                IntegerConv(width, linear if group.low_freq else far, 1, gain=0.05)
+                IntegerConv(width, linear if group.low_freq else high_freq, 1, gain=0.05)
                 for group in SCHEDULE
             ]
         )
@@ -308,7 +317,7 @@ class EntropyModel(nn.Module):
     def spread_modes(self, table: Tensor, modes: Tensor) -> Tensor:
         """Rows of table [MODES,n] for modes [B,2h,2w], as cells [B,4n,h,w]."""
         with torch.autocast(table.device.type, enabled=False):
-            return unshuffle(mix(one_hot(modes, MODES).to(table.dtype), table.t()), 2)
+            return pixel_unshuffle(mix(one_hot(modes, MODES).to(table.dtype), table.t()), 2)
 
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols and bits of z [B,Z,h,w] (255 scale)."""
@@ -322,7 +331,7 @@ class EntropyModel(nn.Module):
     def first_features(self, z_symbol: Tensor, rate: Tensor) -> Tensor:
         """What the hyper-latent says [B,W,h,w], at 1/32."""
         z_shaped = compand(z_symbol * FRACTION, self.quantise)
-        features = shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
+        features = pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
         return activation(features + self.round(self.start(rate))[:, :, None, None])
 
     def code_modes(
@@ -336,7 +345,7 @@ class EntropyModel(nn.Module):
         base = self.round(self.mode_base(rate) * FRACTION).repeat(1, 2)[:, :, None, None]
         known = features
         bits = torch.zeros(len(costs), device=costs.device)
-        cost_cells = unshuffle(costs, 2).unflatten(1, (MODES, 4))
+        cost_cells = pixel_unshuffle(costs, 2).unflatten(1, (MODES, 4))
         chosen: list[Tensor] = []
         hot: list[Tensor] = []
         for half in range(MODE_HALVES):
@@ -351,18 +360,20 @@ class EntropyModel(nn.Module):
             merged = torch.cat([features, *hot], 1)
             known = activation(self.mode_merge[half](merged, self.quantise))
         modes = torch.stack([chosen[SITE_ORDER.index(site)] for site in range(4)], 1)
-        return shuffle(modes, 2)[:, 0], known, bits
+        return pixel_shuffle(modes, 2)[:, 0], known, bits
 
     @torch.no_grad()
-    def choose(self, position: Tensor, table: Tensor, price: Tensor) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, position: Tensor, table: Tensor, lambda_symbol: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Symbols for positions in steps, and those of them that are coded: table 0 codes none.
 
         A symbol is lowered when that saves more bits than it costs in distortion; price is what its
         squared error in steps costs in bits, twice.
         """
-        lift = step_to_zero_bits(table.clamp_min(0.5)) / price
+        lift = step_to_zero_bits(table.clamp_min(0.5)) / lambda_symbol
         size = position.abs()
-        symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, 0.6))
+        symbol = torch.sign(position) * torch.floor(size + 0.5 - lift.clamp(0, DEADZONE_MAX))
         symbol = torch.where(size < 0.5, torch.zeros_like(symbol), symbol)
         return symbol, torch.where(table < 0.5, torch.zeros_like(symbol), symbol)
 
@@ -373,7 +384,7 @@ class EntropyModel(nn.Module):
         features: Tensor,
         z_symbol: Tensor,
         rate: Tensor,
-        weight: Tensor,
+        lambda_error: Tensor,
         symbols: Tensor | None = None,
     ) -> Coded:
         """Code y given its modes [B,h,w], the features that know them and the symbols of z.
@@ -386,16 +397,16 @@ class EntropyModel(nn.Module):
         latent and to the bits of others, not to their own.
         """
         batch, channels, height, width_y = y.shape
-        cells = unshuffle(y, 2)
-        given = None if symbols is None else unshuffle(symbols, 2)
+        cells = pixel_unshuffle(y, 2)
+        given = None if symbols is None else pixel_unshuffle(symbols, 2)
         step = self.steps(rate)
         z_level = z_symbol * self.hyper_steps(rate) * FRACTION
         from_z = predict_linear(z_level, self.hyper_linear.weight)
-        linear_from_z = shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
+        linear_from_z = pixel_shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
         offset = self.spread_modes(self.round(self.base_mode * FRACTION), modes)
         aligned = self.spread_modes(self.aligned, modes)
         base = self.base(rate)
-        price = 2.0 * weight[:, None, None, None] * step.detach() ** 2
+        lambda_symbol = 2.0 * lambda_error[:, None, None, None] * step.detach() ** 2
 
         levels: list[Tensor] = []
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
@@ -423,12 +434,14 @@ class EntropyModel(nn.Module):
                     linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
                 same = aligned.index_select(1, sites)
                 mean = self.round(linear / step[:, mine]) * same
-                mean = mean + self.means[p](deep, self.quantise).clamp(-127, 127)
+                mean = mean + self.means[p](deep, self.quantise).clamp(
+                    -DEEP_MEAN_MAX, DEEP_MEAN_MAX
+                )
 
             coded = self.round(index)
             position = cells.index_select(1, sites) / step[:, mine] - mean / FRACTION
             if given is None:
-                symbol, kept = self.choose(position, coded, price[:, mine])
+                symbol, kept = self.choose(position, coded, lambda_symbol[:, mine])
                 through = position + (kept - position).detach()
             else:
                 symbol = given[:, sites].detach()
@@ -448,6 +461,6 @@ class EntropyModel(nn.Module):
 
         def gather(k: int) -> Tensor:
             flat = torch.cat([part[k] for part in parts], 1)
-            return shuffle(flat.index_select(1, self.order), 2)
+            return pixel_shuffle(flat.index_select(1, self.order), 2)
 
         return Coded(gather(0), gather(1), gather(2), gather(3))

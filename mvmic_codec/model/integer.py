@@ -20,6 +20,7 @@ from torch import Tensor
 from mvmic_codec.errors import ModelError
 from mvmic_codec.model.entropy import (
     COMPANDED_MAX,
+    DEEP_MEAN_MAX,
     FLAG_TABLES,
     FRACTION,
     LOG_RATIO,
@@ -31,9 +32,9 @@ from mvmic_codec.model.entropy import (
     SHIFT_MAX,
     SPACING,
     TABLES,
-    pass_sites,
+    step_sites,
 )
-from mvmic_codec.model.layers import RATES, shuffle, unshuffle
+from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import (
     GROUPS,
     MODE_HALVES,
@@ -47,13 +48,13 @@ from mvmic_codec.model.schedule import (
     sites_of_half,
     sites_up_to_half,
 )
+from mvmic_codec.rate import RATES
 
 STEP_BITS = 12  # steps are in 2^-12 of the 255 scale
 GAIN_BITS = 20  # reciprocal steps
 LINEAR_BITS = 12  # weights of the linear predictors
 LEVEL_MAX = 2**23  # of v, the quantised latent in sixteenths of the 255 scale
 MEAN_MAX = 2**18  # of m
-DEEP_MEAN_MAX = 127  # of the context networks' part of m
 COMPAND_ENTRIES = 256
 WEIGHT_BITS = 12  # weights of neighbours
 FRACTION_BITS = 4
@@ -129,14 +130,14 @@ def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Ten
 
 
 def check_arrays(
-    arrays: Mapping[str, Tensor], latent: int, hyper: int, width: int, near: int
+    arrays: Mapping[str, Tensor], latent: int, hyper: int, width: int, low_freq: int
 ) -> None:
     """Raise ModelError unless all arrays have the types and shapes of formats/model.md."""
-    far = latent - near
+    high_freq = latent - low_freq
     i8, u8, i16, u16, i32 = torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32
     expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
         "step": (i32, (RATES, latent)),
-        "gain": (i32, (RATES, near)),
+        "gain": (i32, (RATES, low_freq)),
         "hyper_step": (i32, (RATES, hyper)),
         "hyper_index": (u8, (RATES, hyper)),
         "hyper_near": (i16, (RATES, hyper)),
@@ -144,29 +145,29 @@ def check_arrays(
         "base": (i16, (RATES, SPATIAL_STEPS, latent)),
         "base_mode": (i16, (MODES, latent)),
         "mode_base": (i16, (RATES, NODES)),
-        "near_mean": (i16, (RATES, near)),
-        "near_shift": (i8, (near, CLASSES)),
-        "aligned": (u8, (MODES, near)),
+        "near_mean": (i16, (RATES, low_freq)),
+        "near_shift": (i8, (low_freq, CLASSES)),
+        "aligned": (u8, (MODES, low_freq)),
         "start": (i16, (RATES, width)),
         "compand": (u8, (COMPAND_ENTRIES,)),
-        "hyper_linear": (i16, (4 * SPATIAL_STEPS * near, hyper, 3, 3)),
+        "hyper_linear": (i16, (4 * SPATIAL_STEPS * low_freq, hyper, 3, 3)),
         "table_half": (u16, (SECOND + TABLES,)),
         "table_cdf": (u16, (SECOND + TABLES, arrays["table_cdf"].shape[-1])),
     }
     for step in range(1, SPATIAL_STEPS):
-        expected[f"predict.{step - 1}"] = (i16, (near, step * near, 3, 3))
+        expected[f"predict.{step - 1}"] = (i16, (low_freq, step * low_freq, 3, 3))
     layers = {"hyper_rise": (4 * width, hyper, 3)}
     for half in range(2):
         layers[f"mode_scores.{half}"] = (2 * NODES, width, 1)
         layers[f"mode_merge.{half}"] = (width, width + 2 * (half + 1) * MODES, 3)
     for group in SCHEDULE:
-        mine, seen = (near, 2 * near) if group.low_freq else (far, far)
+        mine, seen = (low_freq, 2 * low_freq) if group.low_freq else (high_freq, high_freq)
         layers[f"think.{group.number}"] = (width, width, 3)
         layers[f"scales.{group.number}"] = (mine, width, 1)
         if group.number < GROUPS - 1:
             layers[f"merge.{group.number}"] = (width, width + seen, 3)
         if group.low_freq:
-            layers[f"means.{group.step}"] = (near, width, 1)
+            layers[f"means.{group.step}"] = (low_freq, width, 1)
     for name, (outputs, inputs, size) in layers.items():
         expected[f"{name}.weight"] = (i8, (outputs, inputs, size, size))
         expected[f"{name}.bias"] = (i32, (outputs,))
@@ -197,7 +198,7 @@ class EntropyArrays:
         self.classes = arrays["compand"].to(device).long() * CLASSES // (COMPANDED_MAX + 1)
         self.classes[0] = 0
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
-        self.sites = pass_sites(self.channels, rotate).to(device)
+        self.sites = step_sites(self.channels, rotate).to(device)
         self.order = torch.argsort(self.sites.flatten())
         self.check_bounds(arrays)
 
@@ -347,11 +348,11 @@ class IntegerEvaluation(Evaluation[Tensor]):
         self.gain = net.gain[rate][:, None, None]
         z_level = floor_shift(z * net.hyper_step[rate][:, None, None], STEP_BITS)
         from_z = net.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), net.hyper_linear)
-        self.linear_from_z = shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
-        features = shuffle(net.layer("hyper_rise", net.compand(z)), 2)
+        self.linear_from_z = pixel_shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
+        features = pixel_shuffle(net.layer("hyper_rise", net.compand(z)), 2)
         self.features = (features + net.start[rate][:, None, None]).clamp(0, 255)
         self.known = self.features  # and the modes that are known
-        self.inside_cells = unshuffle(inside[None, None], 2)[0]
+        self.inside_cells = pixel_unshuffle(inside[None, None], 2)[0]
         batch, _, height, width = features.shape
         self.mode_cells = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=net.device)
         self.anchors = anchor_places(height, width, net.device)
@@ -381,10 +382,10 @@ class IntegerEvaluation(Evaluation[Tensor]):
         if half < MODE_HALVES - 1:
             return
         self.features = self.known
-        self.modes = shuffle(self.mode_cells, 2)[:, 0]
+        self.modes = pixel_shuffle(self.mode_cells, 2)[:, 0]
         # As cells [B,4C,h,w], so that places pick from them as from a latent.
-        self.offset = unshuffle(F.embedding(self.modes, net.base_mode).permute(0, 3, 1, 2), 2)
-        self.aligned = unshuffle(F.embedding(self.modes, net.aligned).permute(0, 3, 1, 2), 2)
+        self.offset = pixel_unshuffle(F.embedding(self.modes, net.base_mode).permute(0, 3, 1, 2), 2)
+        self.aligned = pixel_unshuffle(F.embedding(self.modes, net.aligned).permute(0, 3, 1, 2), 2)
 
     def begin_group(self, group: SymbolGroup) -> None:
         """As `Evaluation.begin_group`."""
@@ -440,4 +441,4 @@ class IntegerEvaluation(Evaluation[Tensor]):
     def result(self) -> tuple[Tensor, Tensor]:
         """As `Evaluation.result`."""
         flat = torch.cat(self.latents, 1)[:, self.net.order]
-        return (shuffle(flat, 2) / FRACTION).float(), self.modes
+        return (pixel_shuffle(flat, 2) / FRACTION).float(), self.modes

@@ -11,6 +11,7 @@ from mvmic_codec.model.entropy import (
     LOG_RATIO,
     SCALE_MIN,
     TABLES,
+    WEIGHT_MAX,
     EntropyModel,
     IntegerConv,
     compand,
@@ -25,8 +26,8 @@ from mvmic_codec.model.integer import (
     LINEAR_BITS,
     STEP_BITS,
 )
-from mvmic_codec.model.layers import RATES
 from mvmic_codec.model.tables import make_tables
+from mvmic_codec.rate import RATES
 
 
 def integerise(model: EntropyModel) -> dict[str, Tensor]:
@@ -65,7 +66,9 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
             shift = layer.shifts().double()
             unit = torch.exp2(shift)
             weight = layer.weight.double() * unit[:, None, None, None]
-            arrays[f"{name}.weight"] = torch.floor(weight + 0.5).clamp(-127, 127).to(torch.int8)
+            arrays[f"{name}.weight"] = (
+                torch.floor(weight + 0.5).clamp(-WEIGHT_MAX, WEIGHT_MAX).to(torch.int8)
+            )
             arrays[f"{name}.bias"] = (layer.bias.double() * unit).round().int()
             arrays[f"{name}.shift"] = shift.to(torch.uint8)
         quantile = torch.arange(COMPAND_ENTRIES, dtype=torch.float64)
@@ -78,13 +81,13 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
     return arrays
 
 
-def neutral_neighbours(hyper: int, near: int) -> dict[str, Tensor]:
+def neutral_neighbours(hyper: int, low_freq: int) -> dict[str, Tensor]:
     """The arrays by which neighbours count, such that they do not: training knows none of them."""
     return {
         "hyper_near": torch.zeros(RATES, hyper, dtype=torch.int16),
         "hyper_shift": torch.zeros(hyper, CLASSES, dtype=torch.int8),
-        "near_mean": torch.zeros(RATES, near, dtype=torch.int16),
-        "near_shift": torch.zeros(near, CLASSES, dtype=torch.int8),
+        "near_mean": torch.zeros(RATES, low_freq, dtype=torch.int16),
+        "near_shift": torch.zeros(low_freq, CLASSES, dtype=torch.int8),
     }
 
 

@@ -6,10 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RATES = 64
+from mvmic_codec.rate import RATES
+
+# Samples on the 255 scale enter the branches at 1/8 divided by this: in float32 and bfloat16 a
+# branch works on numbers near one.
+INPUT_SCALE8 = 64.0
 
 
-def unshuffle(x: Tensor, size: int) -> Tensor:
+def pixel_unshuffle(x: Tensor, size: int) -> Tensor:
     """As F.pixel_unshuffle, by views and one copy, which on CPUs takes half the time."""
     batch, channels, height, width = x.shape
     view = x.reshape(batch, channels, height // size, size, width // size, size)
@@ -18,8 +22,8 @@ def unshuffle(x: Tensor, size: int) -> Tensor:
     )
 
 
-def shuffle(x: Tensor, size: int) -> Tensor:
-    """The inverse of unshuffle."""
+def pixel_shuffle(x: Tensor, size: int) -> Tensor:
+    """The inverse of pixel_unshuffle."""
     batch, channels, height, width = x.shape
     view = x.reshape(batch, channels // size**2, size, size, height, width)
     return view.permute(0, 1, 4, 2, 5, 3).reshape(

@@ -83,9 +83,9 @@ class LoadedModel:
 
 
 @lru_cache(maxsize=4)
-def load(print_of_model: bytes, device_name: str) -> LoadedModel:
+def load(model_fingerprint: bytes, device_name: str) -> LoadedModel:
     """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
-    return read(*find_identity(print_of_model), torch.device(device_name))
+    return read(*find_identity(model_fingerprint), torch.device(device_name))
 
 
 # Whatever mode the first caller is in, it must not stick to the weights.

@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from mvmic_codec.model.analysis import Analysis, HyperAnalysis
 from mvmic_codec.model.entropy import MODES, Coded, EntropyModel
-from mvmic_codec.model.layers import RATES
 from mvmic_codec.model.synthesis import Synthesis
 from mvmic_codec.model.transforms import AREA, BlockTransform, rotate_colour
-from mvmic_codec.rate import lambda_of
+from mvmic_codec.rate import RATES, lambda_of
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,15 @@ class Model(nn.Module):
         rate [B] indices.
         """
         rotated = rotate_colour(planes)
-        weight = self.ladder[rate] / 3.0
+        lambda_error = self.ladder[rate] / 3.0
         coefficients = self.analysis(rotated, rate)
         z = self.hyper_analysis(coefficients, self.analysis.spread, rate)
         z_symbol, z_bits = self.entropy.code_hyper(z, rate)
-        costs = self.blocks.costs(coefficients, self.entropy.steps(rate), weight)
+        costs = self.blocks.costs(coefficients, self.entropy.steps(rate), lambda_error)
         features = self.entropy.first_features(z_symbol, rate)
         modes, features, mode_bits = self.entropy.code_modes(features, costs, rate)
         y = self.blocks(coefficients, modes)
-        coded = self.entropy(y, modes, features, z_symbol, rate, weight)
+        coded = self.entropy(y, modes, features, z_symbol, rate, lambda_error)
         out = self.synthesis(self.blocks.inverse(coded.latent, modes), modes, rate)
         bits = (coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), mode_bits)
         error = (out - rotated).square().sum(1).mean((1, 2)) / 3.0

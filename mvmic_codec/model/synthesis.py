@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.layers import (
+    INPUT_SCALE8,
     RateScale,
     ResidualBlock,
     SingleConv,
     one_hot,
-    shuffle,
+    pixel_shuffle,
+    pixel_unshuffle,
     start_at_zero,
-    unshuffle,
 )
 from mvmic_codec.model.transforms import AREA, filter_borders, inverse_block_dct
 
-# Sizes of features in units of samples; in float32 the branch works on numbers near one.
-INPUT_SCALE8 = 64.0
+# What features are divided by when they enter or leave a branch, in samples: as INPUT_SCALE8.
 OUTPUT_SCALE8 = 16.0
 INPUT_SCALE2 = 16.0
 OUTPUT_SCALE2 = 8.0
@@ -71,9 +71,9 @@ class PostFilter(nn.Module):
 
     def stripe(self, planes: Tensor, rate: Tensor) -> Tensor:
         """As `forward`, of all rows together."""
-        x = self.enter(less_mean(unshuffle(planes, 2)), 1.0 / INPUT_SCALE2)
+        x = self.enter(less_mean(pixel_unshuffle(planes, 2)), 1.0 / INPUT_SCALE2)
         x = self.body(F.relu(self.rate(x, rate)))
-        return torch.add(planes, shuffle(self.leave(x).float(), 2), alpha=OUTPUT_SCALE2)
+        return torch.add(planes, pixel_shuffle(self.leave(x).float(), 2), alpha=OUTPUT_SCALE2)
 
 
 class Synthesis(nn.Module):
@@ -129,13 +129,15 @@ class Synthesis(nn.Module):
 
     def enter8(self, features: Tensor, linear: Tensor, rate: Tensor) -> Tensor:
         """What comes out of `body16` -> features [B,width8,2h,2w], which go into `body8`."""
-        x = shuffle(self.up(features), 2) + self.inject(unshuffle(linear, 8), 1.0 / INPUT_SCALE8)
+        x = pixel_shuffle(self.up(features), 2) + self.inject(
+            pixel_unshuffle(linear, 8), 1.0 / INPUT_SCALE8
+        )
         out: Tensor = self.rate8(x, rate)
         return out
 
     def leave8(self, features: Tensor, linear: Tensor) -> Tensor:
         """What comes out of `body8`, added to the linear picture [B,P,16h,16w]."""
-        return torch.add(linear, shuffle(self.leave(features), 8), alpha=OUTPUT_SCALE8)
+        return torch.add(linear, pixel_shuffle(self.leave(features), 8), alpha=OUTPUT_SCALE8)
 
 
 def less_mean(quads: Tensor) -> Tensor:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mvmic_codec.bitstream.ans import ESCAPE_BITS, SLOTS
 from mvmic_codec.model.entropy import FRACTION, SECOND, SPACING, TABLES
 
-TOTAL = 4096
 HALF_MAX = 255
-ESCAPED_BITS = 16  # of a symbol behind an escape
 
 
 def logistic_cdf(x: npt.NDArray[np.float64], scale: float) -> npt.NDArray[np.float64]:
@@ -40,10 +39,10 @@ def frequencies(tail: npt.NDArray[np.float64], half: int) -> npt.NDArray[np.int6
     """Frequencies of -half..half and the escape, each at least 1, sum 4096, for P(0), P(1), ..."""
     probability = np.concatenate([tail[half:0:-1], tail[: half + 1]])
     escape = max(1.0 - probability.sum(), 0.0)
-    exact = np.append(probability, escape) * TOTAL
+    exact = np.append(probability, escape) * SLOTS
     frequency = np.maximum(np.round(exact), 1).astype(np.int64)
     # Rounding is settled where it costs least: at the most likely symbol.
-    frequency[half] += TOTAL - frequency.sum()
+    frequency[half] += SLOTS - frequency.sum()
     # Symmetric by construction: both signs of a symbol round alike.
     return frequency
 
@@ -55,7 +54,7 @@ def logistic_table(scale: float, values: npt.NDArray[np.float64]) -> npt.NDArray
     something for the others.
     """
     tail = logistic_tail(scale, values)
-    half = int(np.count_nonzero(tail[1:] * TOTAL >= 0.5))
+    half = int(np.count_nonzero(tail[1:] * SLOTS >= 0.5))
     while (frequency := frequencies(tail, half))[half] < 1:
         half -= 1
     return frequency
@@ -69,9 +68,9 @@ def fitted_table(tail: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         frequency = frequencies(tail, half)
         if frequency[half] < 1:
             break
-        bits = np.log2(TOTAL / frequency)
+        bits = np.log2(SLOTS / frequency)
         cost = float(both[: half + 1] @ bits[half : 2 * half + 1])
-        cost += float(both[half + 1 :].sum() * (bits[-1] + ESCAPED_BITS))
+        cost += float(both[half + 1 :].sum() * (bits[-1] + ESCAPE_BITS))
         if cost < least:
             best, least = frequency, cost
     return best
@@ -79,7 +78,7 @@ def fitted_table(tail: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 def flag_table(log_odds: float) -> npt.NDArray[np.int64]:
     """Frequencies of -1, 0, 1 and the escape for a bit; the first and the last never occur."""
-    coded = TOTAL - 2
+    coded = SLOTS - 2
     ones = int(np.clip(round(coded / (1.0 + np.exp(-log_odds))), 1, coded - 1))
     return np.array([1, coded - ones, ones, 1], np.int64)
 
@@ -143,6 +142,6 @@ def magnitude_bits(
     for t in range(1, len(half)):
         own = int(half[t])
         frequency = np.diff(cdf[t, : 2 * own + 3].astype(np.float64))
-        bits[t] = np.log2(TOTAL / frequency[-1]) + ESCAPED_BITS
-        bits[t, : own + 1] = np.log2(TOTAL / frequency[own : 2 * own + 1])
+        bits[t] = np.log2(SLOTS / frequency[-1]) + ESCAPE_BITS
+        bits[t, : own + 1] = np.log2(SLOTS / frequency[own : 2 * own + 1])
     return bits

@@ -150,16 +150,19 @@ def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, weight: Tensor) -> Tensor:
-    """What each block would cost in each mode, in bits and in error at its price in bits.
+def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, lambda_error: Tensor) -> Tensor:
+    """The rate-distortion cost of each block in each mode [...,K], in bits.
 
-    luma [...,256] DCT coefficients, matrices [K,256,256], step [...,256] of each channel and
-    weight [...] bits for a unit of squared error, in sizes that go with luma's. Returns [...,K].
-    The first channel is left out: all modes share it. Rates are a rule of thumb: the modes are
-    needed before any symbol is known.
+    luma          [...,256] DCT coefficients
+    matrices      [K,256,256], the rotations of the modes
+    step          [...,256] quantiser steps of the rotated channels
+    lambda_error  [...] bits that a unit of squared error is worth
+
+    Leading dimensions broadcast. The first channel is left out, since all modes share it. Rates are
+    a rule of thumb, because the modes are needed before any symbol is known.
     """
     costs = []
-    scale = weight[..., None] * step.square()
+    scale = lambda_error[..., None] * step.square()
     for k, matrix in enumerate(matrices):
         size = F.linear(luma, matrix).abs_().div_(step)
         coded = size.clamp_min(1.0).log2_().mul_(DOUBLING_BITS).add_(NONZERO_BITS + 0.08 * scale)
@@ -200,14 +203,14 @@ class BlockTransform(nn.Module):
         )
         return torch.cat((near_luma, luma), 1), torch.cat((near_chroma, chroma), 1)
 
-    def costs(self, coefficients: Tensor, steps: Tensor, weight: Tensor) -> Tensor:
+    def costs(self, coefficients: Tensor, steps: Tensor, lambda_error: Tensor) -> Tensor:
         """What each block would cost in each mode [B,K,h,w], without the bits of the mode.
 
         For steps of y [B,C,1,1] and bits for a unit of squared error [B]; see mode_costs.
         """
         step = self.part(steps)[0].flatten(1)[:, None]
         rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
-        costs = mode_costs(rows, self.luma, step, weight[:, None])
+        costs = mode_costs(rows, self.luma, step, lambda_error[:, None])
         out: Tensor = costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
         return out
 

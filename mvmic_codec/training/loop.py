@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
-from mvmic_codec.model.layers import RATES
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.transforms import block_dct_matrix, colour_matrix
+from mvmic_codec.rate import RATES
 from mvmic_codec.training.fit import fit_release
 from mvmic_codec.training.images import CropSource, Split, load_for_model, mix_of
 from mvmic_codec.training.start import start_from_statistics

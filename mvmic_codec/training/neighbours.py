@@ -28,9 +28,10 @@ from mvmic_codec.model.integer import (
     share_around,
     sum_around,
 )
-from mvmic_codec.model.layers import RATES, unshuffle
+from mvmic_codec.model.layers import pixel_unshuffle
 from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.schedule import SCHEDULE
+from mvmic_codec.rate import RATES
 
 WEIGHTS = torch.arange(-16, 49, dtype=torch.float64) / 32  # of the mean of the four anchors
 SHIFTS = torch.arange(-24, 25)  # of tables
@@ -82,7 +83,7 @@ def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int
         first = entropy.places(SCHEDULE[0])
 
         def cells(of_y: Tensor) -> Tensor:
-            return unshuffle(of_y[None].double(), 2)[0, first]
+            return pixel_unshuffle(of_y[None].double(), 2)[0, first]
 
         step = encoder.step[:, None, None]
         y = release.blocks(run.target, run.modes)[0] / step - run.mean / FRACTION

@@ -31,7 +31,7 @@ from mvmic_codec.model.entropy import (
     TABLES,
     mode_path,
 )
-from mvmic_codec.model.layers import RATES, RateTable, shuffle, unshuffle
+from mvmic_codec.model.layers import RateTable, pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.schedule import SPATIAL_STEPS
 from mvmic_codec.model.transforms import (
@@ -44,7 +44,7 @@ from mvmic_codec.model.transforms import (
     rotate_colour,
     rows_of,
 )
-from mvmic_codec.rate import lambda_of
+from mvmic_codec.rate import RATES, lambda_of
 
 RIDGE_RATE = 30  # the predictors are fitted for the quantisation noise of this rate index
 HYPER_COARSER = 8.0
@@ -236,7 +236,7 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
         entropy.hyper_log_step.knots[knot] = math.log(HYPER_COARSER * theory_step(rate))
 
     low = shape.near
-    cells4 = unshuffle(coefficients[:, model.hyper_analysis.low], 4)
+    cells4 = pixel_unshuffle(coefficients[:, model.hyper_analysis.low], 4)
     flat = cells4.permute(1, 0, 2, 3).flatten(1).double()
     hyper_basis = leading(flat @ flat.t(), shape.hyper).float()
     model.hyper_analysis.linear.weight.copy_(hyper_basis[:, :, None, None])
@@ -247,7 +247,7 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
         entropy.hyper_index.knots[knot] = table_index(scale).clamp(1, TABLES - 1)
 
     # Least squares, pass by pass: hyper-latent and decoded neighbours -> what comes next.
-    cells = unshuffle(y, 2)
+    cells = pixel_unshuffle(y, 2)
     aligned = entropy.spread_modes(entropy.aligned, modes)
     noisy = cells + (torch.rand_like(cells) - 0.5) * noise
     hyper_wide = F.unfold(F.pad(z_noisy, (1,) * 4, mode="replicate"), 3)
@@ -255,7 +255,7 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
     known: list[Tensor] = []
     leftover = torch.zeros_like(cells)
     # Where modes differ nothing is predicted; the fit is to what mode 0 would make of every block.
-    aims = unshuffle(model.blocks(coefficients, torch.zeros_like(modes)), 2)
+    aims = pixel_unshuffle(model.blocks(coefficients, torch.zeros_like(modes)), 2)
     height, width = cells.shape[2:]
     for p in range(SPATIAL_STEPS):
         target = cells[:, entropy.sites[p]]
@@ -263,12 +263,12 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
         near = aims[:, entropy.sites[p, :low]]
         if p == 0:
             # The prediction from z alone serves all passes; later passes fit what it leaves.
-            aim = unshuffle(near, 2).flatten(2)
+            aim = pixel_unshuffle(near, 2).flatten(2)
             solution = solve(hyper_wide, aim, noise)
             weight = solution.t().reshape(low * 4, shape.hyper, 3, 3)
             entropy.hyper_linear.weight[: low * 4].copy_(weight)
             guess = F.conv2d(F.pad(z_noisy, (1,) * 4, mode="replicate"), weight)
-            guess = shuffle(guess, 2)
+            guess = pixel_shuffle(guess, 2)
         else:
             wide = F.unfold(F.pad(torch.cat(known, 1), (1,) * 4, mode="replicate"), 3)
             solution = solve(wide, near.flatten(2), noise)
@@ -287,7 +287,7 @@ def start_linear(model: Model, coefficients: Tensor) -> None:
     for knot, rate in enumerate(knot_rates(entropy.base)):
         entropy.base.knots[knot] = table_index(middle / theory_step(rate)).clamp(-4, TABLES - 2)
     entropy.base_pass.copy_(table_index(scale) - table_index(middle))
-    size = rows_of(shuffle(leftover, 2)) * 0.72
+    size = rows_of(pixel_shuffle(leftover, 2)) * 0.72
     whole = table_index(size.mean(0))
     for k in range(MODES):
         group = size[modes.flatten() == k]

@@ -17,7 +17,7 @@ from mvmic_codec.model.entropy import FRACTION, MODES, SPACING, TABLES
 from mvmic_codec.model.integer import IntegerEntropy
 from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.intnet import usable_paths
-from mvmic_codec.model.layers import shuffle
+from mvmic_codec.model.layers import pixel_shuffle
 from mvmic_codec.model.native import NativeEntropy
 from mvmic_codec.model.schedule import GROUPS
 from mvmic_codec.model.tables import logistic_tail, magnitude_bits
@@ -36,7 +36,7 @@ def of_y(released, run, which):
     ]
     # The first part has two passes: what is 0 in one is in the other.
     cells[:2] = [cells[0] + cells[1]]
-    return shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
+    return pixel_shuffle(torch.cat(cells, 1)[:, released.entropy.order], 2)[0]
 
 
 def positions_of(encoder, released, run):

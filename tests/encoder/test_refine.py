@@ -19,7 +19,7 @@ from mvmic_codec.model import loaded
 from mvmic_codec.model.device import full_precision
 from mvmic_codec.model.entropy import FRACTION
 from mvmic_codec.model.identity import model_identity
-from mvmic_codec.model.layers import unshuffle
+from mvmic_codec.model.layers import pixel_unshuffle
 from mvmic_codec.model.transforms import rotate_colour
 
 RATES = [5, 31, 60]
@@ -284,7 +284,7 @@ def test_what_training_is_told_makes_the_same_latent(released, channels):
         for symbols in (refiner.training_symbols(run), run.coded[None].float() / FRACTION):
             made = entropy(y, run.modes, features, z, rates, torch.ones(1), symbols).latent
             error = (made - run.latent).abs() / encoder.step[:, None, None]
-            errors.append(float(unshuffle(error, 2)[:, released.entropy.places(0)].mean()))
+            errors.append(float(pixel_unshuffle(error, 2)[:, released.entropy.places(0)].mean()))
     # What rounding makes of it, against what neighbours do.
     assert errors[0] < 0.02 < errors[1]
 

@@ -157,7 +157,7 @@ def parse_text(payload):
 
 
 def read_without_checksum(file, kind, length):
-    return container._take(file, length + 4, "chunk")[:-4]
+    return container._read_exactly(file, length + 4, "chunk")[:-4]
 
 
 @pytest.mark.slow

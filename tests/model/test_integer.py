@@ -16,7 +16,7 @@ from small_model import SMALL, picture
 from mvmic_codec.decoder import decode
 from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.errors import ModelError
-from mvmic_codec.model.entropy import pass_sites
+from mvmic_codec.model.entropy import step_sites
 from mvmic_codec.model.integer import LAYERS, LINEAR_BITS, IntegerEntropy, code_mode_tree
 from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.intnet import fast_paths, usable_paths
@@ -454,7 +454,7 @@ def test_a_negative_gain_counts_by_its_size(arrays):
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_every_site_is_coded_once(rotate):
-    sites = pass_sites(9, rotate)
+    sites = step_sites(9, rotate)
     assert sorted(sites.flatten().tolist()) == list(range(36))
 
 

@@ -14,7 +14,7 @@ from small_model import SMALL
 from mvmic_codec.decoder.decode import reconstruct
 from mvmic_codec.model import identity
 from mvmic_codec.model.integer import EXACT, LEVEL_MAX, MEAN_MAX
-from mvmic_codec.model.layers import RATES
+from mvmic_codec.rate import RATES
 
 TEXT = (Path(__file__).parents[2] / "formats/model.md").read_text(encoding="utf-8")
 ROWS = re.findall(

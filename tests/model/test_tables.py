@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.ans import SLOTS
 from mvmic_codec.encoder import trellis
 from mvmic_codec.model.entropy import FLAG_TABLES, FRACTION, SECOND, SPACING, TABLES, flag_logit
 from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.tables import (
     HALF_MAX,
-    TOTAL,
     as_arrays,
     fitted_table,
     flag_table,
@@ -48,7 +48,7 @@ def test_a_table_is_valid_and_symmetric(scale, values):
     frequency = logistic_table(scale, values)
     half = (len(frequency) - 2) // 2
     assert len(frequency) == 2 * half + 2
-    assert frequency.min() >= 1 and frequency.sum() == TOTAL
+    assert frequency.min() >= 1 and frequency.sum() == SLOTS
     symbols = frequency[:-1]
     assert np.array_equal(symbols, symbols[::-1])
     # What is nearest to 1 is a narrower range in the second quantiser.
@@ -93,17 +93,17 @@ def test_bits_are_close_to_the_entropy(scale):
     entropy = -(positive * np.log2(positive)).sum()
     frequency = logistic_table(scale, WHOLE)
     half, middle = (len(frequency) - 2) // 2, len(exact) // 2
-    escape = -np.log2(frequency[-1] / TOTAL) + ESCAPE_BITS
+    escape = -np.log2(frequency[-1] / SLOTS) + ESCAPE_BITS
     bits = np.full(len(exact), escape)
-    bits[middle - half : middle + half + 1] = -np.log2(frequency[:-1] / TOTAL)
+    bits[middle - half : middle + half + 1] = -np.log2(frequency[:-1] / SLOTS)
     assert (exact * bits).sum() - entropy < max(0.01 * entropy, 0.002)
 
 
 def bits_of(frequency, tail):
     """Mean bits of a symbol."""
     half = (len(frequency) - 2) // 2
-    bits = np.full(len(tail), np.log2(TOTAL / frequency[-1]) + ESCAPE_BITS)
-    bits[: half + 1] = np.log2(TOTAL / frequency[half : 2 * half + 1])
+    bits = np.full(len(tail), np.log2(SLOTS / frequency[-1]) + ESCAPE_BITS)
+    bits[: half + 1] = np.log2(SLOTS / frequency[half : 2 * half + 1])
     return float(tail @ (bits * np.where(np.arange(len(tail)), 2, 1)))
 
 
@@ -113,7 +113,7 @@ def test_a_fitted_table_is_valid_and_has_the_entries_that_pay(scale, outliers):
     tail = (1 - outliers) * logistic_tail(scale, WHOLE) + outliers * logistic_tail(4 * scale, WHOLE)
     frequency = fitted_table(tail)
     half = (len(frequency) - 2) // 2
-    assert frequency.min() >= 1 and frequency.sum() == TOTAL and 1 <= half <= HALF_MAX
+    assert frequency.min() >= 1 and frequency.sum() == SLOTS and 1 <= half <= HALF_MAX
     assert np.array_equal(frequency[:-1], frequency[:-1][::-1])
     # Where hundreds of small shares are rounded, by 0.2% more or less.
     assert bits_of(frequency, tail) <= 1.002 * bits_of(logistic_table(scale, WHOLE), tail)
@@ -128,21 +128,21 @@ def test_outliers_get_entries():
 
 def test_a_table_of_which_only_zeros_are_known():
     frequency = fitted_table(np.eye(1, HALF_MAX + 1)[0])
-    assert frequency.tolist() == [1, TOTAL - 3, 1, 1]
+    assert frequency.tolist() == [1, SLOTS - 3, 1, 1]
 
 
 def test_flag_tables():
     """Entries -1, 0, 1, escape; the odds rise evenly and are symmetric."""
     tables = np.stack([flag_table(each) for each in ODDS])
     assert tables.shape == (FLAG_TABLES, 4)
-    assert (tables.sum(1) == TOTAL).all()
+    assert (tables.sum(1) == SLOTS).all()
     assert (tables[:, [0, 3]] == 1).all() and (tables >= 1).all()
     odds = np.log(tables[:, 2] / tables[:, 1])
     assert np.allclose(odds, ODDS, atol=0.15)
     assert np.array_equal(tables[:, 2], tables[::-1, 1])
     assert np.allclose(np.diff(ODDS), 0.4) and np.diff(odds).min() > 0.2
     for extreme in (-30, 30):
-        assert flag_table(extreme).min() == 1 and flag_table(extreme).sum() == TOTAL
+        assert flag_table(extreme).min() == 1 and flag_table(extreme).sum() == SLOTS
 
 
 def test_arrays_are_what_the_coder_takes():

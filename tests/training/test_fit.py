@@ -7,7 +7,6 @@ import torch
 from small_model import crops, picture, small_model
 
 from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
-from mvmic_codec.decoder import decode
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.model import export, identity, loaded
 from mvmic_codec.model.entropy import SECOND, TABLES
@@ -41,7 +40,7 @@ def code(planes, rate, gray):
         lo=0,
         hi=255,
     )
-    return payload, decode.decode_planes(payload, header, device="cpu")
+    return payload, codec.decode_planes(payload, header, device="cpu")
 
 
 @pytest.mark.slow
