@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,19 +69,52 @@ TARGET_SHARE = 1 / 96
 FEW_BLOCKS = 64
 
 
+class GroupResult(NamedTuple):
+    """What is known of a symbol group's coefficients, each [1,n,h,w] as cells."""
+
+    scores: Callable[[], Tensor]
+    mean: Tensor
+    predicted: Tensor
+    coded: Tensor
+
+
 @dataclass
 class CodingResult:
-    """What one run of the entropy model gave."""
+    """What one run of the entropy model gave.
+
+    What it knows of each coefficient of y is put in order when asked for: the last run is not.
+    """
 
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
     latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
     target: Tensor  # [1,256P,h,w], the coefficients that symbols come as near to as pays
-    # Of each coefficient of y, [C,h,w]:
-    score: Tensor  # its table before the mode adds its part, in sixteenths
-    mean: Tensor  # in sixteenths of a step
-    predicted: Tensor  # what linear prediction gives of that in mode 0
-    coded: Tensor  # what its symbol stands for, in sixteenths of a step
+    groups: list[GroupResult]
+    order: Tensor  # of y's cells among those of the groups
+
+    @cached_property
+    def score(self) -> Tensor:
+        """The table of each coefficient before the mode adds its part, in sixteenths [C,h,w]."""
+        return self._of_y([group.scores() for group in self.groups])
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Of each coefficient, in sixteenths of a step [C,h,w]."""
+        return self._of_y([group.mean for group in self.groups])
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """What linear prediction gives of the mean in mode 0 [C,h,w]."""
+        return self._of_y([group.predicted for group in self.groups])
+
+    @cached_property
+    def coded(self) -> Tensor:
+        """What the symbol of each coefficient stands for, in sixteenths of a step [C,h,w]."""
+        return self._of_y([group.coded for group in self.groups])
+
+    def _of_y(self, parts: list[Tensor]) -> Tensor:
+        """Cells by group -> [C,h,w]."""
+        return pixel_shuffle(torch.cat(parts, 1)[:, self.order], 2)[0]
 
 
 class Encoder:
@@ -166,15 +200,18 @@ class Encoder:
     @cached_property
     def estimated_costs(self) -> Tensor:
         """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
-        weight = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
+        lambda_error = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
         steps = self.step.float()[None, :, None, None]
         costs = self.model.blocks.costs
         if self.like is None:
-            return costs(self.coefficients, steps, weight)
-        differ = (self.coefficients != self.like.coefficients).any(1)[0]
+            return costs(self.coefficients, steps, lambda_error)
+        # What a block outside of the image costs does not matter.
+        differ = (self.coefficients != self.like.coefficients).any(1)[0] & self.inside
         differ.flatten()[:FEW_BLOCKS] = True
         out = self.like.estimated_costs.clone()
-        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, weight)[:, :, 0]
+        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, lambda_error)[
+            :, :, 0
+        ]
         # Nothing else is taken over.
         self.like = None
         return out
@@ -212,55 +249,61 @@ class Encoder:
         """
         entropy, blocks = self.model.entropy, self.model.blocks
         luma = torch.nonzero(self.model.shape.is_luma())[:, 0].to(self.model.device)
-        # Only the first channels have means.
-        near = luma[luma < entropy.linear]
-        aligned = entropy.aligned[:, near].float()
-        base = entropy.base_mode[:, luma].float() / FRACTION
-        step, price = self.step[luma].float(), self.lambda_symbol[luma].float()
+        low_freq = luma[luma < entropy.linear]
+        aligned = entropy.aligned[:, low_freq].float()
+        mode_scores = entropy.base_mode[:, luma].float() / FRACTION
+        step, lambda_symbol = self.step[luma].float(), self.lambda_symbol[luma].float()
         modes = run.modes.flatten()
         rows = rows_of((self.coefficients if target is None else target)[:, :AREA])
-        # Without what belongs to the mode of that run.
-        score = rows_of(run.score[None, luma].float()) / FRACTION
-        # A block outside of the image is not coded.
-        score[~self.inside.flatten()] = -TABLES
-        mean, predicted = (rows_of(x[None, near].float()) for x in (run.mean, run.predicted))
+        # Only low frequencies have means. Here without what belongs to the mode of that run.
+        mean, predicted = (rows_of(x[None, low_freq].float()) for x in (run.mean, run.predicted))
         mean = mean - predicted * aligned[modes]
-        rough = self.estimated_costs
-        worth = rough <= (1 + SECOND_LOOK) * rough.amin(1, keepdim=True)
-        worth.scatter_(1, run.modes[:, None], True)
-        costs = torch.full((MODES, len(rows)), math.inf, device=rows.device)
-        for k in range(MODES):
-            looked = torch.nonzero(worth[0, k].flatten())[:, 0]
-            position = F.linear(rows[looked], blocks.luma[k] / step[:, None])
-            position[:, : len(near)] -= (mean[looked] + predicted[looked] * aligned[k]) / FRACTION
+        # Coefficients that are coded in any mode: few. All others cost their error.
+        score = rows_of(run.score[None, luma].float()) / FRACTION
+        inside = self.inside.flatten()
+        coded_somewhere = (score + mode_scores.amax(0) >= 0.5) & inside[:, None]
+        coded_somewhere[:, 0] = False
+        block, channel = torch.nonzero(coded_somewhere).unbind(1)
+        score = score[block, channel]
+        estimated = self.estimated_costs
+        compared = estimated <= (1 + SECOND_LOOK) * estimated.amin(1, keepdim=True)
+        compared.scatter_(1, run.modes[:, None], True)
+        costs = torch.where(compared[0].flatten(1), 0.0, math.inf)
+        # A block outside of the image is not coded.
+        for k, mine in enumerate(compared[0].flatten(1) & inside):
+            blocks_compared = torch.nonzero(mine)[:, 0]
+            position = F.linear(rows[blocks_compared], blocks.luma[k] / step[:, None])
+            means = mean[blocks_compared] + predicted[blocks_compared] * aligned[k]
+            position[:, : len(low_freq)] -= means / FRACTION
             position[:, 0] = 0.0
-            # As if nothing were coded, which is so for nearly all; then what coding changes.
-            cost = position.square() @ (price / 2)
-            table = score[looked] + base[k]
-            table[:, 0] = 0.0
-            coded = torch.nonzero(table.flatten() >= 0.5)[:, 0]
-            size, dear = position.flatten()[coded].abs_(), price[coded % AREA]
-            of_table = torch.floor(table.flatten()[coded] + 0.5).clamp(max=TABLES - 1).long()
-            level = self.level(size, of_table, dear)
-            bits = self.model.symbol_bits(of_table, level.long())
+            cost = position.square() @ (lambda_symbol / 2)
+            table = score + mode_scores[k, channel]
+            coded = torch.nonzero((table >= 0.5) & mine[block])[:, 0]
+            row = (torch.cumsum(mine, 0) - 1)[block[coded]]
+            size = position[row, channel[coded]].abs_()
+            lambda_coded = lambda_symbol[channel[coded]]
+            rounded = torch.floor(table[coded] + 0.5).clamp(max=TABLES - 1).long()
+            level = self.level(size, rounded, lambda_coded)
+            bits = self.model.symbol_bits(rounded, level.long())
             saved = size.square() - (size - level).square()
-            costs[k, looked] = cost.index_add_(0, coded // AREA, bits - dear / 2 * saved)
+            cost.index_add_(0, row, bits - lambda_coded / 2 * saved)
+            costs[k, blocks_compared] = cost
         out = costs.reshape(1, MODES, *run.modes.shape[1:])
         out[:, 1:] += NEIGHBOUR_BITS
         return out
 
-    def level(self, size: Tensor, table: Tensor, price: Tensor) -> Tensor:
+    def level(self, size: Tensor, table: Tensor, lambda_symbol: Tensor) -> Tensor:
         """Round magnitudes, lowering where that saves more bits than its distortion is worth."""
-        lift = (self.saving.to(price)[table] / price).clamp(0, DEADZONE_MAX)
+        lift = (self.saving.to(lambda_symbol)[table] / lambda_symbol).clamp(0, DEADZONE_MAX)
         level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5)
         return level
 
-    def quantise(self, position: Tensor, table: Tensor, price: Tensor) -> Tensor:
+    def quantise(self, position: Tensor, table: Tensor, lambda_symbol: Tensor) -> Tensor:
         """Symbols of the coded places of a group, all flat and in order: those that cost least."""
         symbols = trellis.quantise(
             position.double().cpu().numpy(),
             to_uint8(table),
-            price.double().cpu().numpy(),
+            lambda_symbol.double().cpu().numpy(),
             self.bits,
             SPACING / FRACTION,
             SECOND,
@@ -280,7 +323,7 @@ class Encoder:
         passes = list(self.hyper[1])
         mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
-        asked: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        groups: dict[int, GroupResult] = {}
 
         def code_modes(half: int, index: Tensor) -> Tensor:
             nonlocal positions
@@ -309,24 +352,24 @@ class Encoder:
         ) -> Tensor:
             places = entropy.places(SCHEDULE[number])
             position = positions[:, places] - mean / FRACTION
-            price = self.lambda_symbol[places // 4][:, None, None].expand_as(position)
-            coded = index > 0
+            coded = torch.nonzero(index.flatten())[:, 0]
+            channel = coded // index[0, 0].numel() % len(places)
             symbols = torch.zeros_like(position)
-            symbols[coded] = self.quantise(position[coded], index[coded], price[coded])
+            symbols.view(-1)[coded] = self.quantise(
+                position.view(-1)[coded],
+                index.flatten()[coded],
+                self.lambda_symbol[places // 4][channel],
+            )
             passes.append(Pass(to_int16(symbols), to_uint8(index), SECOND))
             # Of the first group the second call knows everything but the symbols of its anchors.
             whole = symbols * SPACING
-            whole = whole + asked[number][3] if number in asked else whole
-            asked[number] = scores(), mean, predicted, whole
+            whole = whole + groups[number].coded if number in groups else whole
+            groups[number] = GroupResult(scores, mean, predicted, whole)
             return symbols
 
         latent, modes = entropy.code(self.z, self.rate, self.inside, code_modes, code_group)
-        of_y = [
-            pixel_shuffle(torch.cat(groups, 1)[:, entropy.order], 2)[0]
-            for groups in zip(*asked.values(), strict=True)
-        ]
         target = self.coefficients if target is None else target
-        return CodingResult(passes, modes, latent, target, *of_y)
+        return CodingResult(passes, modes, latent, target, list(groups.values()), entropy.order)
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:

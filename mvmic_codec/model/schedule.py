@@ -120,7 +120,8 @@ def run_schedule(
         else:
             symbols = evaluation.code_group(coder, anchors=True)
             evaluation.add_neighbours(symbols)
-            symbols += evaluation.code_group(coder, anchors=False)  # type: ignore[operator]
+            # Not in place: a coder may have kept the symbols that it gave.
+            symbols = symbols + evaluation.code_group(coder, anchors=False)  # type: ignore[operator]
         evaluation.dequantise_group(symbols)
         del symbols
     return evaluation.result()
