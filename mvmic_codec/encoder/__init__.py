@@ -1,1 +1,1 @@
-"""The way from planes to bytes. Its choices are free: a decoder knows nothing of them."""
+"""Planes -> bytes. A decoder knows nothing of the choices made here, so they may change."""

@@ -1,4 +1,4 @@
-"""Rectangles around what is true of a mask, so that work is done there and not on a whole image."""
+"""Rectangles around the true places of a mask: work is done there, and not on a whole image."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 Box = tuple[slice, slice]
 
-# A rectangle is not cut in two if this share of it is true.
-FULL = 0.6
+# A rectangle of which this share is true is not cut in two.
+FULL_SHARE = 0.6
 
 
-def boxes_of(mask: npt.NDArray[np.bool_], least: int) -> list[Box]:
+def boxes_of(mask: npt.NDArray[np.bool_], area_min: int) -> list[Box]:
     """Disjoint rectangles that hold all true places of a mask [H, W], and few others.
 
-    None is cut in two that has at most `least` places.
+    One with at most `area_min` places is not cut in two.
     """
     found: list[Box] = []
     height, width = mask.shape
@@ -29,7 +29,7 @@ def boxes_of(mask: npt.NDArray[np.bool_], least: int) -> list[Box]:
         left, right = left + int(columns[0]), left + int(columns[-1]) + 1
         high, wide = bottom - top, right - left
         part = mask[top:bottom, left:right]
-        if part.size <= least or np.count_nonzero(part) >= FULL * part.size:
+        if part.size <= area_min or np.count_nonzero(part) >= FULL_SHARE * part.size:
             found.append((slice(top, bottom), slice(left, right)))
         elif high >= wide:
             middle = top + high // 2

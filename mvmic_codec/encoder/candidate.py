@@ -1,4 +1,4 @@
-"""One way to code an image at a rate index, and what came of coding it so."""
+"""One way to code an image at a rate index, and the result of coding it."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class EncodeCandidate:
         self.encoder.analysed = None
 
     def estimate_rd_cost(self) -> float:
-        """Bits by a rule of thumb, and squared error on the scale of 255 at its price in bits.
+        """Estimated bits, plus lambda times the squared error on the scale of 255.
 
-        The rule is the one that block transforms are compared by, with a little for each block:
-        good enough to compare two versions of an image, and much faster than coding them.
+        The estimate is the one by which block transforms are compared, with a constant for each
+        block. It is good enough to compare two versions of an image, and much faster than coding.
         """
         with full_precision(self.model.device):
             return self.encoder.estimate_rd_cost()
@@ -82,7 +82,7 @@ class EncodeCandidate:
     def code_symbols(
         self, effort: int = 1, on_round: Callable[[], object] | None = None
     ) -> CodingResult:
-        """Its symbols, and what an encoder knows of them. Options as `encode`."""
+        """Its symbols, and what the encoder knows about them. Options as `encode`."""
         with full_precision(self.model.device):
             result = self.encoder.encode_two_pass()
             if ROUNDS[effort]:

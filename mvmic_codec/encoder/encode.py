@@ -1,10 +1,11 @@
 """Planes -> symbols: the choices of an encoder, of which a decoder knows nothing.
 
-An encoder runs in two passes. In the first a rule of thumb (`transforms.mode_costs`) chooses the
-modes of blocks, since symbols have no tables before modes are known. That gives every coefficient a
-table and a mean. In the second, modes are chosen by what the coefficients of each would take there.
+The encoder runs twice. The first run chooses the modes of blocks by estimated costs
+(`transforms.mode_costs`), since symbols have no tables before modes are known. It gives every
+coefficient a table and a mean. The second run chooses modes again, by the bits that their
+coefficients take with these tables and means.
 
-From rate index TARGET_FROM on the second pass moves its target coefficients part of the way towards
+From rate index TARGET_FROM on the second run moves its target coefficients part of the way towards
 the inverse of synthesis. Synthesis also corrects coefficients that were hardly quantised, so coding
 the analysis output directly would overcorrect.
 """
@@ -55,14 +56,14 @@ from mvmic_codec.rate import lambda_of
 
 SYMBOL_MAX = 32767
 
-# What the rule of thumb leaves out of a block: its mean, and the smoothness of what is smooth.
+# Bits of a block that its estimated cost leaves out, such as those of its mean.
 SITE_BITS = 2.0
-# What a block in any mode but 0 costs its neighbours, which can then predict less from it.
+# Bits that a block in any mode but 0 costs its neighbours, which can predict less from it.
 NEIGHBOUR_BITS = 8.0
-# A mode that the rule of thumb says to cost more than the best by this share gets no second look.
+# The second run does not compare modes whose estimated cost is above the least by this share.
 SECOND_LOOK = 0.25
-# The least rate index with another target, and by rate index the share of the way to the inverse of
-# synthesis that it goes: all the way would cost as much as it gains.
+# The least rate index with another target. It goes a share of the way to the inverse of synthesis,
+# so much per rate index: to go all the way would cost as much as it gains.
 TARGET_FROM = 27
 TARGET_SHARE = 1 / 96
 # Blocks whose costs are computed anew at least: fewer rows are multiplied in another order.
@@ -88,7 +89,7 @@ class CodingResult:
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
     latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
-    target: Tensor  # [1,256P,h,w], the coefficients that symbols come as near to as pays
+    target: Tensor  # [1,256P,h,w], the coefficients that were coded
     groups: list[GroupResult]
     order: Tensor  # of y's cells among those of the groups
 
@@ -120,8 +121,8 @@ class CodingResult:
 class Encoder:
     """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`.
 
-    like  encoder of another version of the same image at the same rate. What is the same there is
-          taken over.
+    like  encoder of another version of the same image at the same rate. Results that are the same
+          are taken over.
     """
 
     analysed: Analysed | None
@@ -147,10 +148,10 @@ class Encoder:
                 model.analysis, self.rotated, self.rates, like.analysed if like else None
             )
         self.coefficients = analysed.coefficients
-        # What lies between takes much memory. Versions are compared with the first one only.
+        # The outputs of its layers take much memory. Only the first version keeps them.
         self.analysed = None if like else analysed
         self.step = entropy.step[rate] / 2**STEP_BITS
-        # What a symbol's squared error costs in bits, twice; see the training loss.
+        # Bits for a squared error of one step, twice; see the training loss.
         self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2
         # Bits saved by coding 0 in place of 1, by table.
         tables = torch.arange(TABLES, device=model.device, dtype=torch.float64)
@@ -163,7 +164,7 @@ class Encoder:
 
     @cached_property
     def shown(self) -> Tensor:
-        """Of the padded planes [H,W], 1 where somebody will see what is decoded, else 0."""
+        """[H,W] of the padded planes: 1 where decoded pixels are seen, else 0."""
         height, width = self.seen.shape
         shown = torch.zeros(self.rotated.shape[2:], device=self.model.device)
         shown[:height, :width] = torch.from_numpy(self.seen).to(shown)
@@ -199,7 +200,7 @@ class Encoder:
 
     @cached_property
     def estimated_costs(self) -> Tensor:
-        """What each block costs in each mode [1,K,h,w] by the rule of thumb."""
+        """What each block is estimated to cost in each mode [1,K,h,w], in bits."""
         lambda_error = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
         steps = self.step.float()[None, :, None, None]
         costs = self.model.blocks.costs
@@ -217,12 +218,12 @@ class Encoder:
         return out
 
     def estimate_rd_cost(self) -> float:
-        """The sum of the least of these, and a little for each block."""
+        """The sum of the least of `estimated_costs`, and SITE_BITS for each block."""
         least = self.estimated_costs.amin(1) + SITE_BITS
         return float(least[:, self.inside].sum())
 
     def encode_two_pass(self) -> CodingResult:
-        """What the encoder does unless more effort is asked for."""
+        """The second of two runs; see the top of this file."""
         first = self.run(self.estimated_costs)
         target = self.coefficients if self.rate < TARGET_FROM else self.inverse_target(first.modes)
         return self.run(self.costs_after(first, target), target)
@@ -238,14 +239,14 @@ class Encoder:
         return target
 
     def costs_after(self, run: CodingResult, target: Tensor | None = None) -> Tensor:
-        """As `estimated_costs`, by the bits of whole steps, with the networks' sums of `run`.
+        """As `estimated_costs`, but by the tables and means of `run`; symbols are whole steps.
 
-        Infinite for modes that are far too dear by the rule of thumb, except those of `run`. target
-        [1,256P,h,w] are the coefficients that symbols should come near to, those of analysis if
-        None.
+        Infinite for modes whose estimated cost is far too high, except those of `run`. target
+        [1,256P,h,w] are the coefficients to be coded, those of analysis if None.
 
-        The first channel is left out: all modes share its coefficient, and nearly its bits. What
-        the networks would make of other neighbours is not known; NEIGHBOUR_BITS stands for it.
+        The first channel is left out: all modes share its coefficient, and nearly its bits. How
+        tables and means change with the modes of neighbours is not known; NEIGHBOUR_BITS stands
+        for it.
         """
         entropy, blocks = self.model.entropy, self.model.blocks
         luma = torch.nonzero(self.model.shape.is_luma())[:, 0].to(self.model.device)
@@ -293,13 +294,13 @@ class Encoder:
         return out
 
     def level(self, size: Tensor, table: Tensor, lambda_symbol: Tensor) -> Tensor:
-        """Round magnitudes, lowering where that saves more bits than its distortion is worth."""
+        """Round magnitudes, and lower those where the bits saved outweigh the distortion."""
         lift = (self.saving.to(lambda_symbol)[table] / lambda_symbol).clamp(0, DEADZONE_MAX)
         level: Tensor = torch.floor(size + 0.5 - lift) * (size >= 0.5)
         return level
 
     def quantise(self, position: Tensor, table: Tensor, lambda_symbol: Tensor) -> Tensor:
-        """Symbols of the coded places of a group, all flat and in order: those that cost least."""
+        """The symbols of least cost for the coded places of a group, in coding order [N]."""
         symbols = trellis.quantise(
             position.double().cpu().numpy(),
             to_uint8(table),
@@ -311,9 +312,9 @@ class Encoder:
         return torch.from_numpy(symbols).to(position)
 
     def run(self, costs: Tensor, target: Tensor | None = None) -> CodingResult:
-        """Code with the modes of least cost [1,K,h,w], their own bits included.
+        """Code with the modes of least cost, given [1,K,h,w] without the bits of the modes.
 
-        Symbols come as near as pays to `target`, as for `costs_after`.
+        Symbols minimise bits plus distortion from `target`, as for `costs_after`.
         """
         model, entropy = self.model, self.model.entropy
         # A block outside of the image is never coded: its mode is 0.
@@ -332,8 +333,8 @@ class Encoder:
             modes = (bits + cost_cells[:, :, sites]).argmin(1)
             mode_cells[:, sites] = modes
             if half == MODE_HALVES - 1:
-                wanted = self.coefficients if target is None else target
-                y = model.blocks(wanted, pixel_shuffle(mode_cells, 2)[:, 0])
+                coefficients = self.coefficients if target is None else target
+                y = model.blocks(coefficients, pixel_shuffle(mode_cells, 2)[:, 0])
                 positions = pixel_unshuffle(y / self.step[:, None, None], 2)
 
             def code_bit(bit: int, table: Tensor) -> Tensor:
@@ -361,10 +362,11 @@ class Encoder:
                 self.lambda_symbol[places // 4][channel],
             )
             passes.append(Pass(to_int16(symbols), to_uint8(index), SECOND))
-            # Of the first group the second call knows everything but the symbols of its anchors.
-            whole = symbols * SPACING
-            whole = whole + groups[number].coded if number in groups else whole
-            groups[number] = GroupResult(scores, mean, predicted, whole)
+            # The first group is coded in two calls: first its anchors, then the rest.
+            dequantised = symbols * SPACING
+            if number in groups:
+                dequantised = dequantised + groups[number].coded
+            groups[number] = GroupResult(scores, mean, predicted, dequantised)
             return symbols
 
         latent, modes = entropy.code(self.z, self.rate, self.inside, code_modes, code_group)

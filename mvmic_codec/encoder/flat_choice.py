@@ -1,9 +1,9 @@
 """Choosing the flat areas that an image is coded with at a rate, if any.
 
-`flat_search` finds areas that are flat to the eye. Along their edges lies a row of pixels that are
-neither the one nor the other, and a transform would spend more on these than on what is within. At
-low rates they are taken for flat where that costs less than coding them would; or they become
-blends, so that what is left of them to code goes on as their surroundings do.
+`flat_search` finds areas that look flat. Along their edges lie pixels of intermediate colours. They
+cost a transform more bits than the area itself. At low rates such a pixel becomes flat where that
+costs less than coding it. Or it becomes a blend of the flat colour and a residual image that
+continues its surroundings smoothly.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Mask = npt.NDArray[np.bool_]
 # A pixel this near to a flat area becomes flat if its error then costs no more than so many bits.
 GROWTH = 2
 GROWTH_BITS = 3.0
-# What areas cost, by the rule of thumb and relative to the image as it is, up to which they do
-# pay and above which they do not. The rule makes hard edges too cheap: on training images true
-# files with areas cost up to 4% more and up to a quarter less than it said.
+# Estimated cost with areas, relative to that without: up to SURE they pay, from HOPELESS on they do
+# not. The estimate for hard edges is too low. On training images true files with areas cost up to
+# 4% more and up to a quarter less than estimated.
 SURE = 0.97
 HOPELESS = 1.15
-# An error that no bits can mend weighs more than one that makes the rest less smooth.
+# An error that the residual image cannot correct weighs more than one that makes it less smooth.
 CUT_WEIGHT = 300.0
 # Where areas have grown, other pixels of their edges are blends from this index on: below, a map of
 # blends costs more than it saves.
@@ -40,7 +40,7 @@ BLENDS_FROM = 14
 
 
 class ScoredCandidate(NamedTuple):
-    """A candidate, and what it and its learned part cost by the rule of thumb."""
+    """A candidate, its estimated cost and that of its learned part."""
 
     candidate: EncodeCandidate
     cost: float
@@ -57,10 +57,10 @@ class Areas:
         self,
         planes: Planes,
         samples: Samples,
-        map: npt.NDArray[np.uint8],
+        flat_map: npt.NDArray[np.uint8],
         colours: npt.NDArray[np.float64],
     ) -> None:
-        self.planes, self.map = planes, map
+        self.planes, self.map = planes, flat_map
         span = samples.hi - samples.lo
         values = np.rint(samples.lo + colours * span).clip(samples.lo, samples.hi)
         self.values = values.astype(np.int32)
@@ -71,33 +71,33 @@ class Areas:
         mean = self.error(self.grown(RATES - 1, GROWTH)) / self.map.size
         return 10 * math.log10(255**2 / mean) if mean else math.inf
 
-    def error(self, map: npt.NDArray[np.uint8]) -> float:
+    def error(self, flat_map: npt.NDArray[np.uint8]) -> float:
         """Squared error of flat pixels, mean over channels, on the scale of 255."""
-        at = np.nonzero(map)
-        painted = self.colours[map[at] - 1].T
+        at = np.nonzero(flat_map)
+        painted = self.colours[flat_map[at] - 1].T
         total = np.square(painted - self.planes[:, at[0], at[1]]).sum(dtype=np.float64)
         return 255.0**2 * float(total) / len(self.planes)
 
     def grown(self, index: int, steps: int) -> npt.NDArray[np.uint8]:
-        """The map with what near it is as well taken for flat at a rate index."""
-        map = self.map.copy()
+        """The map, with pixels near it added where that costs less at a rate index."""
+        flat_map = self.map.copy()
         limit = GROWTH_BITS / lambda_of(index) / 255.0**2 * len(self.planes)
         for _ in range(steps):
-            at = np.nonzero(flat.beside(map))
+            at = np.nonzero(flat.beside(flat_map))
             pixels = self.planes[:, at[0], at[1]]
             errors = np.square(pixels[None] - self.colours[:, :, None]).sum(1)
-            map[at] = np.where(errors.min(0) < limit, errors.argmin(0) + 1, 0)
-        return map
+            flat_map[at] = np.where(errors.min(0) < limit, errors.argmin(0) + 1, 0)
+        return flat_map
 
-    def blended(self, map: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Planes]:
+    def blended(self, flat_map: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Planes]:
         """Blends for a map, and planes that give the image's pixels back when they are blended.
 
         Each pixel takes the blend of its neighbour's colour with what goes on smoothly from beyond
         the edge that comes nearest to it.
         """
-        numbers = flat.beside(map)
+        numbers = flat.beside(flat_map)
         at = np.nonzero(numbers)
-        beyond = flat_fill.fill(self.planes, (map > 0) | (numbers > 0))[:, at[0], at[1]]
+        beyond = flat_fill.fill(self.planes, (flat_map > 0) | (numbers > 0))[:, at[0], at[1]]
         pixels = self.planes[:, at[0], at[1]]
         colour = self.colours[numbers[at] - 1].T
         shares = np.arange(flat.BLENDS + 1, dtype=np.float32)[:, None, None] / (flat.BLENDS + 1)
@@ -107,7 +107,7 @@ class Areas:
         given = wanted.clip(0, 1)
         lost = np.square((wanted - given) * (1 - shares)).sum(1)
         best = (np.square(pixels - mixed).sum(1) + CUT_WEIGHT * lost).argmin(0)
-        blends = np.zeros_like(map)
+        blends = np.zeros_like(flat_map)
         blends[at] = best
         residual_image = self.planes.copy()
         residual_image[:, at[0], at[1]] = np.take_along_axis(given, best[None, None], 0)[0]
@@ -123,7 +123,7 @@ class FlatCandidates:
     areas: list[Areas]
 
     def at(self, index: int, device: str | None) -> list[EncodeCandidate]:
-        """What may cost least at a rate index: one, or two that only true files can compare.
+        """The candidates that may cost least at a rate index: one, or two to be coded both.
 
         An image that is flat throughout comes back exactly: that takes few bytes at any rate.
         """
@@ -136,8 +136,8 @@ class FlatCandidates:
         plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
         best = self.best_with(widest, plain, index, device, HOPELESS * plain_cost)
-        # Fewer areas seem better too often by the rule of thumb: they must be by far. Their learned
-        # part costs no less than that of the widest, so mostly it is clear that they cannot be.
+        # The estimate favours fewer areas too often: they must be better by far. Their learned part
+        # costs no less than that of the widest, so mostly it is clear that they are not.
         limit = best.cost / HOPELESS if best else HOPELESS * plain_cost
         if best is None or best.learned_cost < limit:
             for areas in others:
@@ -157,15 +157,15 @@ class FlatCandidates:
         device: str | None,
         limit: float,
     ) -> ScoredCandidate | None:
-        """The best with these areas, by the rule of thumb, if it costs less than a limit."""
+        """The candidate of least estimated cost with these areas, if it costs less than a limit."""
         best = None
         for steps, blended in ((0, True), (GROWTH, index >= BLENDS_FROM)):
-            map = areas.grown(index, steps)
-            cost = lambda_of(index) * areas.error(map)
-            # The learned part costs something, too: what costs more already needs no look at it.
+            flat_map = areas.grown(index, steps)
+            cost = lambda_of(index) * areas.error(flat_map)
+            # The learned part only adds to this.
             if cost >= limit:
                 continue
-            candidate = self.candidate(areas, map, index, device, blended=blended, like=plain)
+            candidate = self.candidate(areas, flat_map, index, device, blended=blended, like=plain)
             learned = candidate.estimate_rd_cost()
             if cost + learned >= limit:
                 continue
@@ -178,24 +178,24 @@ class FlatCandidates:
     def candidate(
         self,
         areas: Areas,
-        map: npt.NDArray[np.uint8],
+        flat_map: npt.NDArray[np.uint8],
         index: int,
         device: str | None,
         *,
         blended: bool,
         like: EncodeCandidate | None = None,
     ) -> EncodeCandidate:
-        """With these areas, of which the map may have grown, and with blends along them or not.
+        """A candidate with these areas. The map may have grown; blends are optional.
 
         Its payload of flat areas is not known yet.
         """
         if blended:
-            blends, residual_image = areas.blended(map)
+            blends, residual_image = areas.blended(flat_map)
         else:
-            blends, residual_image = np.zeros_like(map), self.planes
-        coded = flat.Flat(areas.values, map, blends)
+            blends, residual_image = np.zeros_like(flat_map), self.planes
+        coded = flat.Flat(areas.values, flat_map, blends)
         return EncodeCandidate(
-            flat_fill.fill(residual_image, map > 0),
+            flat_fill.fill(residual_image, flat_map > 0),
             index,
             flat=coded,
             like=like,

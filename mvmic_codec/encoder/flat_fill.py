@@ -1,4 +1,4 @@
-"""Filling smoothly what flat areas leave open of an image, so that no hard edge is left to code."""
+"""Filling the hidden pixels of an image smoothly, so that no hard edge is left to code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Mask = npt.NDArray[np.bool_]
 
 # Steps of smoothing at each scale.
 SMOOTHINGS = 12
-# Rectangles of so many pixels are smoothed as a whole: to cut them in two gains nothing.
+# Rectangles of at most so many pixels are smoothed as a whole: to cut them in two gains nothing.
 CUT_ABOVE = 4096
 
 
@@ -36,7 +36,7 @@ def _filled(planes: Planes, known: Mask) -> Planes:
     wide = coarse.repeat(2, 1).repeat(2, 2)[:, :height, :width]
     edged = np.pad(np.where(known, planes, wide), ((0, 0), (1, 1), (1, 1)), mode="edge")
     out = edged[:, 1:-1, 1:-1]
-    # Only what is unknown changes. All means are taken before any of them is written.
+    # Only unknown pixels change. All means are computed before any of them is written.
     parts = [
         (box, ~known[box], np.empty_like(out[(slice(None), *box)]))
         for box in boxes_of(~known, CUT_ABOVE)

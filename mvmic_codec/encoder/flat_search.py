@@ -1,16 +1,16 @@
 """Finding flat areas in an image to be encoded.
 
-A seed is a colour that large areas have nearly to the bit. Its pixels are those within a tolerance
-that hang together with such an area. What lies within them and is small, a letter or a cursor, is
-flat too, in a few colours of its own, if these come close and are far apart: letters have steps,
-where a picture, however small, has shades.
+A seed is a colour that large areas have almost exactly. Its area is all pixels within a tolerance
+that are connected to such an area. A small part inside of it, such as a letter or a cursor, is flat
+too if a few more colours describe it. These colours must be far apart: letters have steps, where a
+picture, however small, has shades.
 
-Originals may differ from a flat colour by the tolerance, but hardly do so: ERROR_MAX and
-HOLE_ERROR_MAX bound the mean squared error.
+Single pixels may differ from their flat colour by the tolerance. ERROR_MAX and HOLE_ERROR_MAX bound
+the mean squared error.
 
-Letters burned into a gray picture itself, white and mostly with a dark rim, are flat as well. Their
-colours are steps from rim to white, so that errors are larger: whether that pays is for the rate to
-say. Not so in colour, where highlights would be taken for letters.
+Letters in a gray picture, white and mostly with a dark rim, are flat as well. Their colours are
+steps from rim to white. Errors are larger there, so only some rates gain from it. In colour
+letters are not looked for: highlights would be taken for them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def find(planes: Planes) -> list[Found]:
     The first has the areas of all seeds, the others those of one seed each: not all of them pay.
     """
     scaled = planes * np.float32(255)
-    # The narrowest tolerance has the most exact pixels: what fails there fails in all.
+    # The narrowest tolerance has most exact pixels: seeds that fail there fail in all.
     seeds = [seed for seed in _seeds(scaled) if len(_areas(scaled, [seed], TOLERANCES[-1])[1])]
     found: list[Found] = []
     for some in (seeds, *([seed] for seed in seeds)):
@@ -95,17 +95,17 @@ def find(planes: Planes) -> list[Found]:
 
 
 def _found(scaled: Planes, seeds: list[npt.NDArray[np.float64]]) -> Found | None:
-    """All that is flat with these seeds, or None if nothing is."""
-    map, colours = _flat(scaled, seeds)
+    """All flat pixels for these seeds, or None if there are none."""
+    flat_map, colours = _flat(scaled, seeds)
     if len(scaled) == 1:
-        map, colours = _with_letters(scaled, map, colours)
+        flat_map, colours = _with_letters(scaled, flat_map, colours)
     if not len(colours):
         return None
-    counts = np.bincount(map.ravel(), minlength=len(colours) + 1)[1:]
+    counts = np.bincount(flat_map.ravel(), minlength=len(colours) + 1)[1:]
     order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
     number = np.zeros(len(colours) + 1, np.uint8)
     number[order + 1] = np.arange(1, len(order) + 1)
-    return Found(number[map], colours[order] / 255)
+    return Found(number[flat_map], colours[order] / 255)
 
 
 def _flat(
@@ -116,23 +116,23 @@ def _flat(
     if not seeds:
         return nothing
     for tolerance in TOLERANCES:
-        map, colours = _areas(scaled, seeds, tolerance)
-        error = _squared_errors(scaled[:, map > 0], colours)
+        flat_map, colours = _areas(scaled, seeds, tolerance)
+        error = _squared_errors(scaled[:, flat_map > 0], colours)
         if len(colours) and error.min(0).mean(dtype=np.float64) <= len(scaled) * ERROR_MAX:
             break
     else:
         return nothing
-    if _step(scaled, map, colours) < STEP_MIN:
+    if _step(scaled, flat_map, colours) < STEP_MIN:
         return nothing
-    return _with_holes(scaled, map, colours)
+    return _with_holes(scaled, flat_map, colours)
 
 
 def _seeds(scaled: Planes) -> list[npt.NDArray[np.float64]]:
     """Colours [C] of which there is much that hardly varies, the commonest first."""
-    still = np.ones(scaled.shape[1:], np.bool_)
+    smooth = np.ones(scaled.shape[1:], np.bool_)
     for plane in scaled:
-        still &= _neighbours(plane, np.maximum) - _neighbours(plane, np.minimum) <= SEED_RANGE
-    pixels = scaled[:, still]
+        smooth &= _neighbours(plane, np.maximum) - _neighbours(plane, np.minimum) <= SEED_RANGE
+    pixels = scaled[:, smooth]
     bins = np.rint(pixels / BIN).astype(np.int64)
     key = np.ravel_multi_index(tuple(bins), (256 // BIN + 1,) * len(scaled))
     counts = np.bincount(key)
@@ -148,11 +148,11 @@ def _areas(
     scaled: Planes, seeds: list[npt.NDArray[np.float64]], tolerance: float
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Map and colours [K, C] of the seeds' areas."""
-    map = np.zeros(scaled.shape[1:], np.uint8)
+    flat_map = np.zeros(scaled.shape[1:], np.uint8)
     colours: list[npt.NDArray[np.float64]] = []
     for seed in seeds:
         distance = np.abs(scaled - seed.astype(np.float32)[:, None, None]).max(0)
-        near = (distance <= tolerance) & (map == 0)
+        near = (distance <= tolerance) & (flat_map == 0)
         # Where at least 3x3 are near, and two more steps from there.
         core = _large(_neighbours(_neighbours(near, np.logical_and), np.logical_or))
         area = core
@@ -160,33 +160,35 @@ def _areas(
             area = _neighbours(area, np.logical_or) & near
         pixels = np.count_nonzero(area)
         exact = np.count_nonzero(distance[area] <= NEAR)
-        if pixels < SHARE_MIN * map.size or exact < NEAR_SHARE * pixels:
+        if pixels < SHARE_MIN * flat_map.size or exact < NEAR_SHARE * pixels:
             continue
         # Not the mean: of a background of one value and some grain the value itself.
         colours.append(np.median(scaled[:, area], 1).astype(np.float64))
-        map[area] = len(colours)
-    return map, np.array(colours)
+        flat_map[area] = len(colours)
+    return flat_map, np.array(colours)
 
 
-def _step(scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]) -> float:
-    """Mean distance of what is around the areas from the largest one's colour; inf without any."""
-    around = _neighbours(map > 0, np.logical_or) & (map == 0)
-    largest = colours[np.bincount(map[map > 0]).argmax() - 1]
+def _step(
+    scaled: Planes, flat_map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
+) -> float:
+    """Mean distance of pixels around the areas from the largest area's colour; inf without any."""
+    around = _neighbours(flat_map > 0, np.logical_or) & (flat_map == 0)
+    largest = colours[np.bincount(flat_map[flat_map > 0]).argmax() - 1]
     distances = np.abs(scaled[:, around] - largest[:, None])
     return float(distances.mean()) if distances.size else math.inf
 
 
 def _with_holes(
-    scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
+    scaled: Planes, flat_map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """The same with small parts between them that a few more colours describe."""
-    parts, count = ndimage.label(map == 0, _SQUARE)
+    parts, count = ndimage.label(flat_map == 0, _SQUARE)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     small = sizes <= HOLE_MAX
     small[0] = False
     holes = small[parts]
     if not holes.any():
-        return map, colours
+        return flat_map, colours
     pixels = scaled[:, holes]
     worst = len(scaled) * HOLE_ERROR_MAX
     far = pixels[:, _squared_errors(pixels, colours).min(0) > worst]
@@ -194,48 +196,48 @@ def _with_holes(
     error = _squared_errors(pixels, colours)
     of_part = np.bincount(parts[holes], weights=error.min(0), minlength=count + 1)
     good = small & (of_part <= worst * sizes)
-    out = map.copy()
+    out = flat_map.copy()
     out[holes] = np.where(good[parts[holes]], error.argmin(0) + 1, 0)
     return out, colours
 
 
 def _with_letters(
-    scaled: Planes, map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
+    scaled: Planes, flat_map: npt.NDArray[np.uint8], colours: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """The same with letters in the picture [1, H, W], if there are any, in a few colours more."""
-    white = (scaled[0] >= scaled.max() - WHITE) & (map == 0)
+    white = (scaled[0] >= scaled.max() - WHITE) & (flat_map == 0)
     strokes = _parts_of(white, white, STROKE_MIN, STROKE_MAX)
     count = min(LETTER_COLOURS, flatmap.COLOURS_MAX - len(colours))
     if np.count_nonzero(strokes) < STROKES_MIN or count < 2:
-        return map, colours
+        return flat_map, colours
     around = strokes
     for _ in range(RIM):
         around = _neighbours(around, np.logical_or)
-    around &= map == 0
-    if (around | (map > 0)).all():
-        return map, colours
-    behind = flat_fill.fill(scaled, around | (map > 0))
+    around &= flat_map == 0
+    if (around | (flat_map > 0)).all():
+        return flat_map, colours
+    behind = flat_fill.fill(scaled, around | (flat_map > 0))
     differs = around & (np.abs(scaled - behind)[0] >= RIM_STEP)
-    letters = _parts_of(differs, strokes, 1, map.size)
+    letters = _parts_of(differs, strokes, 1, flat_map.size)
     number = np.count_nonzero(letters)
     if np.count_nonzero(letters & strokes) < max(STROKES_MIN, WHITE_SHARE * number):
-        return map, colours
+        return flat_map, colours
     pixels = scaled[:, letters]
     steps = np.linspace(pixels.min(), pixels.max(), count)[:, None]
     # White and the darkest of all stay.
-    _settle(pixels, steps, range(1, count - 1))
+    _move_centres(pixels, steps, range(1, count - 1))
     colours = np.concatenate((colours, steps))
-    out = map.copy()
+    out = flat_map.copy()
     out[letters] = _squared_errors(pixels, colours).argmin(0) + 1
     return out, colours
 
 
-def _parts_of(mask: Mask, of: Mask, least: int, most: int) -> Mask:
-    """The parts of a mask, corners joined, of so many pixels, that share some with `of`."""
+def _parts_of(mask: Mask, touched: Mask, size_min: int, size_max: int) -> Mask:
+    """The parts of a mask, corners joined, that share a pixel with `touched`, by their size."""
     parts, count = ndimage.label(mask, _SQUARE)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    keep = (sizes >= least) & (sizes <= most)
-    keep &= np.bincount(parts[of & mask], minlength=count + 1) > 0
+    keep = (sizes >= size_min) & (sizes <= size_max)
+    keep &= np.bincount(parts[touched & mask], minlength=count + 1) > 0
     keep[0] = False
     kept: Mask = keep[parts]
     return kept
@@ -244,7 +246,7 @@ def _parts_of(mask: Mask, of: Mask, least: int, most: int) -> Mask:
 def _with_clusters(
     colours: npt.NDArray[np.float64], points: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float64]:
-    """The colours [K, C] and what else of the points [N, C] is common and far from all others.
+    """The colours [K, C], and colours common among the points [N, C] that are far from all others.
 
     Clusters by Lloyd's rule, from points at even steps of brightness, so that a rare shade has its
     own; then the largest ones first, without those that are near to one that was taken.
@@ -256,7 +258,7 @@ def _with_clusters(
     sums = points.sum(1)[order]
     first = np.searchsorted(sums, np.linspace(sums[0], sums[-1], count)).clip(max=len(sums) - 1)
     centres: npt.NDArray[np.float64] = points[order[first]].astype(np.float64)
-    nearest = _settle(points.T, centres, range(count))
+    nearest = _move_centres(points.T, centres, range(count))
     sizes = np.bincount(nearest, minlength=count)
     for k in np.argsort(-sizes, kind="stable"):
         if np.abs(colours - centres[k]).max(1).min() >= SEPARATION:
@@ -264,7 +266,7 @@ def _with_clusters(
     return colours
 
 
-def _settle(
+def _move_centres(
     pixels: npt.NDArray[np.float32], centres: npt.NDArray[np.float64], moving: range
 ) -> npt.NDArray[np.intp]:
     """Lloyd's rule: move centres [K, C] to the means of the pixels [C, N] that are nearest to them.

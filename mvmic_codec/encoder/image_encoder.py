@@ -1,4 +1,4 @@
-"""An image -> files at any rate index: candidates, a price for each, and the cheapest."""
+"""An image -> files at any rate index: candidates, their costs, and the one that costs least."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Planes = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EncodedFile:
-    """The bytes of a file, and what they were made from."""
+    """The bytes of a file, the candidate in it, and the samples that it was made from."""
 
     data: bytes
     coded: CodedCandidate
@@ -38,7 +38,7 @@ class EncodedFile:
 class ImageEncoder:
     """Samples of an image and the metadata chunks of its file, to be coded at rate indices.
 
-    psnr: only flat areas that allow so many dB are taken. effort and on_round are those of
+    psnr: only flat areas that allow so many dB are used. effort and on_round are those of
     `EncodeCandidate.encode`.
     """
 
@@ -81,7 +81,7 @@ class ImageEncoder:
         return EncodedFile(data, coded, self.samples)
 
     def cost_of(self, file: EncodedFile) -> float:
-        """Bits of a file, and the squared error of what it decodes to at its price in bits."""
+        """Rate-distortion cost: the bits of a file, plus lambda times the squared error."""
         error = 255 * (file.decoded_planes() - self.planes)
         squared = float(np.square(error).sum(dtype=np.float64)) / len(self.planes)
         return 8 * len(file.data) + rate.lambda_of(file.coded.rate) * squared
@@ -105,7 +105,7 @@ class ImageEncoder:
 
 
 def photometric_of(samples: Samples) -> int:
-    """How a file says what its channels are."""
+    """The photometric value of a file with these samples; see `container`."""
     planes = samples.planes
     if len(planes) == 1:
         return container.MIN_IS_BLACK

@@ -1,9 +1,9 @@
-"""Refinement of an encoder's symbols by what they really do: the price of more effort.
+"""Refinement of an encoder's symbols by gradients: what effort 2 and 3 do.
 
-The encoder chooses symbols as if each changed the picture by its own coefficient alone, and the
-file by its own bits alone. But the synthesis network turns it into other coefficients too, and the
-context networks predict its neighbours from it. Here the gradient of all that, at the symbols
-chosen so far, moves the target of every coefficient. Symbols are chosen again by the exact integer
+The encoder chooses symbols as if each changed only its own coefficient and its own bits. But
+synthesis spreads a symbol to other coefficients, and the context networks predict its neighbours
+from it. Here the gradient of both, at the symbols chosen so far, moves the target of every
+coefficient. Symbols are chosen again by the exact integer
 model, a given number of times. The result of least cost is kept, by true bits and by the error of
 the pixels that will be seen. Decoders see no difference.
 """
@@ -29,9 +29,9 @@ from mvmic_codec.rate import lambda_of
 
 # Rounds of refinement by effort.
 ROUNDS = {1: 0, 2: 2, 3: 12}
-# How far the target goes towards what a gradient says: its second derivative is only guessed.
+# Share of the way to the estimated minimum that the target moves: the second derivative is a guess.
 STRIDE = 0.5
-# Rounds after which blocks choose their modes again.
+# Blocks choose their modes again in every so many rounds.
 MODES_EVERY = 3
 
 
@@ -45,7 +45,7 @@ def trainable(fingerprint: str, device: torch.device) -> EntropyModel:
 
 
 class Refiner:
-    """Says what a run costs, and which way its symbols should move."""
+    """The cost of a run, and its gradient."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.model = encoder, encoder.model
@@ -55,7 +55,7 @@ class Refiner:
         self.entropy = trainable(self.model.identity.fingerprint, self.model.device)
 
     def error(self, latent: Tensor, modes: Tensor) -> Tensor:
-        """Squared error over all pixels seen, on the 255 scale: three samples each, gray or not."""
+        """Squared error of all pixels seen, on the 255 scale: three samples each, gray or not."""
         blocks, synthesis = self.model.blocks, self.model.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
@@ -63,12 +63,12 @@ class Refiner:
         return error * (3 / self.planes.shape[1])
 
     def cost(self, run: CodingResult) -> float:
-        """Bits, and error at its price in bits."""
+        """Bits, plus lambda times the squared error."""
         bits = sum(ans.estimate_bits(*each.coded(), self.model.tables) for each in run.passes)
         return bits + self.lambda_error * float(self.error(run.latent, run.modes))
 
     def rd_gradient(self, run: CodingResult) -> Tensor:
-        """What cost grows by with each coefficient of the latent [1,C,h,w], own bits left out."""
+        """The gradient of cost by the latent [1,C,h,w], each coefficient's own bits left out."""
         encoder, entropy = self.encoder, self.entropy
         # In training z is its symbols: it has no means.
         z = encoder.z.float() / FRACTION
@@ -108,18 +108,18 @@ def only(modes: Tensor) -> Tensor:
 def refine(
     refiner: Refiner, run: CodingResult, rounds: int, on_round: Callable[[], object] | None = None
 ) -> CodingResult:
-    """The run of least cost out of `run` and those that follow from it in some rounds.
+    """The run of least cost among `run` and those of so many rounds after it.
 
     on_round is called after each.
     """
     encoder, blocks = refiner.encoder, refiner.model.blocks
     best, least = run, refiner.cost(run)
     for done in range(1, rounds + 1):
-        # Where cost would be least, if each coefficient's error were its own pixels' alone.
-        wanted = run.latent - refiner.rd_gradient(run) / (2 * refiner.lambda_error)
-        target = torch.lerp(run.target, blocks.inverse(wanted, run.modes), STRIDE)
-        again = done % MODES_EVERY == 0
-        costs = encoder.costs_after(run, target) if again else only(run.modes)
+        # The minimum, if the error of each coefficient were independent of all others.
+        minimum = run.latent - refiner.rd_gradient(run) / (2 * refiner.lambda_error)
+        target = torch.lerp(run.target, blocks.inverse(minimum, run.modes), STRIDE)
+        choose_modes = done % MODES_EVERY == 0
+        costs = encoder.costs_after(run, target) if choose_modes else only(run.modes)
         run = encoder.run(costs, target)
         cost = refiner.cost(run)
         if cost < least:

@@ -1,4 +1,4 @@
-"""How much an encoder shall keep: a rate index, or a target that one is searched for.
+"""How much an encoder keeps: a rate index, or a target for which one is searched.
 
 A search takes at most 7 files of `ImageEncoder`.
 """
@@ -25,9 +25,9 @@ def fixed_index(
     Raises InputError for more than one option, or a value that cannot be.
     """
     options = {"quality": quality, "rate_index": rate_index, **targets}
-    asked = [name for name, value in options.items() if value is not None]
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} contradict each other; give one of them")
+    named = [name for name, value in options.items() if value is not None]
+    if len(named) > 1:
+        raise InputError(f"{' and '.join(named)} contradict each other; give one of them")
     if rate_index is not None:
         return rate.checked_index(rate_index)
     for name, value in targets.items():
@@ -94,7 +94,7 @@ def _best_within(
 def smallest_with_psnr(encoder: ImageEncoder, target: float) -> EncodedFile:
     """File of the smallest index with at least `target` dB.
 
-    The best of all may be one without flat areas, although these pay: their error stays.
+    If none with flat areas reaches it, one without may: flat areas keep an error at any rate.
     """
     best: EncodedFile | None = None
     reached = 0.0
@@ -109,10 +109,10 @@ def smallest_with_psnr(encoder: ImageEncoder, target: float) -> EncodedFile:
         reached = max(reached, decibels)
         return False
 
-    ways = [encoder.file_at]
+    files_at = [encoder.file_at]
     if encoder.flat_candidates is not None:
-        ways.append(encoder.plain_file_at)
-    for file_at in ways:
+        files_at.append(encoder.plain_file_at)
+    for file_at in files_at:
         rate.first_index(partial(suffices, file_at))
         if best is not None:
             return best

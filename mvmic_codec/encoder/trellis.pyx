@@ -18,14 +18,14 @@ cdef extern from "trellis_quantise.h" nogil:
 
     int trellis_quantise(
         const TrellisCosts *costs, const double *positions, const uint8_t *tables,
-        const double *prices, size_t n, int16_t *symbols)
+        const double *lambdas, size_t n, int16_t *symbols)
 
 
-def quantise(const double[::1] positions, const uint8_t[::1] tables, const double[::1] prices,
+def quantise(const double[::1] positions, const uint8_t[::1] tables, const double[::1] lambdas,
              const float[:, ::1] bits, double spacing, size_t second):
     cdef size_t n = positions.shape[0]
-    if <size_t> tables.shape[0] != n or <size_t> prices.shape[0] != n:
-        raise ValueError("positions, tables and prices do not fit together")
+    if <size_t> tables.shape[0] != n or <size_t> lambdas.shape[0] != n:
+        raise ValueError("positions, tables and lambdas do not fit together")
     if not spacing > 0 or bits.shape[1] < 1:
         raise ValueError("there are no levels, or no bits")
     symbols = np.empty(n, np.int16)
@@ -39,7 +39,7 @@ def quantise(const double[::1] positions, const uint8_t[::1] tables, const doubl
     cdef TrellisCosts costs = TrellisCosts(spacing, &bits[0, 0], bits.shape[1], second)
     cdef int done
     with nogil:
-        done = trellis_quantise(&costs, &positions[0], &tables[0], &prices[0], n, &view[0])
+        done = trellis_quantise(&costs, &positions[0], &tables[0], &lambdas[0], n, &view[0])
     if not done:
         raise MemoryError("not enough memory to quantise an image")
     return symbols

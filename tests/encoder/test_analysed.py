@@ -29,7 +29,9 @@ def test_to_the_bit(channels, size, changed, rate):
         version = Encoder(model, other, rate, like=first)
         alone = Encoder(model, other, rate)
         assert torch.equal(version.coefficients, alone.coefficients)
-        assert torch.equal(version.estimated_costs, alone.estimated_costs)
+        inside = version.inside
+        costs = version.estimated_costs[..., inside], alone.estimated_costs[..., inside]
+        assert torch.equal(*costs)
         assert not torch.equal(version.coefficients, first.coefficients)
 
 
