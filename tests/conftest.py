@@ -16,7 +16,17 @@ FAKE_MODEL = (9, b"\x01\x02\x03\x04\x05\x06\x07\x08")
 
 
 class _Candidate:
-    def __init__(self, planes, rate_index, *, flat=None, flat_payload=None, like=None, device=None):
+    def __init__(
+        self,
+        planes,
+        rate_index,
+        *,
+        flat=None,
+        flat_payload=None,
+        like=None,
+        keep_stages=False,
+        device=None,
+    ):
         assert planes.dtype == np.float32 and planes.ndim == 3
         assert planes.min() >= 0 and planes.max() <= 1
         self.planes, self.rate = planes, rate_index

@@ -27,7 +27,7 @@ class EncodeCandidate:
 
     flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
     has these. What planes hold there does not matter. like is a candidate of another version of the
-    same image at the same rate: what is the same there is not computed again.
+    same image at the same rate, made with keep_stages. What is the same is not computed again.
     """
 
     encoder: Encoder
@@ -40,6 +40,7 @@ class EncodeCandidate:
         flat: Flat | None = None,
         flat_payload: bytes | None = None,
         like: EncodeCandidate | None = None,
+        keep_stages: bool = False,
         device: str | None = None,
     ) -> None:
         self.flat, self.flat_payload = flat, flat_payload
@@ -48,7 +49,7 @@ class EncodeCandidate:
         with full_precision(self.model.device):
             hidden = None if flat is None else flat.hidden
             known = None if like is None else like.encoder
-            self.encoder = Encoder(self.model, planes, rate_index, hidden, known)
+            self.encoder = Encoder(self.model, planes, rate_index, hidden, known, keep_stages)
 
     def forget_versions(self) -> None:
         """Free what only candidates `like` this one need: it takes much memory."""

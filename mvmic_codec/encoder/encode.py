@@ -123,6 +123,7 @@ class Encoder:
 
     like  encoder of another version of the same image at the same rate. Results that are the same
           are taken over.
+    keep_stages  whether other encoders will be `like` this one
     """
 
     analysed: Analysed | None
@@ -134,6 +135,7 @@ class Encoder:
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
         like: Encoder | None = None,
+        keep_stages: bool = False,
     ) -> None:
         self.model, self.rate, self.like = model, rate, like
         entropy = model.entropy
@@ -143,13 +145,16 @@ class Encoder:
         sites = coded_sites(planes.shape[1:], hidden)
         self.inside = torch.from_numpy(sites).to(model.device)
         self.rotated = rotate_colour(padded[None])
+        self.analysed = None
         with self.bfloat16_autocast():
-            analysed = Analysed(
-                model.analysis, self.rotated, self.rates, like.analysed if like else None
-            )
-        self.coefficients = analysed.coefficients
-        # The outputs of its layers take much memory. Only the first version keeps them.
-        self.analysed = None if like else analysed
+            if like is None and not keep_stages:
+                self.coefficients = model.analysis(self.rotated, self.rates)
+            else:
+                known = like.analysed if like else None
+                analysed = Analysed(model.analysis, self.rotated, self.rates, known)
+                self.coefficients = analysed.coefficients
+                # The outputs of all layers take much memory.
+                self.analysed = analysed if keep_stages else None
         self.step = entropy.step[rate] / 2**STEP_BITS
         # Bits for a squared error of one step, twice; see the training loss.
         self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2

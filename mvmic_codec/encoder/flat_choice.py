@@ -132,7 +132,7 @@ class FlatCandidates:
                 exact = self.candidate(areas, areas.map, index, device, blended=False)
                 exact.flat_payload = self.payload_of(exact)
                 return [exact]
-        plain = EncodeCandidate(self.planes, index, device=device)
+        plain = EncodeCandidate(self.planes, index, keep_stages=True, device=device)
         plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
         best = self.best_with(widest, plain, index, device, HOPELESS * plain_cost)

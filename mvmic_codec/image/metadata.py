@@ -19,7 +19,6 @@ Giving that kind of metadata to `encode` avoids both.
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,11 @@ _DPI = struct.Struct("<II")
 _DPI_SCALE = 1000
 # Text chunks of a PNG with these names hold other metadata. The second name is ImageMagick's.
 _PNG_XMP = "XML:com.adobe.xmp"
+# What Pillow's `info` of a PNG holds beside text. A text may have such a name, too.
+_PNG_OTHERS = frozenset(
+    ("dpi", "gamma", "srgb", "chromaticity", "transparency", "aspect", "interlace", "icc_profile")
+    + ("exif", "xmp", "default_image", "loop", "duration", "disposal", "blend", "bbox", "timestamp")
+)
 _PNG_EXIF = "Raw profile type exif"
 _NAMES = {
     container.EXIF: "exif",
@@ -243,24 +247,49 @@ def _as_bytes(value: Any) -> Any:
 
 
 def _text_of(image: Image.Image) -> dict[str, str]:
-    """Text from `info["text"]`. For a PNG, from `info` under the keys of `image.text`."""
+    """Text from `info["text"]`. For a PNG, from `info` and `image.text`, whichever was changed.
+
+    InputError where both were changed and disagree, or where nobody can tell which one was.
+    """
     info = image.info
     if isinstance(info.get("text"), Mapping):
         return dict(info["text"])
-    found = {}
+    found: dict[str, str] = {}
+    as_read: Mapping[str, str] | None = None
     for key, value in (_png_text(image) or {}).items():
-        # A key that is gone from one of the two was removed.
-        if key not in info or key in (_PNG_XMP, _PNG_EXIF):
+        # A key that is gone from one of the two was removed, and so was one whose value is None.
+        if info.get(key) is None or key in (_PNG_XMP, _PNG_EXIF):
             continue
-        # `info` also holds other values of Pillow, whose names may be those of texts.
-        found[key] = info[key] if isinstance(info[key], str) else value
-        if found[key] != value:
-            warnings.warn(
-                f"text {key!r} is one in the image's info and another in its attribute text; "
-                "the one in info is written, give text= for the other",
-                stacklevel=2,
+        found[key] = value
+        if info[key] == value or (key in _PNG_OTHERS and not isinstance(info[key], str)):
+            continue
+        if as_read is None:
+            as_read = _png_text_as_read(image)
+        if as_read.get(key) == value and isinstance(info[key], str):
+            found[key] = info[key]
+        elif as_read.get(key) != info[key]:
+            raise InputError(
+                f"text {key!r} is {info[key]!r} in the image's info and {value!r} in its attribute "
+                "text; give text= to say what to write"
             )
     return found
+
+
+def _png_text_as_read(image: Image.Image) -> Mapping[str, str]:
+    """The text of an opened PNG as its file has it; empty if that cannot be read again."""
+    from PIL import Image
+
+    for source in (getattr(image, "_fp", None), getattr(image, "filename", None)):
+        try:
+            if source is not None and hasattr(source, "seek"):
+                source.seek(0)
+            if source:
+                with Image.open(source) as again:
+                    return dict(_png_text(again) or {})
+        # The file may be closed, gone, or something else by now, which Pillow says in many ways.
+        except Exception:
+            continue
+    return {}
 
 
 def _png_text(image: Image.Image) -> Mapping[str, str] | None:

@@ -25,7 +25,7 @@ def test_to_the_bit(channels, size, changed, rate):
     other[:, top:bottom, left:right] *= np.float32(0.9)
     model = encoding_model(planes, "cpu")
     with full_precision(model.device):
-        first = Encoder(model, planes, rate)
+        first = Encoder(model, planes, rate, keep_stages=True)
         version = Encoder(model, other, rate, like=first)
         alone = Encoder(model, other, rate)
         assert torch.equal(version.coefficients, alone.coefficients)
@@ -41,7 +41,7 @@ def test_little_is_computed_again(monkeypatch):
     other[:, 40:80, 900:990] = 1.0
     model = encoding_model(planes, "cpu")
     with full_precision(model.device):
-        first = Encoder(model, planes, 18)
+        first = Encoder(model, planes, 18, keep_stages=True)
         pixels = []
         conv = torch.nn.Conv2d.forward
         monkeypatch.setattr(

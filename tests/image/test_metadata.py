@@ -386,9 +386,39 @@ def test_png_text_changed_or_removed_in_either_place(header):
     image = source("PNG", header)
     del image.text["Zipped"]
     image.info["International"] = "ANONYMOUS"
-    with pytest.warns(UserWarning, match="text 'International' .* info is written"):
-        found = through(header, {}, image)
-    assert found["text"] == {"Name": "DOE", "International": "ANONYMOUS"}
+    image.text["Name"] = "ANON"
+    assert through(header, {}, image)["text"] == {"Name": "ANON", "International": "ANONYMOUS"}
+    image.info["Name"] = None
+    assert through(header, {}, image)["text"] == {"International": "ANONYMOUS"}
+    image.info["Name"] = "SMITH"
+    with pytest.raises(InputError, match="text 'Name' .* give text="):
+        through(header, {}, image)
+
+
+def test_png_text_changed_where_its_file_is_gone(header, tmp_path):
+    """Nobody can tell which one was changed: an error, never the old name."""
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Name", "DOE")
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path, pnginfo=texts)
+    for gone in (False, True):
+        image = Image.open(path)
+        image.load()
+        image.text["Name"] = "ANON"
+        if gone:
+            path.unlink()
+            with pytest.raises(InputError, match="give text="):
+                through(header, {}, image)
+        else:
+            assert through(header, {}, image)["text"] == {"Name": "ANON"}
+
+
+@pytest.mark.parametrize("value", [b"ANON", 0])
+def test_png_text_of_another_type_is_refused(header, value):
+    image = source("PNG", header)
+    image.info["Name"] = value
+    with pytest.raises(InputError, match="text 'Name'"):
+        through(header, {}, image)
 
 
 @pytest.mark.parametrize("key", ["xmp", "XML:com.adobe.xmp"])
