@@ -50,11 +50,13 @@ class Encoder:
     """A process of an interpreter that encodes images when asked to."""
 
     def __init__(self, interpreter: str, index: int, mode: str) -> None:
-        command = [interpreter, "-c", CHILD, str(index), mode]
+        # Not resolved: a link within a virtual environment says which one it is.
+        executable = Path(interpreter).absolute()
+        command = [str(executable), "-c", CHILD, str(index), mode]
         # Python imports from the current folder first, which here is this version's.
         self.process = subprocess.Popen(
             command,
-            cwd=Path(interpreter).parent,
+            cwd=executable.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
