@@ -329,7 +329,7 @@ def test_a_first_call_in_inference_mode(weights):
 def test_rounds_are_bounded(released, monkeypatch):
     counts, told = [], []
     gradient = Refiner.rd_gradient
-    monkeypatch.setattr(Refiner, "gradient", lambda *given: counts.append(1) or gradient(*given))
+    monkeypatch.setattr(Refiner, "rd_gradient", lambda *given: counts.append(1) or gradient(*given))
     for effort, rounds in ROUNDS.items():
         counts.clear()
         told.clear()
