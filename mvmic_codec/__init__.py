@@ -2,8 +2,8 @@
 
     import mvmic_codec                      # Pillow now reads and writes .mvm
     image = Image.open("scan.mvm")
-    image.save("out.mvm", quality=3)
-    data = mvmic_codec.encode(image_or_array, quality=3)
+    image.save("out.mvm")                   # or quality=1 (smallest) to 8 (best)
+    data = mvmic_codec.encode(image_or_array)
     image = mvmic_codec.decode(data)
 
 Importing the package imports neither torch nor numpy: they come with the first pixels.
@@ -29,7 +29,7 @@ from mvmic_codec.plugin import register_mvm_opener
 if TYPE_CHECKING:
     from mvmic_codec.api import decode, encode, read_header
 
-__version__ = "0.14.1"
+__version__ = "0.15.0"
 
 __all__ = [
     "ChecksumError",

@@ -1,6 +1,6 @@
-"""encode, decode, read_header: the one place where container, samples, encoder and decoder meet.
+"""encode, decode, read_header. Here container, samples, metadata, encoder and decoder meet.
 
-numpy and torch are imported when pixels are asked for, not before.
+numpy and torch are imported only when pixels are needed.
 """
 
 from __future__ import annotations
@@ -44,31 +44,34 @@ def encode(
     on_round: Callable[[], object] | None = None,
     device: str | None = None,
 ) -> bytes:
-    """An image as the bytes of an `.mvm` file.
+    """Encode an image as the bytes of an `.mvm` file.
 
     image        Pillow image or array; see `mvmic_codec.image.samples` for modes, types and shapes
 
-    At most one of these says how much to keep; without any it is quality 7:
+    At most one of these sets the quality. The default is quality 7.
 
-    quality      1 (smallest file) to 8 (best), fractions allowed
-    rate_index   the same ladder as an integer, 0 to 63
-    bpp          best quality at no more than this many bits per pixel (metadata not counted)
+    quality      1 (smallest file) to 8 (best); fractions are allowed
+    rate_index   the same scale as an integer, 0 to 63
+    bpp          best quality with at most this many bits per pixel; metadata is not counted
     psnr         smallest file with at least this many dB; the peak is the range of values
-    max_bytes    best quality with no more than this many bytes in all
+    max_bytes    best quality with at most this many bytes in all
 
-    effort: 1, or 2 or 3 for symbols refined in 2 or 12 rounds. That takes about 4 or 20 times as
-    long (gray 7 or 35) and 3 to 4 times the memory, 0.7 kB for each pixel, for 0 to 2% fewer bits,
-    most at low rates in colour. A search for bpp, psnr or max_bytes takes that up to 7 times.
-    Decoding is the same.
-    on_round is called after each round of every file that is tried, to show that work goes on.
+    effort       1, 2 or 3: no refinement of symbols, 2 rounds of it, or 12. Effort 2 takes about
+                 4 times as long as 1 (gray: 7 times), effort 3 about 20 times (gray: 35). Both
+                 take 3 to 4 times the memory, 0.7 kB for each pixel. They save 0 to 2% of bits,
+                 most at low rates in colour. A search for bpp, psnr or max_bytes encodes up to 7
+                 times. Decoding takes the same time.
+    on_round     called after each round of refinement of every file that is tried
 
-    exif, icc_profile, xmp, dpi, text are taken over from the image where not given (`...`); None
-    or an empty value leaves one out. `mvmic_codec.image.metadata` says what an image's own are. A
-    profile that is not for the samples stored, gray or RGB, is not taken over.
+    exif, icc_profile, xmp, dpi, text
+                 metadata of the file. One that is not given (`...`) is taken over from the image;
+                 None or an empty value leaves it out. See `mvmic_codec.image.metadata`. A profile
+                 that does not fit the stored samples, gray or RGB, is not taken over.
 
-    device: "cpu", "cuda", ...; CUDA where there is one if None.
+    device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU
 
-    Raises InputError for an image, option or target that cannot be met.
+    Raises InputError for an image or option that cannot be used, and for a target that cannot be
+    met.
     """
     from mvmic_codec.encoder import target
     from mvmic_codec.encoder.image_encoder import ImageEncoder
@@ -96,11 +99,14 @@ def encode(
 
 
 def decode(data: Data, *, device: str | None = None) -> Image.Image:
-    """The image in an `.mvm` file, given as bytes, path or binary file object.
+    """Decode the image in an `.mvm` file, given as bytes, path or binary file object.
 
-    Mode L, RGB, I;16 (more than 8 bits) or I (signed samples); `info` as for `Image.open`.
-    Raises FormatError or one of its kinds for anything but a sound file, ModelError for an
-    unknown model. Files above Pillow's limit, twice `PIL.Image.MAX_IMAGE_PIXELS`, are refused.
+    The image has mode L, RGB, I;16 (more than 8 bits) or I (signed samples), and the same `info` as
+    from `Image.open`. device is as for `encode`.
+
+    Raises FormatError or one of its kinds for a file that is damaged or no `.mvm` file, and for one
+    above Pillow's limit of 2 * `PIL.Image.MAX_IMAGE_PIXELS`. Raises ModelError for an unknown
+    model.
     """
     with _open(data) as file:
         whole = container.read(file)
@@ -121,24 +127,25 @@ def decode(data: Data, *, device: str | None = None) -> Image.Image:
 
 
 def read_header(data: Data) -> Header:
-    """The header of an `.mvm` file, given as bytes, path or binary file object.
+    """Read the header of an `.mvm` file, given as bytes, path or binary file object.
 
-    Reads no more than its first 50 bytes and needs neither numpy nor torch. Errors as `decode`.
+    Reads at most its first 50 bytes, and imports neither numpy nor torch. Raises FormatError or one
+    of its kinds.
     """
     with _open(data) as file:
         return container.read_header(file)
 
 
 def _checked_effort(effort: object) -> int:
-    """The effort itself as an int, or InputError if it is not 1, 2 or 3."""
-    # bool is a number by inheritance only.
+    """The effort as an int. InputError if it is not 1, 2 or 3."""
+    # bool is a number only by inheritance.
     if isinstance(effort, bool) or not isinstance(effort, Integral) or effort not in (1, 2, 3):
         raise InputError(f"effort must be 1, 2 or 3, got {effort!r}")
     return int(effort)
 
 
 def _padded_pixels(header: Header) -> int:
-    """Pixels of the padded grid that decoding works on: of a thin image, far more than its own."""
+    """Pixels of the padded image that decoding works on. A thin image has far fewer of its own."""
     from mvmic_codec.bitstream.grid import UNIT
 
     return -(-header.width // UNIT) * -(-header.height // UNIT) * UNIT * UNIT

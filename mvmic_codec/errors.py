@@ -1,7 +1,7 @@
-"""Every error the package raises on purpose, as one tree under :class:`MvmError`.
+"""Every error that the package raises on purpose, as one tree under :class:`MvmError`.
 
-``MvmError`` is an ``OSError`` because that is what Pillow and its users catch around
-``Image.open`` and ``Image.load``.
+``MvmError`` is an ``OSError``, because Pillow and its users catch that around ``Image.open`` and
+``Image.load``.
 """
 
 
@@ -22,11 +22,11 @@ class TruncatedError(FormatError):
 
 
 class ChecksumError(FormatError):
-    """The data is complete but a checksum does not match: it was altered after it was written."""
+    """The data is complete, but a checksum does not match: it was altered after it was written."""
 
 
 class VersionError(FormatError):
-    """The file has a container version that this reader does not know any more, or not yet."""
+    """The file has a container version that this reader does not know, or no longer knows."""
 
 
 class ModelError(MvmError):

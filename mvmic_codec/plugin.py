@@ -1,7 +1,7 @@
-"""The Pillow contract and nothing else: format "MVM", extension .mvm.
+"""Pillow's plugin interface and nothing else: format "MVM", extension .mvm.
 
-Opening reads header and metadata. Pixels, and with them numpy and torch, come with load().
-Pillow's own size check runs between the two.
+Opening reads header and metadata. load() decodes pixels, and only then imports numpy and torch.
+Pillow's own check of the size runs between the two.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from mvmic_codec.image import metadata
 
 FORMAT = "MVM"
 
-# Image.open passes no options on to a format, so the device for loading has to be kept here.
+# Image.open passes no options on to a format, so the device for loading is kept here.
 _device: str | None = None
 
 
 class MvmImageFile(ImageFile.ImageFile):
     """An opened `.mvm` file.
 
-    `info` has model, rate_index, quality, and of exif, icc_profile, xmp, dpi, text what there is.
-    Damage is reported by FormatError, an OSError; ImageFile.LOAD_TRUNCATED_IMAGES changes nothing
-    about that, since part of an entropy-coded image is no image.
+    `info` has model, rate_index and quality, and exif, icc_profile, xmp, dpi, text if present.
+
+    A damaged file raises FormatError, which is an OSError. ImageFile.LOAD_TRUNCATED_IMAGES does not
+    change that: a part of an entropy-coded image cannot be decoded.
     """
 
     format = FORMAT
@@ -41,18 +42,18 @@ class MvmImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         self._mode = header.mode
         self.info = metadata.to_info(header, chunks)
-        # A plain tuple: Pillow before 11 has no class for it, Pillow since then takes both.
+        # A plain tuple: Pillow before 11 has no class for a tile, and later versions take both.
         self.tile = [("mvm", (0, 0, *self._size), 0, ())]  # type: ignore[list-item]
 
     def load_seek(self, pos: int) -> None:
-        """Seek in the file. That this exists tells ImageFile.Parser to wait for the whole file."""
+        """Seek in the file. Because this exists, ImageFile.Parser waits for the whole file."""
         assert self.fp is not None
         self.fp.seek(pos)
 
     def verify(self) -> None:
         """Check the checksum of every chunk, and close the file. Raises FormatError.
 
-        What is coded within them has checksums of its own, which only decoding can check.
+        Symbols and flat areas have further checksums, which only decoding checks.
         """
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
@@ -71,16 +72,16 @@ class _MvmDecoder(ImageFile.PyDecoder):
         image = api.decode(self.fd, device=_device)
         if image.mode != self.mode or image.size != (self.state.xsize, self.state.ysize):
             raise FormatError("the file was replaced by another one after it was opened")
-        # Not set_as_raw, which would take the whole image as bytes once more.
+        # Not set_as_raw, which would copy the whole image to bytes first.
         self.im.paste(image.im, (0, 0, *image.size))
         return -1, 0
 
 
 def register_mvm_opener(*, device: str | None = None) -> None:
-    """Make Pillow read and write `.mvm`; importing mvmic_codec does this by itself.
+    """Make Pillow read and write `.mvm`. Importing mvmic_codec calls this.
 
-    device: where images opened and saved through Pillow are decoded and encoded from now on,
-    "cpu", "cuda", "cuda:1", ...; None (the default) means CUDA where there is one, else the CPU.
+    device: where Pillow decodes and encodes `.mvm` from now on: "cpu", "cuda", "cuda:1", ...; None
+    (the default) is CUDA if there is one, else the CPU.
     """
     global _device
     _device = device
@@ -93,7 +94,7 @@ def register_mvm_opener(*, device: str | None = None) -> None:
 
 
 def _accept(prefix: bytes) -> bool:
-    # Half the magic says that it is ours; the container says if the other half is damaged.
+    # Half the magic identifies the format. If the other half is damaged, the container says so.
     return prefix.startswith(container.MAGIC[:4])
 
 
@@ -111,16 +112,16 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     known = [name for name in signature(api.encode).parameters if name != "image"]
     given = {name: options.pop(name) for name in known if name in options}
     for name in options:
-        near = get_close_matches(name, known, 1)
-        hint = f"; is {near[0]!r} meant?" if near else ""
-        # Shown where the caller calls Image.save.
+        close = get_close_matches(name, known, 1)
+        hint = f"; is {close[0]!r} meant?" if close else ""
+        # The warning points at the caller of Image.save.
         warnings.warn(f"saving to .mvm ignores the option {name!r}{hint}", stacklevel=3)
-    # All bytes first and then one write. Pillow opens a file, and empties it, before it comes here.
+    # One write, after everything that can fail. Pillow has already opened and emptied the file.
     fp.write(api.encode(image, **{"device": _device, **given}))
 
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Save the only frame. InputError for an image of more."""
+    """Save an image of one frame. InputError for an image with more."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise InputError(

@@ -1,7 +1,7 @@
 """Rate index, quality and lambda, and the search for the index that meets a target.
 
-The rate index runs from 0 (smallest file) to 63; quality is the same ladder from 1 to 8 in
-steps of 1/9, for people.
+The rate index runs from 0 (smallest file) to 63 (best quality). Quality is the same scale for
+people, from 1 to 8 in steps of 1/9.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from numbers import Real
 
 from mvmic_codec.errors import InputError
 
-# Rate indices of a model and of the file format, which gives them a byte of HEAD.
+# Number of rate indices, of every model and of the file format.
 RATES = 64
 # Chosen by looking at crops at 1:1 (docs/quality.md). At 7 the smallest fundus vessels, lung
 # markings and bone edges stay; at 6 some vessels fade or break up, at 3 they are gone.
 DEFAULT_QUALITY = 7.0
 
-# Weight of the distortion (mean squared error on the 0 to 255 scale) in the training loss
-# R + lambda D at index 0, and the number of indices over which it doubles. The ends are set by
-# chest X-rays of 1024x1024: under 0.02 bpp at index 0, over 45 dB at index 63.
+# Lambda at index 0, and the number of indices over which it doubles. Lambda weights distortion in
+# the training loss R + lambda D; D is the mean squared error on the 0 to 255 scale. Chest X-rays of
+# 1024x1024 set the ends: under 0.02 bpp at index 0, over 45 dB at index 63.
 LAMBDA_MIN = 0.0006
 LAMBDA_DOUBLING = 7.0
 
 
 def lambda_of(index: float) -> float:
-    """Lagrange multiplier of a rate index; fractional indices are allowed."""
+    """The Lagrange multiplier of a rate index. Fractional indices are allowed."""
     return float(LAMBDA_MIN * 2 ** (index / LAMBDA_DOUBLING))
 
 
 def index_of(quality: float) -> int:
-    """Nearest rate index of a quality from 1 to 8. Raises InputError outside that range."""
+    """The rate index nearest to a quality from 1 to 8. Raises InputError outside that range."""
     value = _number("quality", quality)
     if not 1 <= value <= 8:
         raise InputError(f"quality runs from 1 (smallest file) to 8 (best), got {value:g}")
@@ -39,12 +39,12 @@ def index_of(quality: float) -> int:
 
 
 def quality_of(index: int) -> float:
-    """Quality of a rate index; `index_of` undoes it."""
+    """The quality of a rate index; `index_of` is the inverse. Errors as `checked_index`."""
     return 1 + checked_index(index) / 9
 
 
 def checked_index(index: int) -> int:
-    """The index itself as an int, or InputError if it is not an integer from 0 to 63."""
+    """The index as an int. Raises InputError if it is not an integer from 0 to 63."""
     value = _number("the rate index", index)
     if not (0 <= value < RATES and value.is_integer()):
         raise InputError(f"the rate index is an integer from 0 to {RATES - 1}, got {value:g}")
@@ -52,7 +52,7 @@ def checked_index(index: int) -> int:
 
 
 def checked_target(name: str, target: float) -> float:
-    """A target for the search as a float, or InputError if it is not positive and finite."""
+    """A target of a search as a float. Raises InputError if it is not positive and finite."""
     value = _number(name, target)
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{name} must be a positive finite number, got {value:g}")
@@ -60,10 +60,10 @@ def checked_target(name: str, target: float) -> float:
 
 
 def last_index(holds: Callable[[int], bool]) -> int | None:
-    """Largest index at which `holds` is true, for a test that turns false somewhere on the way up.
+    """The largest index at which `holds` is true, if it turns false once on the way up.
 
-    Takes at most 7 calls. The index returned was itself tried and the one above it too, so the
-    answer keeps the promise even where the test is not quite monotone. None: false at index 0.
+    Returns None if it is false at index 0. Takes at most 7 calls. Both the returned index and the
+    one above it were tried, so `holds` is true at the result even if it is not quite monotone.
     """
     low, high = -1, RATES
     while high - low > 1:
@@ -76,9 +76,9 @@ def last_index(holds: Callable[[int], bool]) -> int | None:
 
 
 def first_index(holds: Callable[[int], bool]) -> int | None:
-    """Smallest index at which `holds` is true, for a test that turns true somewhere on the way up.
+    """The smallest index at which `holds` is true, if it turns true once on the way up.
 
-    As `last_index` the other way round. None: false at index 63.
+    Returns None if it is false at index 63. See `last_index`.
     """
     last_false = last_index(lambda index: not holds(index))
     first = 0 if last_false is None else last_false + 1
@@ -86,7 +86,7 @@ def first_index(holds: Callable[[int], bool]) -> int | None:
 
 
 def _number(name: str, value: object) -> float:
-    # Real takes in numpy's numbers; bool is one by inheritance only.
+    # Real includes numpy's numbers. bool is a number only by inheritance.
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {value!r}")
     try:

@@ -80,9 +80,8 @@ def fake_codec(monkeypatch):
     monkeypatch.setattr(f"{encoder}.flat_choice.EncodeCandidate", candidate)
     monkeypatch.setattr(f"{encoder}.image_encoder.EncodeCandidate", candidate)
     monkeypatch.setattr(f"{encoder}.image_encoder.GENERATION", FAKE_MODEL[0])
-    monkeypatch.setattr(
-        f"{encoder}.image_encoder.model_identity", lambda gray: ("fake", FAKE_MODEL[1])
-    )
+    for module in (f"{encoder}.image_encoder", "mvmic_codec.model.identity"):
+        monkeypatch.setattr(f"{module}.model_identity", lambda gray: ("fake", FAKE_MODEL[1]))
     monkeypatch.setattr(f"{decoder}.image.decode_parts", decode_parts)
     monkeypatch.setattr(
         f"{decoder}.image.check_start", lambda payload, header, *, device=None: None

@@ -1,4 +1,4 @@
-/* The model of flatmap.h, which the encoder and the decoder walk in the same steps. */
+/* The probability model of flatmap.h, which the encoder and the decoder run in the same steps. */
 #ifndef MVMIC_FLATMAP_INTERNAL_H
 #define MVMIC_FLATMAP_INTERNAL_H
 
@@ -28,18 +28,18 @@ FLATMAP_INLINE uint8_t *row_of(const Flatmap *work, size_t y)
     return work->cells + (y + FLATMAP_MARGIN) * stride_of(work) + FLATMAP_MARGIN;
 }
 
-/* The surroundings of a cell: six answers already given, then four more of them where all pixels
- * are asked, else whether the decision is asked of the four nearest, which is known on all sides.
- */
+/* The surroundings of a cell: six answers already given, and four more bits. If all pixels are
+ * asked, these are four more answers. Else they say whether the four nearest pixels are asked,
+ * which is known on all sides. */
 FLATMAP_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int all)
 {
-    unsigned near = (cell[-1] & 1u) | (cell[-stride] & 1u) << 1 | (cell[-stride - 1] & 1u) << 2 |
-                    (cell[-stride + 1] & 1u) << 3 | (cell[-2] & 1u) << 4 |
-                    (cell[-2 * stride] & 1u) << 5;
+    unsigned answers = (cell[-1] & 1u) | (cell[-stride] & 1u) << 1 | (cell[-stride - 1] & 1u) << 2 |
+                       (cell[-stride + 1] & 1u) << 3 | (cell[-2] & 1u) << 4 |
+                       (cell[-2 * stride] & 1u) << 5;
     if (all)
-        return near | (cell[-stride + 2] & 1u) << 6 | (cell[-stride - 2] & 1u) << 7 |
+        return answers | (cell[-stride + 2] & 1u) << 6 | (cell[-stride - 2] & 1u) << 7 |
                (cell[-2 * stride - 1] & 1u) << 8 | (cell[-2 * stride + 1] & 1u) << 9;
-    return near | (cell[1] & 2u) << 5 | (cell[stride] & 2u) << 6 | (cell[-1] & 2u) << 7 |
+    return answers | (cell[1] & 2u) << 5 | (cell[stride] & 2u) << 6 | (cell[-1] & 2u) << 7 |
            (cell[-stride] & 2u) << 8;
 }
 
@@ -60,7 +60,7 @@ FLATMAP_INLINE void learn(FlatmapContext *context, unsigned answer)
     context->seen += context->seen < FLATMAP_MEMORY;
 }
 
-/* Decision 0 asked of every pixel that is open. */
+/* Decision 0 is asked of every pixel that is open. */
 static void begin(Flatmap *work)
 {
     memset(work->cells, 0, stride_of(work) * (work->height + 2 * FLATMAP_MARGIN));
@@ -79,7 +79,7 @@ static void forget(Flatmap *work)
     }
 }
 
-/* After decision 0 the pixels with a yes are asked further, after the others those with a no. */
+/* Which pixels the next decision asks: after decision 0 those with a yes, later those with a no. */
 static void carry_on(Flatmap *work, unsigned decision)
 {
     unsigned wanted = decision == 0 ? CELL_ASKED | CELL_YES : CELL_ASKED;

@@ -15,7 +15,7 @@
 #define INTNET_INLINE static inline
 #endif
 
-/* For loops whose count is a constant: without it accumulators would live in memory. */
+/* For loops with a constant count. Without it accumulators would live in memory. */
 #if defined(__clang__)
 #define INTNET_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
@@ -24,18 +24,21 @@
 #define INTNET_UNROLL
 #endif
 
-/* A tile: sums of this many positions of a row, for this many groups of outputs. The kernels below
- * are made for these figures: TILE_CASES lists them, tile_avx2 takes positions three by three. */
+/* A tile is the sums of so many positions of a row, for so many groups of outputs. The kernels
+ * below depend on these figures: TILE_CASES lists them, tile_avx2 takes positions three by three.
+ */
 #define TILE_POSITIONS 6
 #define TILE_GROUPS 4
 
+/* These figures are part of every model: formats/model.md, and mvmic_codec/model/integer.py in
+ * Python. A test runs both on extreme inputs. */
 #define FRACTION_BITS 4
 #define SPACING 12 /* of the levels of y, in sixteenths of a step */
 #define TABLE_LAST 63
 #define STEP_BITS 12
 #define GAIN_BITS 20
 #define LINEAR_BITS 12
-#define LEVEL_MAX ((int64_t)1 << 23)
+#define V_MAX ((int64_t)1 << 23)
 #define MEAN_MAX ((int64_t)1 << 18)
 #define DEEP_MEAN_MAX 127
 
@@ -52,9 +55,9 @@ int intnet_path_usable(IntnetPath path)
     }
 }
 
-/* Where the inputs of one tile lie: at[0] of the first tap of the first position. They are taken
- * four channels at a time, and only those fours that are not zero all over the tile: of what a part
- * decoded, most is. */
+/* Where the inputs of one tile lie: at[0] of the first tap of the first position. Channels are
+ * taken four at a time. Fours that are zero all over the tile are left out: most of what a group
+ * has decoded is zero. */
 typedef struct {
     const uint8_t *at;
     size_t row;    /* bytes from one row of the map to the next */
@@ -64,7 +67,7 @@ typedef struct {
     uint16_t four[INTNET_FOURS]; /* their numbers, in rising order */
 } Window;
 
-/* Finds out which fours are to be taken for a tile of `positions`. */
+/* Finds the fours that a tile of `positions` has to take. */
 static void find_fours(Window *in, size_t positions)
 {
     uint32_t any[INTNET_FOURS];
@@ -473,15 +476,15 @@ __attribute__((target("avx512f"))) static size_t predict_avx512(const double *in
 }
 #endif
 
-void intnet_predict(const double *levels, size_t inputs, const double *weight, size_t outputs,
-                    size_t h, size_t w, IntnetPath path, double *out)
+void intnet_predict(const double *v, size_t inputs, const double *weight, size_t outputs, size_t h,
+                    size_t w, IntnetPath path, double *out)
 {
     size_t row = (w + 2) * inputs;
     for (size_t y = 0; y < h; y++)
         for (size_t x = 0; x < w;) {
             /* Sums are added to what is there: tiles must not overlap. */
             size_t positions = w - x < TILE_POSITIONS ? 1 : TILE_POSITIONS;
-            const double *in = levels + y * row + x * inputs;
+            const double *in = v + y * row + x * inputs;
             double *at = out + (y * w + x) * outputs;
             size_t done = 0;
 #ifdef INTNET_X86
@@ -496,15 +499,16 @@ void intnet_predict(const double *levels, size_t inputs, const double *weight, s
         }
 }
 
-void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int32_t *sums,
+void intnet_indices(const IntnetGroupArrays *arrays, const IntnetSites *sites, const int32_t *sums,
                     size_t cells, uint8_t *index)
 {
-    size_t n = part->n;
+    size_t n = arrays->n;
     for (size_t c = 0; c < n; c++, index += cells) {
-        const uint8_t *mode = sites->mode + part->site[c] * cells;
-        const uint8_t *inside = sites->inside + part->site[c] * cells;
+        const uint8_t *mode = sites->mode + arrays->site[c] * cells;
+        const uint8_t *inside = sites->inside + arrays->site[c] * cells;
         for (size_t cell = 0; cell < cells; cell++) {
-            int32_t e = sums[cell * n + c] + part->base[c] + part->base_mode[mode[cell] * n + c];
+            int32_t e =
+                sums[cell * n + c] + arrays->base[c] + arrays->base_mode[mode[cell] * n + c];
             int32_t table = (e + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS;
             table = table < 0 ? 0 : table > TABLE_LAST ? TABLE_LAST : table;
             index[cell] = (uint8_t)(table * inside[cell]);
@@ -512,54 +516,56 @@ void intnet_indices(const IntnetPart *part, const IntnetSites *sites, const int3
     }
 }
 
-void intnet_scores(const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score)
+void intnet_scores(const IntnetGroupArrays *arrays, const int32_t *sums, size_t cells,
+                   int16_t *score)
 {
-    size_t n = part->n;
+    size_t n = arrays->n;
     for (size_t c = 0; c < n; c++, score += cells)
         for (size_t cell = 0; cell < cells; cell++)
-            score[cell] = (int16_t)clamp(sums[cell * n + c] + part->base[c], INT16_MIN, INT16_MAX);
+            score[cell] =
+                (int16_t)clamp(sums[cell * n + c] + arrays->base[c], INT16_MIN, INT16_MAX);
 }
 
-void intnet_means(const IntnetPart *part, const IntnetSites *sites, const double *linear,
+void intnet_means(const IntnetGroupArrays *arrays, const IntnetSites *sites, const double *linear,
                   const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
 {
-    size_t n = part->n;
+    size_t n = arrays->n;
     for (size_t c = 0; c < n; c++, mean += cells, predicted += cells) {
-        const uint8_t *mode = sites->mode + part->site[c] * cells;
+        const uint8_t *mode = sites->mode + arrays->site[c] * cells;
         for (size_t cell = 0; cell < cells; cell++) {
             int64_t deep = clamp(sums[cell * n + c], -DEEP_MEAN_MAX, DEEP_MEAN_MAX);
-            int64_t level = divide((int64_t)linear[cell * n + c], LINEAR_BITS);
+            int64_t scaled = divide((int64_t)linear[cell * n + c], LINEAR_BITS);
             /* Beyond twice MEAN_MAX the sum is MEAN_MAX whatever `deep` is. */
-            int64_t flat =
-                clamp(divide(level * part->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
-            int64_t m = flat * part->aligned[mode[cell] * n + c] + deep;
-            predicted[cell] = (int32_t)flat;
+            int64_t from_linear =
+                clamp(divide(scaled * arrays->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
+            int64_t m = from_linear * arrays->aligned[mode[cell] * n + c] + deep;
+            predicted[cell] = (int32_t)from_linear;
             mean[cell] = (int32_t)clamp(m, -MEAN_MAX, MEAN_MAX);
         }
     }
 }
 
-void intnet_dequantise(const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
-                       const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent,
-                       double *levels)
+void intnet_dequantise(const IntnetGroupArrays *arrays, const IntnetSites *sites,
+                       const int16_t *symbols, const int32_t *mean, size_t h, size_t w, int32_t *q,
+                       float *latent, double *v)
 {
-    size_t n = part->n;
+    size_t n = arrays->n;
     for (size_t c = 0; c < n; c++) {
-        unsigned site = part->site[c];
+        unsigned site = arrays->site[c];
         const uint8_t *mode = sites->mode + site * h * w;
         float *plane = latent + c * 4 * h * w + (site / 2) * 2 * w + site % 2;
         for (size_t y = 0; y < h; y++)
             for (size_t x = 0; x < w; x++, symbols++, q++) {
                 *q = *symbols * SPACING + (mean == NULL ? 0 : *mean++);
-                int64_t v = divide((int64_t)*q * part->step[c], STEP_BITS);
-                plane[4 * y * w + 2 * x] = (float)((double)v / (1 << FRACTION_BITS));
-                if (levels != NULL) {
-                    int same = part->aligned[mode[y * w + x] * n + c];
-                    levels[((y + 1) * (w + 2) + x + 1) * n + c] =
-                        same ? (double)clamp(v, -LEVEL_MAX, LEVEL_MAX) : 0.0;
+                int64_t value = divide((int64_t)*q * arrays->step[c], STEP_BITS);
+                plane[4 * y * w + 2 * x] = (float)((double)value / (1 << FRACTION_BITS));
+                if (v != NULL) {
+                    int same = arrays->aligned[mode[y * w + x] * n + c];
+                    v[((y + 1) * (w + 2) + x + 1) * n + c] =
+                        same ? (double)clamp(value, -V_MAX, V_MAX) : 0.0;
                 }
             }
     }
-    if (levels != NULL)
-        intnet_repeat_edges((uint8_t *)levels, h, w, n * sizeof *levels);
+    if (v != NULL)
+        intnet_repeat_edges((uint8_t *)v, h, w, n * sizeof *v);
 }

@@ -3,26 +3,26 @@
  *
  * Read this first; four things surprise people.
  *
- * 1. It is a stack. What is put last is got first, so the encoder walks the symbols from the last
- *    to the first and the decoder returns them from the first to the last. The decoder therefore
- *    reads a lane's words from its end towards its start.
+ * 1. It is a stack: the last symbol put is the first one got. So the encoder goes through the
+ * symbols from the last to the first, and the decoder returns them from the first to the last. The
+ *    decoder therefore reads a lane's words from its end towards its start.
  *
  * 2. The initial state is 0, not the lower bound of the normalised interval. A lane that holds
  *    nothing is zero words long, and the first symbols cost no renormalisation. But 0 is a trap: a
- *    table's first entry, put on state 0, leaves state 0, so a lane could hold any number of those
- *    in no words at all, and a decoder that runs out of words would go on for ever undisturbed.
- *    Hence one rule for encoders: the first entry is never put on state 0; the symbol is escaped
- *    instead. Then a decoder that is asked for a symbol at state 0 knows that words are missing.
+ *    table's first entry, put on state 0, leaves state 0. A lane could hold any number of those in
+ *    no words at all, and a decoder that runs out of words would not notice. Hence one rule for
+ *    encoders: they never put the first entry on state 0, but escape that symbol. Then a decoder
+ *    that is asked for a symbol at state 0 knows that words are missing.
  *
  * 3. Frequencies look coarse (12 bits) but are used at 24 bits. All are multiples of 2^12, so the
  *    top 12 bits of the quantile pick the entry by one lookup, while the coded words are those of a
- *    24-bit coder. It follows that the low 12 bits of a state survive every step until a word is
- *    moved in or out. As coding starts at 0, they are 0 in the first word of every sound lane:
- *    damage there is certain before one symbol is decoded.
+ *    24-bit coder. So the low 12 bits of a state survive every step until a word is moved in or
+ * out. Coding starts at 0, so they are 0 in the first word of every valid lane. Other bits there
+ * show damage before any symbol is decoded.
  *
- * 4. Nothing here allocates, and nothing here trusts its input. The caller owns all memory; every
- *    function that reads foreign data says what it refuses. A decoder may return wrong symbols for
- *    damaged words, but never reads or writes outside of what it was given, and always returns.
+ * 4. Nothing here allocates, and nothing here trusts its input. The caller owns all memory. Every
+ *    function that reads foreign data says what it refuses. For damaged words a decoder may return
+ *    wrong symbols. It never reads or writes outside of its buffers, and always returns.
  *
  * formats/ans.md describes the same format without code.
  */
@@ -41,18 +41,18 @@
 #define RANS_TABLE_BITS 12
 #define RANS_SLOTS (1u << RANS_TABLE_BITS)
 
-/* What lies between a table's unit and the coder's: 2^12 quantiles a slot. */
+/* From a table's unit to the coder's: 2^12 quantiles a slot. */
 #define RANS_SLOT_SHIFT (RANS_PRECISION - RANS_TABLE_BITS)
 
 /* Largest magnitude with an entry of its own: 2 * 1023 + 2 entries still fit into 4096 slots, half
  * of which are then left to be shared out by probability. */
 #define RANS_HALF_MAX 1023
 
-/* There are 1, 2, 4 or 8 lanes, decoded interleaved; eight independent chains of dependent steps
- * are more than a core overlaps. */
+/* There are 1, 2, 4 or 8 lanes, which are decoded interleaved. A core overlaps fewer than eight
+ * chains of dependent steps. */
 #define RANS_LANES_MAX 8
 
-/* A lane's state is written as at most two words behind the others. */
+/* A lane's final state takes at most two words, behind the others. */
 #define RANS_STATE_WORDS 2
 
 typedef enum {
@@ -60,7 +60,7 @@ typedef enum {
     RANS_TABLE_OUT_OF_RANGE, /* a table index at or over the number of tables */
     RANS_SKIP_NOT_ZERO,      /* a symbol other than 0 where table 0 says that it is not coded */
     RANS_LANE_NOT_CANONICAL, /* last word 0, or low 12 bits of the first word not 0 */
-    RANS_LANE_EXHAUSTED,     /* a symbol was asked of a lane that is at its end */
+    RANS_LANE_EXHAUSTED,     /* a symbol was wanted from a lane that is at its end */
     RANS_NO_LEVEL            /* a symbol of a dependent pass that its quantiser does not have */
 } RansStatus;
 
@@ -77,9 +77,9 @@ typedef struct {
     int32_t half;
 } RansTable;
 
-/* `count` tables; table 0 is never looked at and has no entries. The entries of the others lie one
- * table behind the other. The arrays are the caller's and must outlive the struct. Reciprocals lie
- * beside the entries, not in them: decoders do without, and have twice as many in the cache. */
+/* `count` tables. Table 0 is never read and has no entries. The entries of the others lie one table
+ * behind the other. The caller owns the arrays, which must outlive the struct. Reciprocals are an
+ * array of their own: decoders do not need them, and so have twice as many entries in the cache. */
 typedef struct {
     RansTable *tables;     /* [count] */
     RansEntry *entries;    /* [sum of 2 * half + 2] */
@@ -127,17 +127,17 @@ void rans_lanes_encode(const RansTables *tables, RansEncoderLane *lanes, size_t 
 RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
                           size_t count);
 
-/* Decodes the symbols of n table indices; those of index 0 are 0 and take nothing from a lane.
- * *turn (under lane_count) is the lane of the next coded symbol and carries on between calls.
- * `second` is 0, or says that these are all symbols of a dependent pass and how far behind its
- * table each has the one of the second quantiser. After RANS_TABLE_OUT_OF_RANGE or
- * RANS_LANE_EXHAUSTED, which both may be noticed late, the symbols of this call are of no use. */
+/* Decodes the symbols of n table indices. Those of index 0 are 0 and take nothing from a lane.
+ * *turn (below lane_count) is the lane of the next coded symbol, and goes on between calls. If
+ * `second` is not 0, these are all symbols of one dependent pass, and a symbol's table for the
+ * second quantiser lies `second` behind its first one. After RANS_TABLE_OUT_OF_RANGE or
+ * RANS_LANE_EXHAUSTED, which may be noticed late, the symbols of this call are useless. */
 RansStatus rans_lanes_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
                              size_t *turn, uint32_t second, const uint8_t *indices,
                              int16_t *symbols, size_t n);
 
-/* Puts the numbers that are coded for the symbols of a dependent pass in their places, and the
- * tables that they are coded with. RANS_NO_LEVEL where there is no such number. */
+/* Replaces the symbols of a dependent pass by the numbers that are coded for them, and the indices
+ * by those of their tables. RANS_NO_LEVEL if a symbol has no such number. */
 RansStatus rans_levels_resolve(int16_t *symbols, uint8_t *indices, size_t n, uint32_t second);
 
 /* Writes count words as little-endian bytes. */

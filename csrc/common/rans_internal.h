@@ -1,4 +1,4 @@
-/* What the encoder and the decoder of rans.h share and nobody else needs. */
+/* What only the encoder and the decoder of rans.h share. */
 #ifndef MVMIC_RANS_INTERNAL_H
 #define MVMIC_RANS_INTERNAL_H
 
@@ -6,8 +6,8 @@
 
 #include "rans.h"
 
-/* Places looked at together before each is looked at by itself: nine of ten are skipped in a real
- * image, mostly in long runs. */
+/* So many places are first checked together, and only then one by one. In a real image nine of ten
+ * are skipped, mostly in long runs. */
 #define RANS_GROUP 16
 
 /* The equal-probability byte of an escape: 256 entries share 2^24. */
@@ -21,7 +21,7 @@
 #define RANS_INLINE static inline
 #endif
 
-/* For a loop over lanes whose count is a constant: without it lanes would live in memory. */
+/* For a loop over a constant number of lanes. Without it lanes would live in memory. */
 #if defined(__clang__)
 #define RANS_UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)

@@ -1,9 +1,9 @@
 /* The trellis of dependent quantisation: formats/ans.md, section 4.
  *
- * A coded symbol is a level of one of two quantisers, both of twice the spacing: the even numbers,
- * or the odd ones and 0. Which it is follows from the levels before it. The code is Ungerboeck's of
- * eight states (Channel coding with multilevel/phase signals, 1982), its subsets those of VVC's
- * dependent quantisation. */
+ * A coded symbol is a level of one of two quantisers, each of twice the spacing: the even numbers,
+ * or the odd numbers and 0. The levels before it decide which quantiser it is. The code is
+ * Ungerboeck's of eight states (Channel coding with multilevel/phase signals, 1982). Its subsets
+ * are those of VVC's dependent quantisation. */
 
 #ifndef MVMIC_TRELLIS_H
 #define MVMIC_TRELLIS_H

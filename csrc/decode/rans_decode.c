@@ -7,7 +7,7 @@
  * there. 2^32 because words have 32 bits: in and out are then exact opposites. */
 #define RANS_STATE_LOW ((uint64_t)1 << 32)
 
-/* Indices looked at in one go by the decoder: two small arrays on the stack (3 KiB). */
+/* The decoder handles so many indices at once: two small arrays on the stack (3 KiB). */
 #define RANS_BLOCK 1024
 
 RansStatus rans_lane_open(RansDecoderLane *lane, uint32_t *words, const uint8_t *bytes,
@@ -121,8 +121,8 @@ RANS_INLINE size_t rans_rounds_decode(const RansTables *tables, RansDecoderLane 
     return done;
 }
 
-/* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK. They are
- * a private copy: what is checked here is what is used afterwards. */
+/* The table indices and places of the *coded symbols that are coded among n <= RANS_BLOCK. It is a
+ * private copy, so that what is used later is what was checked here. */
 static RansStatus rans_block_gather(const RansTables *tables, uint32_t second,
                                     const uint8_t *indices, size_t n, uint8_t *kept,
                                     uint16_t *places, size_t *coded)
@@ -184,7 +184,7 @@ static size_t rans_some_decode(const RansTables *tables, RansDecoderLane *lanes,
     return done;
 }
 
-/* Decodes n coded symbols of a dependent pass, one after the other: each says which tables the next
+/* Decodes n coded symbols of a dependent pass, one by one: each decides which tables the next one
  * has. *state is that of the trellis. */
 static void rans_levels_decode(const RansTables *tables, RansDecoderLane *lanes, size_t lane_count,
                                size_t *turn, uint32_t second, unsigned *state,

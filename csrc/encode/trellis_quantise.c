@@ -15,13 +15,13 @@ static unsigned trellis_before(unsigned next, unsigned bit)
     return state;
 }
 
-/* What can be coded for a symbol in one of the quantisers, by the number's last bit: the best. */
+/* The best candidates for a symbol in one of the quantisers, by the last bit of the number. */
 typedef struct {
     double cost[2];
     int number[2];
 } Choice;
 
-/* The ways into all states, for one symbol. */
+/* For one symbol, the best way into each state. */
 typedef struct {
     int16_t number[2][2]; /* by quantiser and last bit */
     uint8_t ways;         /* bit s: the last bit of the number before state s */
@@ -65,8 +65,8 @@ static Choice choose(const TrellisCosts *costs, int second, double size, unsigne
     return best;
 }
 
-/* By Viterbi's algorithm. States come in pairs, 0 and 1, 2 and 3, ..., which have a quantiser in
- * common and lead to the same two states, by numbers whose last bits differ. */
+/* Viterbi's algorithm. States come in pairs, 0 and 1, 2 and 3, ... The states of a pair have the
+ * same quantiser and lead to the same two states, by numbers whose last bits differ. */
 int trellis_quantise(const TrellisCosts *costs, const double *positions, const uint8_t *tables,
                      const double *prices, size_t n, int16_t *symbols)
 {

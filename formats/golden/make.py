@@ -81,7 +81,9 @@ def images() -> dict[str, tuple[Any, dict[str, Any]]]:
     gray = draw(70, 90, 255).astype(np.uint8)
     deep = draw(50, 81, 65535)
     exif = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
-    described = {"exif": exif, "icc_profile": b"profile", "xmp": b"<x:xmpmeta/>"}
+    # As much of a profile as tells that it is for gray samples.
+    gray_profile = bytes(16) + b"GRAY" + bytes(108)
+    described = {"exif": exif, "icc_profile": gray_profile, "xmp": b"<x:xmpmeta/>"}
     return {
         "gray": (gray, {"rate_index": 27}),
         "gray-smallest": (gray, {"rate_index": 0}),

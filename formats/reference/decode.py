@@ -16,7 +16,7 @@ Four things that surprise:
 - Means count for what they are, not for what they code: a site outside of the image has no symbol,
   but its mean is its latent, and its neighbours see it.
 - The flat areas come before the image data: those of form 2 say which sites are not coded.
-- A mode belongs to a site, but a pass takes each channel at a site of its own: hence the `sites` in
+- A mode belongs to a site, but a step takes each channel at a site of its own: hence the `sites` in
   `code_parts`.
 """
 
@@ -456,16 +456,16 @@ def layers(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
     """The layers of the entropy model: output and input channels, and the size k of the filter."""
     W, Z = shape["context"], shape["hyper"]
     N = shape["near_luma"] + shape["near_chroma"]
-    far = 256 + shape["chroma"] - N
+    high_freq = 256 + shape["chroma"] - N
     sizes = {"hyper_rise": (4 * W, Z, 3)}
     for k in range(2):
         sizes[f"mode_scores.{k}"] = (14, W, 1)
         sizes[f"mode_merge.{k}"] = (W, W + 16 * (k + 1), 3)
     for k in range(8):
         if k < 7:
-            sizes[f"merge.{k}"] = (W, W + (far if k % 2 else 2 * N), 3)
+            sizes[f"merge.{k}"] = (W, W + (high_freq if k % 2 else 2 * N), 3)
         sizes[f"think.{k}"] = (W, W, 3)
-        sizes[f"scales.{k}"] = (far if k % 2 else N, W, 1)
+        sizes[f"scales.{k}"] = (high_freq if k % 2 else N, W, 1)
     for k in range(4):
         sizes[f"means.{k}"] = (N, W, 1)
     return sizes
@@ -601,7 +601,7 @@ def cells(size: Size) -> tuple[int, int]:
 
 
 def site(p: int, c: int, rotate: int) -> int:
-    """The site, 0 to 3, that pass `p` codes of channel `c` in every cell."""
+    """The site, 0 to 3, that step `p` codes of channel `c` in every cell."""
     r = c % 4 if rotate else 0
     return (0, 3, 1, 2)[(p + r) % 4]
 
@@ -723,23 +723,23 @@ def decode_latent(
 def code_hyper(arrays: Arrays, rate: int, size: Size, take: Take) -> Ints:
     """Section 5, its first half: z in sixteenths of a step, (Z, h/2, w/2)."""
     index = arrays["entropy.hyper_index"][rate].astype(np.int64)[:, None, None]
-    white = is_white(size)
-    q = 16 * take(np.where(white, index, 0))
+    anchor = is_anchor(size)
+    q = 16 * take(np.where(anchor, index, 0))
     n = beside(np.ones(size, np.int64))
     R = np.array([0, 4096, 2048, 1365, 1024])[n]
     weight = arrays["entropy.hyper_near"][rate].astype(np.int64)
     m = np.clip(rnd(weight[:, None, None] * beside(q) * R, 24), -(2**18), 2**18)
     A = rnd(beside(np.abs(q)) * R, 12)
     shifted = np.clip(index + of_class(arrays, "hyper_shift", A), 1, 63)
-    s = take(np.where(white, 0, shifted))
-    return np.where(white, q, 16 * s + m)
+    s = take(np.where(anchor, 0, shifted))
+    return np.where(anchor, q, 16 * s + m)
 
 
-def is_white(size: Size) -> NDArray[np.bool_]:
-    """The white places of a chessboard of so many rows and columns."""
+def is_anchor(size: Size) -> NDArray[np.bool_]:
+    """The anchors of a chessboard of so many rows and columns."""
     i, j = np.arange(size[0])[:, None], np.arange(size[1])
-    white: NDArray[np.bool_] = (i + j) % 2 == 0
-    return white
+    anchor: NDArray[np.bool_] = (i + j) % 2 == 0
+    return anchor
 
 
 def beside(x: Ints) -> Ints:
@@ -808,7 +808,7 @@ def code_parts(
     out: NDArray[np.bool_],
     take: Take,
 ) -> tuple[list[Ints], list[Ints]]:
-    """Section 7: v_0 to v_3 (C, h, w), the latent in sixteenths by pass, and the means by part.
+    """Section 7: v_0 to v_3 (C, h, w), the latent in sixteenths by step, and the means by part.
 
     `mode` and `out` are by site (4, h, w).
     """
@@ -820,29 +820,29 @@ def code_parts(
     means: list[Ints] = []
     q = np.zeros(0, np.int64)
     for part in range(8):
-        p, far = divmod(part, 2)
-        c = np.arange(N, C) if far else np.arange(N)
+        p, high_freq = divmod(part, 2)
+        c = np.arange(N, C) if high_freq else np.arange(N)
         sites = [site(p, int(channel), rotate) for channel in c]
         F = features(arrays, part, F, q)
         D = np.clip(layer(arrays, f"think.{part}", F), 0, 255)
         e = score(arrays, rate, part, c, D, mode[sites])
-        m = np.zeros_like(e) if far else mean(arrays, rate, p, D, P[p], V, mode[sites])
+        m = np.zeros_like(e) if high_freq else mean(arrays, rate, p, D, P[p], V, mode[sites])
         if part == 0:
-            white = is_white(e.shape[1:])
-            r = 12 * take(np.where(white & ~out[sites], table_index(e), 0), True)
-            m = m + np.where(white, 0, mean_of_neighbours(arrays, rate, r))
+            anchor = is_anchor(e.shape[1:])
+            r = 12 * take(np.where(anchor & ~out[sites], table_index(e), 0), True)
+            m = m + np.where(anchor, 0, mean_of_neighbours(arrays, rate, r))
             m = np.clip(m, -(2**18), 2**18)
             A = rnd(beside(np.abs(r)), 2)
-            e = e + np.where(white, 0, 16 * of_class(arrays, "near_shift", A))
-            r = r + 12 * take(np.where(white | out[sites], 0, table_index(e)), True)
+            e = e + np.where(anchor, 0, 16 * of_class(arrays, "near_shift", A))
+            r = r + 12 * take(np.where(anchor | out[sites], 0, table_index(e)), True)
         else:
             r = 12 * take(np.where(out[sites], 0, table_index(e)), True)
         q = r + m
         v.append(rnd(q * step[c, None, None], 12))
-        if not far:
+        if not high_freq:
             V.append(np.clip(v[-1], -(2**23), 2**23) * aligned(arrays, mode[sites]))
         means.append(m)
-    return [join(near, far) for near, far in zip(v[0::2], v[1::2], strict=True)], means
+    return [join(low, high) for low, high in zip(v[0::2], v[1::2], strict=True)], means
 
 
 def luma_and_chroma(shape: dict[str, int]) -> tuple[Ints, Ints]:
@@ -882,13 +882,13 @@ def table_index(e: Ints) -> Ints:
 
 
 def mean_of_neighbours(arrays: Arrays, rate: int, r: Ints) -> Ints:
-    """Step 5: what white places add to the means of the others, by their r (N, h, w)."""
+    """Step 5: what anchors add to the means of the others, by their r (N, h, w)."""
     weight = arrays["entropy.near_mean"][rate].astype(np.int64)
     return rnd(weight[:, None, None] * beside(r), 16)
 
 
 def mean(arrays: Arrays, rate: int, p: int, D: Ints, P: Ints, V: list[Ints], mode: Ints) -> Ints:
-    """Step 4 of a near part: means (N, h, w) in sixteenths of a step, -2^18 to 2^18."""
+    """Step 4 of a low-frequency part: means (N, h, w) in sixteenths of a step, -2^18 to 2^18."""
     linear = P
     if p > 0:
         linear = P + conv(join(*V), arrays[f"entropy.predict.{p - 1}"])
@@ -899,7 +899,7 @@ def mean(arrays: Arrays, rate: int, p: int, D: Ints, P: Ints, V: list[Ints], mod
 
 
 def aligned(arrays: Arrays, mode: Ints) -> Ints:
-    """`aligned` of each near channel in the mode of its site; both (N, h, w)."""
+    """`aligned` of each low-frequency channel in the mode of its site; both (N, h, w)."""
     c = np.arange(len(mode))[:, None, None]
     taking_part: Ints = arrays["entropy.aligned"].astype(np.int64)[mode, c]
     return taking_part

@@ -48,7 +48,7 @@ def encode(
 def resolve(
     symbols: npt.NDArray[np.int16], indices: npt.NDArray[np.uint8], second: int
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
-    """Symbols and table indices of a dependent pass -> the numbers that are coded, and their tables.
+    """Symbols and table indices of a dependent pass -> the coded numbers and their tables.
 
     All arrays are [N]; see formats/ans.md, section 4. The second quantiser's table of a symbol lies
     `second` behind its first one.

@@ -1,1 +1,1 @@
-"""The way from bytes to planes."""
+"""The decoder: from the bytes of a file to sample values."""

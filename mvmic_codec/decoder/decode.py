@@ -1,4 +1,4 @@
-"""The payload of a file -> planes: entropy coder, entropy networks, synthesis."""
+"""The payload of a DATA chunk -> planes: entropy decoder, entropy networks, synthesis."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from mvmic_codec.model.transforms import restore_colour
 
 Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
-# Called with a part [C,h,w] of an image's planes, after the row and the column where it begins.
+# Takes a part of an image's planes: its first row, its first column, and the part [C,h,w].
 EmitPart = Callable[[int, int, Planes], object]
 
-# A CPU reconstructs one megapixel at once, counted in blocks of 16x16 samples: activations are many
-# times larger than the image.
+# On a CPU one megapixel is reconstructed at a time, counted in blocks of 16x16 samples. Activations
+# are many times larger than the image.
 STRIPE_BLOCKS = 4096
-# And columns of blocks, of wider images.
+# Wider images are cut into bands of so many columns of blocks.
 BAND_BLOCKS = 256
 
 
@@ -43,13 +43,13 @@ def decode_parts(
     hidden: Hidden | None = None,
     device: str | None = None,
 ) -> None:
-    """Decode planes in 0..1, and give `emit` part by part: a whole image may take too much memory.
+    """Decode the planes of an image, in 0..1, and pass them to `emit` part by part.
 
-    There are 3 planes if the header's photometric is RGB, else 1. hidden [H,W] is True where flat
-    areas hide the image, as it was when the image was coded.
+    A whole image at once may take too much memory. There are 3 planes if the header's photometric
+    is RGB, else 1. hidden [H,W] is True where flat areas hide the image, as when it was encoded.
 
-    Raises ModelError for a model that is not installed. Raises FormatError or its kin for a damaged
-    payload, and for a model that takes images of the other kind, gray or colour, only.
+    Raises ModelError for a model that is not installed. Raises FormatError or one of its kinds for
+    a damaged payload, and if the model is for the other kind of image, gray or colour.
     """
     model = model_of_file(header, device)
     size = (header.height, header.width)
@@ -60,16 +60,16 @@ def decode_parts(
 
 
 def put(whole: npt.NDArray[Any], top: int, left: int, part: npt.NDArray[Any]) -> None:
-    """Put a part [C,h,w] in its place in the whole [C,H,W]."""
+    """Copy a part [C,h,w] to its place in the whole [C,H,W]."""
     _, height, width = part.shape
     whole[:, top : top + height, left : left + width] = part
 
 
 def check_start(payload: bytes, header: Header, *, device: str | None = None) -> None:
-    """Raise FormatError or its kin for a payload too short for the first symbols of such an image.
+    """Raise FormatError or one of its kinds if the payload lacks the first symbols of the image.
 
-    These are half of the hyper-latent. A few bytes can claim an image of any size: this check costs
-    next to nothing, and comes before anything that takes as long as such an image takes.
+    Those are half of the hyper-latent. A few bytes can claim an image of any size. This check costs
+    next to nothing, and belongs before any work whose time grows with the image.
     """
     model = model_of_file(header, device)
     size = hyper_size((header.height, header.width))
@@ -91,7 +91,7 @@ def model_of_file(header: Header, device: str | None) -> LoadedModel:
 
 
 def planes_of(header: Header) -> int:
-    """Planes that are coded of the image: those of gray in RGB are one."""
+    """How many planes are coded: 3 for RGB, 1 for gray and for RGB with equal channels."""
     return 3 if header.photometric == RGB else 1
 
 
@@ -102,7 +102,10 @@ def decode_symbols(
     size: tuple[int, int],
     hidden: Hidden | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The quantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w]."""
+    """Decode the dequantised latent [1,C,h,w] at 1/16 on the 255 scale, and the modes [1,h,w].
+
+    size is the image's (H,W), hidden as for `decode_parts`. Raises FormatError or one of its kinds.
+    """
     unpacker = Unpacker(payload, model.tables)
 
     def next_symbols(index: Tensor, second: int = 0) -> Tensor:
@@ -122,10 +125,10 @@ def decode_symbols(
 
 
 def single_precision(model: LoadedModel, rate: int) -> bool:
-    """Whether synthesis must not run in bfloat16: see formats/model.md, section 9.
+    """Whether synthesis must run in single precision; see formats/model.md, section 9.
 
-    Gray samples, and coarse ones in colour, would show what bfloat16 rounds, by up to three levels.
-    Other processors' would differ visibly.
+    In gray, and in colour at low rates, bfloat16 would change samples by up to three levels.
+    Processors without bfloat16 would then decode visibly different images.
     """
     return model.shape.planes == 1 or rate < BFLOAT16_FROM
 
@@ -139,9 +142,9 @@ def reconstruct(
     *,
     exact: bool,
 ) -> Planes:
-    """Quantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1.
+    """Dequantised latent [1,C,h,w] and modes [1,h,w] -> planes [C,H,W] in 0..1.
 
-    Unless `exact`, convolutions may run in bfloat16.
+    size is (H,W). Unless `exact`, convolutions may run in bfloat16.
     """
     planes = np.empty((model.shape.planes, *size), np.float32)
     reconstruct_parts(model, latent, modes, rate, size, partial(put, planes), exact=exact)
@@ -158,10 +161,10 @@ def reconstruct_parts(
     *,
     exact: bool,
 ) -> None:
-    """Give `emit` what `reconstruct` returns, part by part.
+    """As `reconstruct`, but pass the planes to `emit` part by part.
 
-    Parts are stripes of rows, from top to bottom. A wide image is cut into bands of columns first,
-    which overlap by all that their samples depend on.
+    Parts are stripes of rows, from top to bottom. A wide image is first cut into bands of columns.
+    Bands overlap by the blocks that their samples depend on.
     """
     rates = torch.tensor([rate], device=model.device)
     rows, columns = modes.shape[1:]

@@ -1,4 +1,4 @@
-"""A whole file -> sample values: planes from the networks, flat areas painted over them."""
+"""A whole file -> sample values: planes from the networks, with flat areas painted over them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mvmic_codec.image.samples import Samples, array_type, to_array
 
 
 def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
-    """The sample values of a file: [H,W] or [H,W,3], as `samples.to_array`.
+    """The sample values of a file, [H,W] or [H,W,3], of the types of `samples.to_array`.
 
-    Part by part, since planes of the whole image take four times as much memory. Errors as
-    `decode.decode_parts`, and FormatError or its kin for damaged flat areas.
+    Decodes part by part, since planes of the whole image would take four times as much memory.
+    Errors as `decode.decode_parts`. Damaged flat areas raise FormatError or one of its kinds, too.
     """
     header = file.header
     areas = flat_areas(file, device)
@@ -41,9 +41,9 @@ def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
 
 
 def flat_areas(file: Container, device: str | None) -> flat.Flat | None:
-    """The flat areas of a file, if it has any."""
+    """The flat areas of a file, or None if it has no FLAT chunk."""
     if file.flat is None:
         return None
-    # A map of any size may take no bytes.
+    # First, because a map of any size may take no bytes.
     check_start(file.payload, file.header, device=device)
     return flat.from_payload(file.flat, file.header)

@@ -1,18 +1,19 @@
-"""Metadata as Pillow's `info` has it <-> the payloads of the container's metadata chunks.
+"""Metadata: Pillow's `info` <-> the payloads of the container's metadata chunks.
 
-EXIF is stored as it is, its orientation included: pixels are never rotated here, so whoever
-shows the image applies the orientation, once.
+EXIF is stored unchanged, with its orientation. Nothing here rotates pixels, so a viewer applies the
+orientation, once.
 
-What is taken over from an image is what the caller has left there, in `info` or elsewhere:
+What the caller last left in an image counts. Each kind is taken from these places:
 
-EXIF  `info["exif"]`, or `getexif()` where that was changed. A TIFF's tags are not taken over.
-XMP   `info["xmp"]`; a PNG has it as `info["XML:com.adobe.xmp"]` and in `text`, too
-text  the mapping `info["text"]`, or of a PNG what both `info` and its attribute `text` have
-ICC   `info["icc_profile"]`, if its colour space is that of the samples stored
+EXIF  `info["exif"]`, or `getexif()` if that was changed. The tags of a TIFF are not taken over.
+XMP   `info["xmp"]`. A PNG has it in `info["XML:com.adobe.xmp"]` and in its attribute `text`, too.
+text  the mapping `info["text"]`. For a PNG: what is in both `info` and its attribute `text`.
+ICC   `info["icc_profile"]`, if its colour space is that of the stored samples
 dpi   `info["dpi"]`
 
-What is missing in one of several places was removed. What differs between two places, and nobody
-can know which was last, is an InputError, or of text a warning; giving the kind avoids both.
+A value that is missing from one of its places was removed by the caller. If two places have
+different values and the later one cannot be known, that is an InputError; for text it is a warning.
+Giving that kind of metadata to `encode` avoids both.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from mvmic_codec.errors import FormatError, InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-# JPEG's marker before the TIFF header; Pillow's info["exif"] has it, the chunk does not.
+# JPEG's marker before the TIFF header. Pillow's info["exif"] has it, the chunk does not.
 _EXIF_MARKER = b"Exif\0\0"
 _DPI = struct.Struct("<II")
 _DPI_SCALE = 1000
-# Names of what is no text among the texts of a PNG; the second is ImageMagick's.
+# Text chunks of a PNG with these names hold other metadata. The second name is ImageMagick's.
 _PNG_XMP = "XML:com.adobe.xmp"
 _PNG_EXIF = "Raw profile type exif"
 _NAMES = {
@@ -48,15 +49,15 @@ _NAMES = {
 def to_chunks(
     given: Mapping[str, Any], image: Image.Image | None, *, gray: bool
 ) -> dict[bytes, bytes]:
-    """Payloads by chunk type, for `container.write`.
+    """The payloads of the metadata chunks by type, for `container.write`.
 
-    given: any of exif (bytes or PIL.Image.Exif), icc_profile (bytes), xmp (bytes or str), dpi (pair
-    of numbers), text (mapping of str to str). One that is None or empty is left out of the file.
-    One that is not given is taken over from the image, as the caller has left it there.
-    gray: whether the samples are stored as gray, for which no other profile fits.
+    given  any of exif (bytes or PIL.Image.Exif), icc_profile (bytes), xmp (bytes or str), dpi (pair
+           of numbers), text (mapping of str to str). None or an empty value leaves that kind out. A
+           kind that is not given is taken over from the image.
+    gray   whether the samples are stored as gray, which takes a gray profile
 
-    InputError if one that was given cannot be stored, or if the image says two things; what comes
-    with the image and cannot be stored is left out.
+    Raises InputError if a given value cannot be stored, or if the image holds two different values.
+    A value of the image that cannot be stored is left out.
     """
     chunks = {}
     for kind, name in _NAMES.items():
@@ -85,8 +86,9 @@ def to_chunks(
 def to_info(
     header: container.Header, chunks: Mapping[bytes, bytes]
 ) -> dict[str | tuple[int, int], Any]:
-    """Pillow's `info`: model, rate_index, quality, and of exif, icc_profile, xmp, dpi, text what
-    there is. Raises FormatError for a chunk that does not hold what it should.
+    """Pillow's `info`: model, rate_index, quality, and what there is of the metadata kinds.
+
+    Raises FormatError for a chunk whose content is not valid.
     """
     info: dict[str | tuple[int, int], Any] = {
         "model": header.model,
@@ -107,7 +109,7 @@ def to_info(
 
 
 def _carried(name: str, image: Image.Image) -> Any:
-    """What an image brings along under one of our names. InputError if it says two things."""
+    """An image's own value of one kind of metadata. InputError if it has two different values."""
     if name == "exif":
         return _exif_of(image)
     if name == "xmp":
@@ -118,21 +120,21 @@ def _carried(name: str, image: Image.Image) -> Any:
 
 
 def _exif_of(image: Image.Image) -> Any:
-    """EXIF as `info` has it, or as `getexif` has it if that was changed.
+    """EXIF from `info`, or from `getexif` if the caller changed that.
 
-    Pillow reads `info` once and keeps what it has read, so either may be changed without the other.
-    Which was last cannot be known if both were: what `info` has lost is lost, and two different
-    values are an InputError.
+    Pillow reads `info` once and keeps the result, so a caller may change either without the other.
+    If both were changed, nobody can know which came last. EXIF that was removed from `info` stays
+    removed; two different values are an InputError.
     """
     stored = _stored_exif(image.info)
-    # Not getexif, which would read `info` now if nobody has asked for it before.
+    # Not getexif(): if nobody has called it before, it would read `info` only now.
     held = getattr(image, "_exif", None)
     if held is None or not held._loaded or hasattr(image, "tag_v2"):
-        # The tags of a TIFF describe that file: a caller who wants them gives exif=.
+        # The tags of a TIFF describe that file. A caller who wants them gives exif=.
         return stored
     try:
         before = _exif_as_read(held, image.info)
-    # Pillow's reader lets many kinds of errors through; what it cannot read stays as it is.
+    # Pillow's reader raises many kinds of errors. EXIF that it cannot read is stored unchanged.
     except Exception:
         return stored
     written = _written(before)
@@ -155,13 +157,13 @@ def _exif_of(image: Image.Image) -> Any:
 
 
 def _stored_exif(info: Mapping[Any, Any]) -> bytes:
-    """EXIF in `info`, without marker; empty if there is none, or none that can be stored."""
+    """EXIF in `info`, without the marker. Empty if there is none that can be stored."""
     from PIL import Image
 
     stored = info.get("exif")
     if stored is None and isinstance(info.get(_PNG_EXIF), str):
         try:
-            # The first lines are a name and a length.
+            # The first lines hold a name and a length.
             stored = bytes.fromhex("".join(info[_PNG_EXIF].split("\n")[3:]))
         except ValueError:
             return b""
@@ -171,26 +173,26 @@ def _stored_exif(info: Mapping[Any, Any]) -> bytes:
 
 
 def _exif_payload(exif: Image.Exif) -> bytes:
-    """The TIFF structure of an Exif object, empty if that has no tag."""
+    """The TIFF structure of an Exif object; empty if the object has no tags."""
     return _or_empty(exif.tobytes().removeprefix(_EXIF_MARKER))
 
 
 def _or_empty(payload: bytes) -> bytes:
-    """A TIFF structure, or nothing in place of one without tags: their number is in byte 8 on."""
+    """The TIFF structure, or b"" if it has no tags. Bytes 8 and 9 hold their number."""
     return payload if any(payload[8:10]) else b""
 
 
 def _exif_as_read(held: Image.Exif, info: Mapping[Any, Any]) -> Image.Exif:
-    """What Pillow read before the caller could change it."""
+    """The EXIF that Pillow read, before the caller could change it."""
     from PIL import Image
 
-    # Pillow reads an orientation out of XMP, too.
+    # Pillow reads an orientation from XMP, too.
     image = Image.Image()
     image.info = {key: info[key] for key in ("xmp", _PNG_XMP) if key in info}
     if held._loaded_exif is not None:
         image.info["exif"] = held._loaded_exif
     exif = image.getexif()
-    # Only to look at a nested directory can add an empty one.
+    # Reading a nested directory can add an empty one.
     for tag in held._ifds:
         exif.get_ifd(tag)
     return exif
@@ -200,26 +202,26 @@ def _written(exif: Image.Exif) -> bytes | None:
     """The TIFF structure of an Exif object, or None if Pillow cannot write it."""
     try:
         return _exif_payload(exif)
-    # Of the many kinds of errors that Pillow's writer lets through, for tags that it has read.
+    # Pillow's writer raises many kinds of errors, even for tags that Pillow has read.
     except Exception:
         return None
 
 
 def _directories(exif: Image.Exif) -> list[dict[int, Any]]:
-    """The tags of an Exif object by directory: the first, EXIF, GPS and interoperability."""
+    """The tags of an Exif object by directory: main, EXIF, GPS and interoperability."""
     return [dict(exif), *(dict(exif.get_ifd(tag)) for tag in (0x8769, 0x8825, 0xA005))]
 
 
 def _xmp_of(image: Image.Image) -> Any:
-    """XMP as `info` has it; of a PNG it has two copies, and `image.text` has the original.
+    """XMP from `info`. For a PNG, `info` has two copies and `image.text` the original.
 
-    The copy that was changed counts. Two different ones are an InputError.
+    A copy that was changed counts. Two copies with different changes are an InputError.
     """
     from PIL import Image
 
     xmp, copy = _as_bytes(image.info.get("xmp")), _as_bytes(image.info.get(_PNG_XMP))
     text = _png_text(image)
-    # Pillow before 11 has one of them only, and getxmp elsewhere.
+    # Pillow before 11 has only one of the two, and Image.Image has no getxmp.
     if xmp is None and not hasattr(Image.Image, "getxmp"):
         xmp = copy
     if text is None:
@@ -241,16 +243,16 @@ def _as_bytes(value: Any) -> Any:
 
 
 def _text_of(image: Image.Image) -> dict[str, str]:
-    """Text as `info` has it: under "text", or of a PNG under the keys that `image.text` has."""
+    """Text from `info["text"]`. For a PNG, from `info` under the keys of `image.text`."""
     info = image.info
     if isinstance(info.get("text"), Mapping):
         return dict(info["text"])
     found = {}
     for key, value in (_png_text(image) or {}).items():
-        # What is gone from one of the two was removed.
+        # A key that is gone from one of the two was removed.
         if key not in info or key in (_PNG_XMP, _PNG_EXIF):
             continue
-        # Pillow has other things in info, too, whose names may be those of texts.
+        # `info` also holds other values of Pillow, whose names may be those of texts.
         found[key] = info[key] if isinstance(info[key], str) else value
         if found[key] != value:
             warnings.warn(
@@ -262,7 +264,7 @@ def _text_of(image: Image.Image) -> dict[str, str]:
 
 
 def _png_text(image: Image.Image) -> Mapping[str, str] | None:
-    """The text chunks of an opened PNG, which Pillow has as an attribute."""
+    """The text chunks of an opened PNG, which Pillow keeps in an attribute."""
     text = getattr(image, "text", None)
     return text if isinstance(text, Mapping) else None
 
@@ -276,8 +278,8 @@ def profile_fits(profile: bytes, gray: bool) -> bool:
 
 
 def _payload(kind: bytes, value: Any) -> bytes:
-    """Payload of one chunk, empty for nothing to store; InputError if the value cannot be."""
-    # Not the emptiness of EXIF: that counts no tags in nested directories.
+    """The payload of one chunk; empty for an empty value. InputError for one of the wrong kind."""
+    # An Exif object is false even if it has tags in nested directories.
     if not value and not hasattr(value, "get_ifd"):
         return b""
     if kind == container.DPI:

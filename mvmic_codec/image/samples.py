@@ -1,7 +1,7 @@
-"""A Pillow image or numpy array as planes in [0, 1], and back to the same depth, sign and range.
+"""A Pillow image or numpy array -> planes in [0, 1], and back to the same depth, sign and range.
 
-Which sample values 0.0 and 1.0 stand for (`lo`, `hi`) is recorded in the file's header:
-0 and 255 for everything with 8 bits, the image's own minimum and maximum for everything deeper.
+The file's header records which sample values 0.0 and 1.0 stand for, `lo` and `hi`. They are 0 and
+255 for images of 8 bits, and the image's own minimum and maximum for deeper ones.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Samples:
     """One image as the model sees it.
 
     planes  float32 [C, H, W] in [0, 1], C = 1 (gray) or 3 (RGB)
-    bits    bits per sample of the image it came from, 1 to 16
-    signed  whether its samples can be negative
+    bits    bits per sample of the original image, 1 to 16
+    signed  whether the original samples can be negative
     lo, hi  the sample values at 0.0 and 1.0; equal for a constant 16-bit image
     """
 
@@ -38,7 +38,7 @@ class Samples:
 
 
 def from_input(image: object) -> Samples:
-    """Samples of a Pillow image or numpy array; InputError for anything else or unusable."""
+    """Samples of a Pillow image or numpy array. InputError for anything that cannot be stored."""
     if isinstance(image, Image.Image):
         return from_image(image)
     if isinstance(image, np.ndarray):
@@ -51,10 +51,11 @@ def from_input(image: object) -> Samples:
 def from_image(image: Image.Image) -> Samples:
     """Samples of a Pillow image.
 
-    1, L and P with a gray palette become gray; RGB, RGBX, other P, CMYK, YCbCr and HSV become
-    RGB, and so does P with a gray palette and a colour profile for RGB, which belongs to it.
-    I;16 in every byte order, I and F are taken as `from_array` takes their arrays.
-    Transparency is dropped where every pixel is opaque and refused where one is not (InputError).
+    1, L, and P with a gray palette become gray. RGB, RGBX, other P, CMYK, YCbCr and HSV become RGB.
+    P with a gray palette and an RGB profile becomes RGB, too, so that the profile still fits. I;16
+    in every byte order, I and F are taken like their arrays; see `from_array`.
+
+    Alpha is dropped if every pixel is opaque, and refused (InputError) if one is not.
     """
     _check_size(image.width, image.height)
     if image.has_transparency_data:
@@ -80,17 +81,18 @@ def from_array(array: NDArray[Any]) -> Samples:
     wider integers          16 bits, gray only, where the values fit; signed if one is negative
     float in [0, 1]         8 bits: 0.0 is 0 and 1.0 is 255
 
-    A last dimension of 2 or 4 has alpha in its last channel: dropped where opaque, else refused.
-    Every byte order and every subclass of arrays will do.
-    Raises InputError for any other shape or type, for values that are not finite or do not fit,
-    and for masked ones.
+    A last dimension of 2 or 4 has alpha in its last channel. Alpha is dropped if all of it is
+    opaque. Arrays of any byte order and any subclass are accepted.
+
+    Raises InputError for another shape or type, for values that are not finite or do not fit, for
+    masked values, and for alpha that is not opaque.
     """
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         raise InputError(
             f"{np.sum(np.ma.getmaskarray(array))} samples of the array are masked, and a file has "
             "no mask; put values there with array.filled(value)"
         )
-    # A plain array: np.matrix has two dimensions whatever is asked.
+    # A plain array: np.matrix always has two dimensions.
     array = np.asarray(array)
     if array.ndim == 2:
         array = array[:, :, None]
@@ -124,17 +126,17 @@ def to_array(samples: Samples) -> NDArray[Any]:
 
 
 def array_type(bits: int, signed: bool) -> np.dtype[Any]:
-    """The type of `to_array`'s values, of which Pillow makes modes L or RGB, I;16 and I."""
+    """The type of `to_array`'s values. Pillow turns it into mode L or RGB, I;16, or I."""
     if signed:
         return np.dtype(np.int32)
-    # Explicitly little-endian: Pillow's I;16 is, on every machine.
+    # Pillow's I;16 is little-endian on every machine.
     return np.dtype(np.uint8 if bits <= 8 else "<u2")
 
 
 def psnr(original: Samples, planes: NDArray[np.float32]) -> float:
-    """Peak signal-to-noise ratio in dB of decoded planes after rounding to sample values.
+    """Peak signal-to-noise ratio in dB of decoded planes [C, H, W], rounded to sample values.
 
-    The peak is the range hi - lo: 255 for 8 bits. Infinite where nothing differs.
+    The peak is the range hi - lo: 255 for 8 bits. Infinite if nothing differs.
     """
     span = original.hi - original.lo
     if span == 0:
@@ -157,7 +159,7 @@ def _check_opaque(image: Image.Image) -> None:
         # Pillow turns a transparent colour or palette entry into an alpha channel.
         opaque = image.convert("RGBA").getchannel("A").getextrema()[0] == 255
     else:
-        # 16-bit PNG has a transparent gray value; other modes cannot mean anything by the key.
+        # A 16-bit PNG may have a transparent gray value. No other of these modes has such a value.
         opaque = not np.any(np.asarray(image) == image.info["transparency"])
     if not opaque:
         raise InputError(_ALPHA)
@@ -209,7 +211,7 @@ def _from_deep(array: NDArray[Any]) -> Samples:
     least, most = (-(2**15), 2**15 - 1) if signed else (0, 2**16 - 1)
     if not least <= lo <= hi <= most:
         raise InputError(f"values from {lo} to {hi} do not fit 16 bits; scale them first")
-    # Every sample of a constant image is lo, whatever it is divided by.
+    # In a constant image every sample is lo, whatever the divisor.
     return Samples(_planes(array, max(hi - lo, 1), lo), 16, signed, lo, hi)
 
 

@@ -1,6 +1,7 @@
 """Analysis: image planes -> DCT coefficients at 1/16, and from these the hyper-latent at 1/64.
 
-A linear path, the lapped DCT of transforms.py, plus a convolutional branch at 1/8 and 1/16.
+The coefficients are the sum of a linear path, the lapped DCT of transforms.py, and a convolutional
+branch at 1/8 and 1/16.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ from mvmic_codec.model.layers import (
 )
 from mvmic_codec.model.transforms import AREA, block_dct, filter_borders
 
-# Side of the square of low DCT frequencies that the hyper-latent's linear path sees.
+# The hyper-latent's linear path sees a square of low DCT frequencies with this side.
 LOW_LUMA = 6
 LOW_CHROMA = 3
-# Channels of the hyper-latent's correction. No field of a model's card, so all models have it.
+# Channels of the branch that corrects the hyper-latent. A model's card does not hold it, so all
+# models have the same.
 HYPER_WIDTH = 96
-# The correction works on numbers near one; z is on the 255 scale.
+# The branch works on numbers near one, while z is on the 255 scale.
 HYPER_SCALE = 32.0
 
 
 class Analysis(nn.Module):
     """Rotated planes [B,P,H,W] (H, W multiples of 64) -> DCT coefficients [B,256P,H/16,W/16].
 
-    They are those of the lapped picture, changed by the branch.
+    Planes and coefficients are on the 255 scale.
     """
 
     borders: Tensor
@@ -54,19 +56,22 @@ class Analysis(nn.Module):
         self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
-        """Rate [B] holds indices; the coefficients are float32 whatever autocast does."""
+        """Coefficients of rotated planes at rate indices [B]. Float32 whatever autocast does."""
         x = rotated
         for layer, _ in self.stages(rate):
             x = layer(x)
         return self.linear_coefficients(rotated) + x
 
     def linear_coefficients(self, rotated: Tensor) -> Tensor:
-        """What the linear path makes of rotated planes."""
+        """The lapped DCT [B,256P,H/16,W/16] of rotated planes [B,P,H,W], in float32."""
         with torch.autocast(rotated.device.type, enabled=False):
             return block_dct(filter_borders(rotated, self.borders))
 
     def stages(self, rate: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
-        """The branch, one layer after the other, and how many blocks away each one looks."""
+        """The layers of the branch in order, each with its reach.
+
+        The reach is how many blocks away a layer's result depends on its input.
+        """
         return [
             (lambda x: self.rate8(self.enter(pixel_unshuffle(x, 8) / INPUT_SCALE8), rate), 0),
             *((block, 1) for block in self.body8),
@@ -77,7 +82,7 @@ class Analysis(nn.Module):
 
 
 def low_frequencies(planes: int) -> Tensor:
-    """Positions of the low frequencies among the 256P DCT coefficients of a block."""
+    """Indices of the low frequencies among the 256P DCT coefficients of a block, int64."""
     at = torch.arange(AREA).reshape(BLOCK, BLOCK)
     luma = at[:LOW_LUMA, :LOW_LUMA].flatten()
     chroma = at[:LOW_CHROMA, :LOW_CHROMA].flatten()
@@ -100,7 +105,10 @@ class HyperAnalysis(nn.Module):
         start_at_zero(self.down)
 
     def forward(self, coefficients: Tensor, spread: Tensor, rate: Tensor) -> Tensor:
-        """`spread` [256P] brings the coefficients to one size; rate [B]."""
+        """Z on the 255 scale, in float32.
+
+        spread [256P] is the typical size of each coefficient; rate [B] holds rate indices.
+        """
         with torch.autocast(coefficients.device.type, enabled=False):
             linear = self.linear(pixel_unshuffle(coefficients[:, self.low], 4))
         x = self.enter(coefficients / spread[:, None, None])

@@ -1,4 +1,4 @@
-"""Multiply-adds for each pixel, counted from a model's shape."""
+"""How many multiply-adds a model takes for each pixel, counted from its shape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mvmic_codec.model.transforms import AREA
 
 
 def transform_macs(shape: Shape) -> float:
-    """Of analysis and the block transform; synthesis has these too, and more."""
+    """Multiply-adds of analysis and the block transform. Synthesis has these and more."""
     w8, w16, planes = shape.width8, shape.width16, shape.planes
     at8 = 64 * planes * w8 + 2 * 9 * w8 * w8 * shape.blocks8
     at16 = 4 * w8 * w16 + 2 * 9 * w16 * w16 * shape.blocks16 + w16 * planes * AREA
@@ -20,12 +20,12 @@ def transform_macs(shape: Shape) -> float:
 
 
 def block_macs(shape: Shape) -> float:
-    """Of one mode's rotation of luma and that of chroma."""
+    """Multiply-adds of one mode's rotation of luma and of the rotation of chroma."""
     return AREA + float((shape.planes - 1) * shape.chroma)
 
 
 def entropy_macs(shape: Shape) -> float:
-    """Of hyper-synthesis, modes and all context passes."""
+    """Multiply-adds of hyper-synthesis, modes and all symbol groups."""
     c, z, w, low_freq = shape.latent, shape.hyper, shape.context, shape.near
     at64 = 9 * z * (4 * w + SPATIAL_STEPS * low_freq * 4)
     modes = 2 * w * 2 * NODES + 9 * w * (2 * w + 6 * MODES)
@@ -44,7 +44,7 @@ def decode_macs(shape: Shape) -> float:
 
 
 def encode_macs(shape: Shape) -> float:
-    """Multiply-adds for each pixel to encode: all modes are tried on every block."""
+    """Multiply-adds for each pixel to encode. Every block tries all modes."""
     width = HYPER_WIDTH
     low = LOW_LUMA * LOW_LUMA + (shape.planes - 1) * LOW_CHROMA * LOW_CHROMA
     hyper = (shape.planes * AREA * width + 2 * 9 * width * width) / 256

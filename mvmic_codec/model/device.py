@@ -12,12 +12,12 @@ from mvmic_codec.errors import InputError, MvmError
 
 
 def pick_device(device: str | None) -> str:
-    """The device asked for, else CUDA where there is one that works, else the CPU.
+    """The given device, by its name in torch. None means CUDA if it works here, else the CPU.
 
-    In a process that was forked, torch has one thread from here on, see `forks`. Such a process
-    cannot use CUDA if its parent has.
+    In a forked process torch has one thread from here on; see `forks`. Such a process cannot use
+    CUDA if its parent has used it.
 
-    Raises InputError for a device that is not there.
+    Raises InputError for a device that this machine does not have.
     """
     forks.limit_threads()
     if device is None:
@@ -38,11 +38,11 @@ def pick_device(device: str | None) -> str:
 
 
 def device_error(device: str) -> Exception | None:
-    """What torch says against a device, or None if it works."""
+    """The error that torch raises for a device, or None if the device works."""
     try:
-        # The exact path needs float64 there, and a way back.
+        # Exact evaluation needs float64 on the device, and results come back to the CPU.
         torch.zeros(1, dtype=torch.float64, device=device).cpu()
-    # torch has many classes of errors for this: RuntimeError, AssertionError, AcceleratorError ...
+    # torch raises many classes for this: RuntimeError, AssertionError, AcceleratorError, ...
     except Exception as error:
         return error
     return None
@@ -50,17 +50,17 @@ def device_error(device: str) -> Exception | None:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Networks in single precision, whatever the caller's autocast or TF32 says.
+    """Within it networks run in single precision, whatever the caller's autocast or TF32 says.
 
     `LoadedModel.bfloat16_autocast` makes exceptions. Tensors made here can take part in gradients,
-    in the caller's inference mode too.
+    even if the caller is in inference mode.
 
-    Raises MemoryError where torch has a RuntimeError of its own for that, and MvmError where
-    gradients are wanted in a process that was forked after CUDA was used.
+    Raises MemoryError in place of torch's RuntimeError for too little memory. Raises MvmError for
+    gradients in a process that was forked after CUDA had been used.
     """
     try:
         with (
-            # Inside out: to leave inference mode turns gradients on.
+            # In this order: leaving inference mode turns gradients on.
             torch.inference_mode(False),
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),

@@ -1,21 +1,22 @@
 """The entropy model in its training form: integer arithmetic simulated in float32.
 
-What is simulated here is defined to the bit in formats/model.md and carried out by
-`integer.py`; the names agree. All activations are integers from the start (rounded with a
-straight-through gradient), weights are rounded to int8 with a power-of-two scale per output
-channel, so that training sees what decoding will do.
+formats/model.md defines the arithmetic to the bit, and `integer.py` carries it out; the names are
+the same in all three. Training sees what decoding will do. Every activation is rounded to an
+integer, with a straight-through gradient. Weights are rounded to int8 times a power of two for each
+output channel.
 
-The order of coding, by cells, spatial steps and symbol groups, stands in schedule.py.
+schedule.py defines the order of coding: cells, spatial steps and symbol groups.
 
-A mode (one for each site, see transforms.BlockTransform) is three binary symbols, most significant
-bit first. Each has a table of its own kind (a flag table) that a network picks for every node of
-the tree.
+Every site has one mode; see transforms.BlockTransform. A mode is coded as three binary symbols, the
+most significant bit first. They have tables of their own, the flag tables: a network picks one for
+every node of the tree of bits.
 
-Channels after a mode's rotation mean different things in different modes. Linear prediction is
-used where they mean the same: in mode 0, in the first channel and in chroma ("aligned").
+After its mode's rotation, a luma channel means different things in different modes. Linear
+prediction is used only where a channel is "aligned", which means the same in all blocks: in mode 0,
+in the first channel, and in chroma.
 
-Units: a symbol is an integer s; the quantised latent is q = 16 s + m (sixteenths of a step) with m
-the predicted mean; v = q * step (sixteenths of the 255-scale unit) feeds the linear predictor.
+Units. A symbol is an integer s. The dequantised latent is q = 16 s + m in sixteenths of a step,
+with m the predicted mean. v = q * step, in sixteenths on the 255 scale, feeds linear prediction.
 """
 
 from __future__ import annotations
@@ -41,32 +42,37 @@ from mvmic_codec.model.schedule import (
 FRACTION = 16  # q and m are in sixteenths
 TABLES = 64  # table 0 is "not coded"
 SCALE_MIN = 0.07  # logistic scale of table 1, in steps
-SCALE_MAX = 70.0
+SCALE_MAX = 70.0  # and of the last table of the first quantiser
+# Tables lie this far apart in the logarithm of their scale.
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
-COMPANDED_MAX = 127
-SHIFT_MAX = 14  # of the weights of a layer
-WEIGHT_MAX = 127  # of an int8 weight in magnitude, so that every weight has its negative
-DEEP_MEAN_MAX = 127  # of what the context networks add to m, in sixteenths
-# A symbol may be lowered by one where that saves bits, if it lies at most this much above the
-# rounding threshold: so 1.1 steps and more never become 0. Training and encoder do the same.
+COMPANDED_MAX = 127  # largest companded magnitude
+SHIFT_MAX = 14  # largest shift of a layer's weights
+WEIGHT_MAX = 127  # largest magnitude of an int8 weight: every weight has its negative
+DEEP_MEAN_MAX = 127  # largest part of m from the context networks, in sixteenths
+# A symbol may be lowered by one to save bits, if its position lies at most this many steps above
+# the rounding threshold. So 1.1 steps and more never become 0. Training and encoder do the same.
 DEADZONE_MAX = 0.6
 MODE_DEPTH = 3  # bits of a mode
 MODES = 1 << MODE_DEPTH
-NODES = MODES - 1  # of the tree that codes a mode
-FLAG_TABLES = 32  # tables of the mode's bits, after the others
-FLAG_LOGIT = 0.4  # distance of two flag tables, in nats
-SECOND = TABLES + FLAG_TABLES - 1  # from a table to that of the second quantiser
-SPACING = 12  # of the levels of y in a file, in sixteenths of a step: two quantisers share them
-MODE_INPUT = 32  # what a one stands for where modes enter a network
+NODES = MODES - 1  # nodes of the tree that codes a mode
+FLAG_TABLES = 32  # tables for the bits of a mode; they follow the others
+FLAG_LOGIT = 0.4  # neighbouring flag tables differ by so many nats of log odds
+SECOND = TABLES + FLAG_TABLES - 1  # distance from a table to that of the second quantiser
+SPACING = 12  # between levels of y, in sixteenths of a step; two quantisers share the levels
+MODE_INPUT = 32  # a mode enters a network as a one-hot vector with this in place of 1
 
 
 def table_scale(index: Tensor) -> Tensor:
-    """Logistic scale in steps of a (fractional) table index; index 1 is SCALE_MIN."""
+    """Logistic scale in steps by (fractional) table index. Table 1 has SCALE_MIN."""
     return SCALE_MIN * torch.exp((index - 1.0) * LOG_RATIO)
 
 
 def step_sites(channels: int, rotate: bool = True) -> Tensor:
-    """[SPATIAL_STEPS, channels] index into the 4*channels planes of pixel_unshuffle(y, 2)."""
+    """Which plane of pixel_unshuffle(y, 2) a spatial step codes: [SPATIAL_STEPS, channels].
+
+    There are 4 planes for each channel of y, one for each site of a cell. With `rotate` the order
+    of sites changes with the channel.
+    """
     channel = torch.arange(channels)
     turn = channel % 4 if rotate else torch.zeros_like(channel)
     order = torch.tensor(SITE_ORDER)
@@ -74,19 +80,22 @@ def step_sites(channels: int, rotate: bool = True) -> Tensor:
 
 
 def flag_logit(index: Tensor) -> Tensor:
-    """Log odds of a one by (fractional) flag table index, 0 to FLAG_TABLES - 1."""
+    """Log odds of a one, in nats, by (fractional) flag table index from 0 to FLAG_TABLES - 1."""
     return (index - (FLAG_TABLES - 1) / 2) * FLAG_LOGIT
 
 
 def mode_path(modes: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes of the tree and bits on the way to each mode, stacked first: [MODE_DEPTH, ...]."""
+    """The nodes of the tree on the way to each mode, and the bits there.
+
+    modes is int64 of any shape; both results are [MODE_DEPTH, ...].
+    """
     nodes = torch.stack([2**d - 1 + (modes >> (MODE_DEPTH - d)) for d in range(MODE_DEPTH)])
     bits = torch.stack([modes >> (MODE_DEPTH - 1 - d) & 1 for d in range(MODE_DEPTH)])
     return nodes, bits
 
 
 def mode_bits(index: Tensor) -> Tensor:
-    """Bits of every mode [B,MODES,...] by the flag tables of the nodes [B,NODES,...]."""
+    """What every mode would cost, in bits [B,MODES,...], by the nodes' tables [B,NODES,...]."""
     logits = flag_logit(index)
     nodes, bits = mode_path(torch.arange(MODES, device=index.device))
     picked = logits[:, nodes.t().flatten()].unflatten(1, (MODES, MODE_DEPTH))
@@ -95,32 +104,35 @@ def mode_bits(index: Tensor) -> Tensor:
 
 
 def round_through(x: Tensor) -> Tensor:
-    """Round half up, gradient of the identity."""
+    """Round half up, with the gradient of the identity."""
     return x + (torch.floor(x + 0.5) - x).detach()
 
 
 def compand(q: Tensor, quantise: bool = True) -> Tensor:
-    """sign(q) * round(32 log2(1 + |q| / 16)), at most 127 in magnitude."""
+    """sign(q) * round(32 log2(1 + |q| / 16)), clamped to +-COMPANDED_MAX.
+
+    Without `quantise` it is not rounded.
+    """
     value = 32.0 / math.log(2.0) * torch.log1p(q.abs() / FRACTION)
     value = (torch.sign(q) * value).clamp(-COMPANDED_MAX, COMPANDED_MAX)
     return round_through(value) if quantise else value
 
 
 def pad_edges(x: Tensor) -> Tensor:
-    """[B,C,h,w] -> [B,C,h+2,w+2], the values at the border repeated."""
+    """[B,C,h,w] -> [B,C,h+2,w+2], by repeating the values at the edges."""
     if torch.compiler.is_compiling():
-        # Compilers know little of the backward of the function for this.
+        # Compilers handle the backward pass of F.pad's replicate mode badly.
         x = torch.cat((x[:, :, :1], x, x[:, :, -1:]), 2)
         return torch.cat((x[:, :, :, :1], x, x[:, :, :, -1:]), 3)
     return F.pad(x, (1, 1, 1, 1), mode="replicate")
 
 
 class IntegerConv(nn.Module):
-    """A convolution whose weights are int8 times 2^-shift (shift per output channel).
+    """A convolution whose weights are int8 times 2^-shift, with one shift for each output channel.
 
-    Inputs and outputs are integers held in float; replicate padding. The output is rounded, not
-    clamped. With `narrow` it may run in bfloat16 under autocast, which holds every input and weight
-    exactly and every output up to 256.
+    Inputs and outputs are integers held in floats. Edges are repeated. The output is rounded but
+    not clamped. With `narrow` it may run in bfloat16 under autocast: that holds every input and
+    weight exactly, and every output up to 256.
     """
 
     def __init__(
@@ -134,12 +146,12 @@ class IntegerConv(nn.Module):
         nn.init.normal_(self.weight, std=gain * math.sqrt(2.0 / (inputs * size * size)))
 
     def shifts(self) -> Tensor:
-        """The largest shift in 0..14 that keeps each row's weights within int8."""
+        """For each output [O], the largest shift up to SHIFT_MAX that keeps its weights in int8."""
         peak = self.weight.detach().flatten(1).abs().amax(1).clamp_min(1e-6)
         return torch.floor(torch.log2(WEIGHT_MAX / peak)).clamp(0, SHIFT_MAX)
 
     def forward(self, x: Tensor, quantise: bool = True) -> Tensor:
-        """X [B,I,h,w] -> [B,O,h,w]; without `quantise` the float twin."""
+        """X [B,I,h,w] -> [B,O,h,w]. Without `quantise` nothing is rounded."""
         weight: Tensor = self.weight
         bias = self.bias
         if quantise:
@@ -156,43 +168,42 @@ class IntegerConv(nn.Module):
         return round_through(F.conv2d(x, weight, bias).float())
 
 
-def predict_linear(levels: Tensor, weight: Tensor) -> Tensor:
-    """3x3 prediction from quantised latents; these need more than bfloat16 can hold."""
-    with torch.autocast(levels.device.type, enabled=False):
-        return F.conv2d(pad_edges(levels), weight)
+def predict_linear(v: Tensor, weight: Tensor) -> Tensor:
+    """3x3 prediction from v [B,I,h,w], which holds more digits than bfloat16 can."""
+    with torch.autocast(v.device.type, enabled=False):
+        return F.conv2d(pad_edges(v), weight)
 
 
 def activation(x: Tensor) -> Tensor:
-    """ReLU onto the range of uint8."""
+    """ReLU, clamped to the range of uint8."""
     return x.clamp(0, 255)
 
 
 @dataclass
 class Coded:
-    """What a pass of the entropy model says of one tensor of symbols (all [B,C,h,w])."""
+    """The coded latent y, and what it costs. All are [B,C,h,w]."""
 
-    latent: Tensor  # quantised latent, 255 scale
-    bits: Tensor  # of each symbol, differentiable
+    latent: Tensor  # dequantised latent on the 255 scale
+    bits: Tensor  # bits of each symbol, differentiable
     symbols: Tensor
-    index: Tensor  # fractional table index before rounding
+    index: Tensor  # table index before it is rounded
 
 
 class LogisticBits(torch.autograd.Function):
     """-log2 P(s) of a discretised logistic.
 
-    Value and gradient by scale are taken at the symbol that will really be coded; the gradient by
-    position is taken at the unrounded position plus uniform noise, where it is the expected change
-    of bits.
+    The value and the gradient by scale are those of the symbol that is coded. The gradient by
+    position is that of the unrounded position plus uniform noise: the expected change of bits.
     """
 
     @staticmethod
     def forward(ctx: Any, symbol: Tensor, position: Tensor, scale: Tensor) -> Tensor:
-        """Bits, by position only through the gradient."""
+        """Bits of each symbol. The position matters for the gradient only."""
         inverse = 1.0 / scale
         ctx.save_for_backward(symbol, position, inverse)
         low = -(symbol.abs() - 0.5) * inverse
         high = -(symbol.abs() + 0.5) * inverse
-        # P = sigmoid(low) - sigmoid(high), by a form that does not cancel in the tail
+        # P = sigmoid(low) - sigmoid(high), in a form without cancellation in the tail.
         log_p = F.logsigmoid(low) + F.logsigmoid(-high) + torch.log(-torch.expm1(-inverse))
         return -log_p / math.log(2.0)
 
@@ -220,19 +231,20 @@ class LogisticBits(torch.autograd.Function):
 
 
 def logistic_bits(symbol: Tensor, position: Tensor, scale: Tensor, noise: bool) -> Tensor:
-    """Bits of integer `symbol`; `position` is its unrounded twin (for the gradient).
+    """Bits of integer symbols in a logistic of this scale (in steps), all of one shape.
 
-    The gradient by position is taken with uniform noise in training.
+    position is the symbol before rounding; only the gradient depends on it. With `noise`, as in
+    training, it gets uniform noise.
     """
     if noise:
         position = position + (torch.rand_like(position) - 0.5)
-    # Some versions of torch give `apply` no types.
+    # Not all versions of torch declare the types of `apply`.
     apply: Callable[..., Tensor] = LogisticBits.apply
     return apply(symbol, position, scale)
 
 
 def step_to_zero_bits(index: Tensor) -> Tensor:
-    """Bits saved by coding 0 in place of +-1, by table index: log2(P(0) / P(1))."""
+    """Bits saved by coding 0 in place of 1 or -1, by table index: log2(P(0) / P(1))."""
     inverse = 1.0 / table_scale(index)
     p0 = torch.tanh(inverse / 4)
     p1 = torch.sigmoid(-0.5 * inverse) - torch.sigmoid(-1.5 * inverse)
@@ -240,7 +252,7 @@ def step_to_zero_bits(index: Tensor) -> Tensor:
 
 
 class EntropyModel(nn.Module):
-    """Hyper-synthesis and context passes: from z to the symbols of y."""
+    """Hyper-synthesis and context networks: from z to the symbols of y."""
 
     sites: Tensor
     order: Tensor
@@ -254,19 +266,19 @@ class EntropyModel(nn.Module):
         sites = step_sites(latent, rotate)
         self.register_buffer("sites", sites, persistent=False)
         self.register_buffer("order", torch.argsort(sites.flatten()), persistent=False)
-        # log of the quantiser step on the 255 scale, and the table index of an empty context
+        # The log of the quantiser step on the 255 scale, and the table index in an empty context.
         self.log_step = RateTable(latent)
         self.base = RateTable(latent)
         self.base_pass = nn.Parameter(torch.zeros(SPATIAL_STEPS, latent))
         self.hyper_log_step = RateTable(hyper)
         self.hyper_index = RateTable(hyper)
-        # z -> features at 1/32 and z -> linear prediction
+        # From z to features at 1/32, and from z to linear prediction.
         self.hyper_rise = IntegerConv(hyper, 4 * width, 3, gain=0.5)
         self.hyper_linear = nn.Conv2d(hyper, SPATIAL_STEPS * linear * 4, 3, bias=False)
         nn.init.zeros_(self.hyper_linear.weight)
         self.start = RateTable(width, value=8.0)
-        # Modes: of the first two sites of a cell, of the other two given these, and what all
-        # of them say of the latent.
+        # Modes: those of a cell's first two sites, those of the other two given the first, and
+        # what all four add to the features.
         self.mode_scores = nn.ModuleList(
             [IntegerConv(width, 2 * NODES, 1, gain=0.05) for _ in range(2)]
         )
@@ -299,11 +311,11 @@ class EntropyModel(nn.Module):
         for predictor in self.predict:
             assert isinstance(predictor, nn.Conv2d)
             nn.init.zeros_(predictor.weight)
-        # False gives the float twin: the same network without rounding, to measure what that costs
+        # False turns off rounding, to measure what rounding costs.
         self.quantise = True
 
     def round(self, x: Tensor) -> Tensor:
-        """`round_through`, or nothing in the float twin."""
+        """`round_through`, or x itself where `quantise` is False."""
         return round_through(x) if self.quantise else x
 
     def steps(self, rate: Tensor) -> Tensor:
@@ -315,12 +327,12 @@ class EntropyModel(nn.Module):
         return torch.exp(self.hyper_log_step(rate))[:, :, None, None]
 
     def spread_modes(self, table: Tensor, modes: Tensor) -> Tensor:
-        """Rows of table [MODES,n] for modes [B,2h,2w], as cells [B,4n,h,w]."""
+        """The rows of table [MODES,n] that belong to modes [B,2h,2w], by cells: [B,4n,h,w]."""
         with torch.autocast(table.device.type, enabled=False):
             return pixel_unshuffle(mix(one_hot(modes, MODES).to(table.dtype), table.t()), 2)
 
     def code_hyper(self, z: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols and bits of z [B,Z,h,w] (255 scale)."""
+        """The symbols and bits of z [B,Z,h,w], which is on the 255 scale."""
         position = z / self.hyper_steps(rate)
         symbol = round_through(position)
         index = self.hyper_index(rate)[:, :, None, None].clamp(1, TABLES - 1)
@@ -329,7 +341,7 @@ class EntropyModel(nn.Module):
         return symbol, bits
 
     def first_features(self, z_symbol: Tensor, rate: Tensor) -> Tensor:
-        """What the hyper-latent says [B,W,h,w], at 1/32."""
+        """The features [B,W,h,w] at 1/32 that follow from the hyper-latent."""
         z_shaped = compand(z_symbol * FRACTION, self.quantise)
         features = pixel_shuffle(self.hyper_rise(z_shaped, self.quantise), 2)
         return activation(features + self.round(self.start(rate))[:, :, None, None])
@@ -339,8 +351,9 @@ class EntropyModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Choose and code a mode for each block.
 
-        costs [B,K,2h,2w] of each mode without its own bits, which are added here. Returns modes
-        [B,2h,2w], features that know them, and their bits [B].
+        costs [B,K,2h,2w] are the bits of a block in each mode, without the bits of the mode itself:
+        those are added here. Returns the modes [B,2h,2w], the features with the modes merged in
+        [B,W,h,w], and the bits of the modes [B].
         """
         base = self.round(self.mode_base(rate) * FRACTION).repeat(1, 2)[:, :, None, None]
         known = features
@@ -366,10 +379,10 @@ class EntropyModel(nn.Module):
     def choose(
         self, position: Tensor, table: Tensor, lambda_symbol: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Symbols for positions in steps, and those of them that are coded: table 0 codes none.
+        """Symbols for positions in steps, and the same with 0 where table 0 codes nothing.
 
-        A symbol is lowered when that saves more bits than it costs in distortion; price is what its
-        squared error in steps costs in bits, twice.
+        A symbol is lowered by one where that saves more bits than it costs in distortion.
+        lambda_symbol is twice what a squared error of one step is worth, in bits.
         """
         lift = step_to_zero_bits(table.clamp_min(0.5)) / lambda_symbol
         size = position.abs()
@@ -387,28 +400,27 @@ class EntropyModel(nn.Module):
         lambda_error: Tensor,
         symbols: Tensor | None = None,
     ) -> Coded:
-        """Code y given its modes [B,h,w], the features that know them and the symbols of z.
+        """Code y [B,C,h,w] given its modes [B,h,w], features [B,W,h/2,w/2] and the symbols of z.
 
-        Float32 whatever autocast does.
+        lambda_error [B] is what a unit of squared error of the latent is worth in bits: lambda / 3
+        on the 255 scale. Float32 whatever autocast does.
 
-        weight [B]: lambda * 255^2 / 3 in units where the squared error of a latent is one.
-
-        With `symbols` [B,C,h,w] these are coded, and gradients by them are what they do to the
-        latent and to the bits of others, not to their own.
+        If `symbols` [B,C,h,w] are given, they are coded as they are. Their gradients are then what
+        they do to the latent and to the bits of other symbols, not to their own bits.
         """
         batch, channels, height, width_y = y.shape
         cells = pixel_unshuffle(y, 2)
         given = None if symbols is None else pixel_unshuffle(symbols, 2)
         step = self.steps(rate)
-        z_level = z_symbol * self.hyper_steps(rate) * FRACTION
-        from_z = predict_linear(z_level, self.hyper_linear.weight)
+        z_dequantised = z_symbol * self.hyper_steps(rate) * FRACTION
+        from_z = predict_linear(z_dequantised, self.hyper_linear.weight)
         linear_from_z = pixel_shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
         offset = self.spread_modes(self.round(self.base_mode * FRACTION), modes)
         aligned = self.spread_modes(self.aligned, modes)
         base = self.base(rate)
         lambda_symbol = 2.0 * lambda_error[:, None, None, None] * step.detach() ** 2
 
-        levels: list[Tensor] = []
+        known_v: list[Tensor] = []
         parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         q = y
         for group in SCHEDULE:
@@ -431,7 +443,7 @@ class EntropyModel(nn.Module):
                 if p:
                     predictor = self.predict[p - 1]
                     assert isinstance(predictor, nn.Conv2d)
-                    linear = linear + predict_linear(torch.cat(levels, 1), predictor.weight)
+                    linear = linear + predict_linear(torch.cat(known_v, 1), predictor.weight)
                 same = aligned.index_select(1, sites)
                 mean = self.round(linear / step[:, mine]) * same
                 mean = mean + self.means[p](deep, self.quantise).clamp(
@@ -450,14 +462,14 @@ class EntropyModel(nn.Module):
             scale = table_scale(coded.clamp_min(0.5))
             bits = logistic_bits(symbol, position, scale, self.training)
             if not self.training:
-                # Nothing is coded at table 0. In training its bits are charged all the same:
-                # else a table that has fallen to 0 would never rise again.
+                # Table 0 codes nothing. Training counts its bits all the same, or else a table
+                # index that has fallen to 0 would never rise again.
                 bits = bits * (coded >= 0.5)
             q = through * FRACTION + mean
-            level = q * step[:, mine]
+            dequantised = q * step[:, mine]
             if low_freq:
-                levels.append(level * same)
-            parts.append((level / FRACTION, bits, kept, index))
+                known_v.append(dequantised * same)
+            parts.append((dequantised / FRACTION, bits, kept, index))
 
         def gather(k: int) -> Tensor:
             flat = torch.cat([part[k] for part in parts], 1)

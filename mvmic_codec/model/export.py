@@ -1,4 +1,4 @@
-"""Writing a model's files: weights and card, from a trained model or with fitted arrays."""
+"""Write the two files of a model, weights and card, from a trained model or with fitted arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mvmic_codec.model.model import Model
 
 
 def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
-    """Write FOLDER/NAME.safetensors and NAME.json from a trained model; returns its identity."""
+    """Write FOLDER/NAME.safetensors and NAME.json from a trained model. Returns its identity."""
     model = deepcopy(model).cpu()
     arrays = {
         key: value.detach().half().contiguous()
@@ -41,7 +41,7 @@ def export(model: Model, folder: Path, name: str, notes: str) -> Identity:
 
 
 def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
-    """Write FOLDER/NAME.safetensors and NAME.json. Each appears whole, and the card last."""
+    """Write FOLDER/NAME.safetensors, then NAME.json. Neither is ever there half-written."""
     weights, card = (folder / f"{identity.name}.{kind}" for kind in ("safetensors", "json"))
     part = folder / f".{identity.name}.part"
     save_file(arrays, part, {"identity": identity.to_json()})
@@ -52,9 +52,9 @@ def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
 
 
 def replace_arrays(weights: Path, fitted: dict[str, Tensor]) -> Identity:
-    """Give the release in NAME.safetensors other arrays of its entropy model.
+    """Replace arrays of the entropy model in NAME.safetensors, and write its card anew.
 
-    Names are those of formats/model.md without their prefix. Returns the release's new identity.
+    Names are those of formats/model.md, without the prefix `entropy.`. Returns the new identity.
     """
     arrays = load_file(weights)
     arrays |= {ENTROPY + name: array for name, array in fitted.items()}

@@ -1,4 +1,4 @@
-"""Which models are installed, known without torch: weights/*.json beside each weights file."""
+"""Which models are installed. Read from the cards weights/*.json, without torch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from mvmic_codec import __version__
 from mvmic_codec.errors import ModelError
 
 WEIGHTS = Path(__file__).parent / "weights"
-# Every model that was ever released: its name, its fingerprint, the versions that read its files.
+# Every model ever released: its name, its fingerprint and the versions that read its files.
 RELEASED = Path(__file__).with_name("released.json")
-# Of the models that encode, 1 to 255; files hold it, and `container.Header.model` names them alike.
+# Generation of the models that encode, 1 to 255. Files hold it, and `container.Header.model` makes
+# the same names of it.
 GENERATION = 1
-# Gray images have a model of their own.
+# Gray images have their own model.
 GRAY_MODEL = f"mvmic-{GENERATION}g"
 COLOUR_MODEL = f"mvmic-{GENERATION}c"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A released model's card: `shape` holds the fields of nets.model.Shape."""
+    """The card of a model. `shape` holds the fields of `mvmic_codec.model.model.Shape`."""
 
     name: str
     fingerprint: str  # 16 hexadecimal digits
@@ -33,7 +34,7 @@ class Identity:
     notes: str
 
     def to_json(self) -> str:
-        """The card as it stands in NAME.json."""
+        """The text of the card, as in NAME.json."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
@@ -44,7 +45,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Released:
-    """A model that was released: the versions of mvmic_codec that read its files, in order."""
+    """A model that was released. `versions` of mvmic_codec read its files, the oldest first."""
 
     name: str
     fingerprint: str  # 16 hexadecimal digits
@@ -52,7 +53,7 @@ class Released:
 
 
 def released_models() -> list[Released]:
-    """Every model that was ever released, the oldest first. Raises ModelError if that is lost."""
+    """Every model ever released, the oldest first. Raises ModelError if the table is damaged."""
     try:
         return [Released(**row) for row in json.loads(RELEASED.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
@@ -73,7 +74,7 @@ def read_card(path: Path) -> Identity:
 
 @lru_cache(maxsize=2)
 def default_identity(gray: bool) -> Identity:
-    """Card of the model that encodes gray or colour images. Raises ModelError if it is missing."""
+    """The card of the model that encodes gray or colour images. ModelError if it is missing."""
     name = GRAY_MODEL if gray else COLOUR_MODEL
     card = WEIGHTS / f"{name}.json"
     if not card.is_file():
@@ -88,7 +89,10 @@ def model_identity(gray: bool) -> tuple[str, bytes]:
 
 
 def find_identity(fingerprint: bytes) -> tuple[Identity, Path]:
-    """Card and weights file of an installed model. Raises ModelError if there is none."""
+    """Card and weights file of the installed model with this 8-byte fingerprint.
+
+    Raises ModelError if none has it; the message says which version reads the file.
+    """
     for card in sorted(WEIGHTS.glob("*.json")):
         identity = read_card(card)
         if identity.fingerprint == fingerprint.hex():
@@ -97,7 +101,7 @@ def find_identity(fingerprint: bytes) -> tuple[Identity, Path]:
 
 
 def missing_model(fingerprint: str) -> str:
-    """Name, of a model that is not installed, and what to do, as the rest of a sentence."""
+    """The name of a model that is not installed and what to do, as the end of a sentence."""
     for model in released_models():
         if model.fingerprint == fingerprint:
             if __version__ in model.versions:

@@ -1,9 +1,9 @@
 """The entropy model in exact integer arithmetic: from z to every symbol's table index and mean.
 
-Everything here is defined to the bit in formats/model.md. The integers are carried in float64,
-whose 53-bit significand holds every product and sum that can occur (the bounds are checked when the
-arrays are loaded); convolutions are rounded once more, so that no order of summation, thread count,
-device or memory format can change a result. Autocast does not touch float64.
+formats/model.md defines everything here to the bit. The integers are held in float64, whose 53-bit
+significand is exact for every product and sum that can occur; loading the arrays checks the bounds.
+Convolutions are rounded once more. So the order of summation, the number of threads, the device and
+the memory format cannot change a result. Autocast does not touch float64.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ from mvmic_codec.model.schedule import (
 )
 from mvmic_codec.rate import RATES
 
-STEP_BITS = 12  # steps are in 2^-12 of the 255 scale
-GAIN_BITS = 20  # reciprocal steps
-LINEAR_BITS = 12  # weights of the linear predictors
-LEVEL_MAX = 2**23  # of v, the quantised latent in sixteenths of the 255 scale
-MEAN_MAX = 2**18  # of m
+STEP_BITS = 12  # fractional bits of quantiser steps on the 255 scale
+GAIN_BITS = 20  # fractional bits of reciprocal steps
+LINEAR_BITS = 12  # fractional bits of the linear predictors' weights
+V_MAX = 2**23  # largest |v| in linear prediction; v is y in sixteenths on the 255 scale
+MEAN_MAX = 2**18  # largest |m|, in sixteenths of a step
 COMPAND_ENTRIES = 256
-WEIGHT_BITS = 12  # weights of neighbours
-FRACTION_BITS = 4
-# The scale of a table in whole steps is less than that of its logistic by so many tables: z has its
-# tables from the first quantiser, whose levels are further apart.
+WEIGHT_BITS = 12  # fractional bits of the weights of neighbours
+FRACTION_BITS = 4  # 2^FRACTION_BITS = FRACTION
+# z uses the tables of the first quantiser, whose levels lie 2 SPACING sixteenths of a step apart.
+# In whole steps such a table is narrower than its logistic, by this many tables.
 COARSER = math.log(2 * SPACING / FRACTION) / LOG_RATIO
-CLASSES = 16  # of neighbours, by their companded magnitude
-# Half of what float64 holds exactly: room for biases and for the halves added in rounding.
+CLASSES = 16  # classes of neighbours by companded magnitude
+# Half of what float64 holds exactly. The rest is room for biases and for the halves of rounding.
 EXACT = 2**52
 
 LAYERS = ["hyper_rise"]
@@ -83,43 +83,44 @@ def floor_shift(x: Tensor, bits: int) -> Tensor:
 
 
 def to_int16(symbols: Tensor) -> npt.NDArray[np.int16]:
-    """Flat, in the order of the coder."""
+    """Symbols as a flat array in the order of coding."""
     return symbols.to(torch.int16).cpu().numpy().ravel()
 
 
 def to_uint8(indices: Tensor) -> npt.NDArray[np.uint8]:
-    """Flat, in the order of the coder."""
+    """Table indices as a flat array in the order of coding."""
     return indices.to(torch.uint8).cpu().numpy().ravel()
 
 
 def anchor_places(height: int, width: int, device: torch.device) -> Tensor:
-    """[h,w] bool: the anchors of a chessboard, which are coded first, with only others around."""
+    """The anchors of a chessboard, [h,w] bool. They are coded first; none has another beside it."""
     rows, columns = (torch.arange(side, device=device) for side in (height, width))
     return (rows[:, None] + columns) % 2 == 0
 
 
 def sum_around(x: Tensor) -> Tensor:
-    """Of [...,h,w] the sums of the places above, below, left and right, as far as they exist."""
+    """For each place of [...,h,w] the sum of its neighbours above, below, left and right."""
     padded = F.pad(x, (1, 1, 1, 1))
     rows = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
     return rows + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
 
 
 def share_around(x: Tensor) -> Tensor:
-    """Of [B,n,h,w] the means of `sum_around`, in 2^-WEIGHT_BITS; 0 where nothing is around."""
+    """As `sum_around` of [B,n,h,w], but means, in units of 2^-WEIGHT_BITS; 0 without neighbours."""
     count = sum_around(torch.ones_like(x[0, 0])).clamp(min=1)
     return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
 
 
-# Called for the anchors of z and then for its other places with (table index, mean m), each
-# [B,Z,h,w] at 1/64, for the symbols. Index and mean are 0 at places that are not meant.
+# Gives the symbols of z for (table index, mean m), all [B,Z,h,w] at 1/64. It is called for the
+# anchors and then for the others. Index and mean are 0 at places that a call is not about.
 HyperCoder = Callable[[Tensor, Tensor], Tensor]
 
 
 def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """Modes [B,2,h,w] bit by bit, for table indices of the nodes [B,2,NODES,h,w].
+    """Code modes bit by bit, by the table indices of the nodes [B,2,NODES,h,w].
 
-    coder takes (bit, table index [B,2,h,w]) and gives symbols of the same shape.
+    coder takes (bit, table index [B,2,h,w]) and gives symbols of the same shape: above 0 for a one.
+    Returns the modes [B,2,h,w], int64.
     """
     mode = torch.zeros_like(index[:, :, 0], dtype=torch.int64)
     for bit in range(MODE_DEPTH):
@@ -132,7 +133,11 @@ def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Ten
 def check_arrays(
     arrays: Mapping[str, Tensor], latent: int, hyper: int, width: int, low_freq: int
 ) -> None:
-    """Raise ModelError unless all arrays have the types and shapes of formats/model.md."""
+    """Raise ModelError unless all arrays have the types and shapes of formats/model.md.
+
+    latent, hyper, width and low_freq are the numbers of channels of y, of z, of the features, and
+    of y in linear prediction.
+    """
     high_freq = latent - low_freq
     i8, u8, i16, u16, i32 = torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32
     expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
@@ -179,7 +184,10 @@ def check_arrays(
 
 
 class EntropyArrays:
-    """What all evaluations of the arrays that `integerise` made have in common.
+    """What the evaluations in torch and in C share: steps, tables of z, neighbours, order.
+
+    arrays  as `integerise` makes them
+    rotate  whether the order of sites changes with the channel
 
     Raises ModelError for values out of range.
     """
@@ -194,7 +202,7 @@ class EntropyArrays:
         self.hyper_index = arrays["hyper_index"].to(device)
         self.hyper_near, self.hyper_shift = wide("hyper_near"), wide("hyper_shift")
         self.near_mean, self.near_shift = wide("near_mean"), wide("near_shift")
-        # Of magnitudes in sixteenths: compand(0) is 0 whatever the array says.
+        # By magnitude in sixteenths. compand(0) is 0 whatever the array says.
         self.classes = arrays["compand"].to(device).long() * CLASSES // (COMPANDED_MAX + 1)
         self.classes[0] = 0
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
@@ -203,16 +211,14 @@ class EntropyArrays:
         self.check_bounds(arrays)
 
     def check_bounds(self, arrays: Mapping[str, Tensor]) -> None:
-        """Raise ModelError unless every sum stays under 2^52 whatever the input."""
+        """Raise ModelError unless every sum stays below EXACT for any input."""
 
         def largest_sum(name: str, peak: int) -> float:
             return float(arrays[name].double().abs().flatten(1).sum(1).max()) * peak
 
         layers = max(largest_sum(f"{name}.weight", 255) for name in LAYERS)
-        linear = largest_sum("hyper_linear", LEVEL_MAX)
-        linear += max(
-            largest_sum(f"predict.{step}", LEVEL_MAX) for step in range(SPATIAL_STEPS - 1)
-        )
+        linear = largest_sum("hyper_linear", V_MAX)
+        linear += max(largest_sum(f"predict.{step}", V_MAX) for step in range(SPATIAL_STEPS - 1))
         means = linear / 2**LINEAR_BITS * float(self.gain.abs().max())
         levels = (2**15 * FRACTION + MEAN_MAX) * float(
             torch.maximum(self.step.max(), self.hyper_step.max())
@@ -228,22 +234,26 @@ class EntropyArrays:
             raise ModelError("the model's weights are too large for exact arithmetic")
 
     def class_shift(self, shift: Tensor, size: Tensor) -> Tensor:
-        """Shifts [n,CLASSES] of tables for neighbours of magnitudes [B,n,h,w] in sixteenths."""
+        """How far neighbours shift a table index, [B,n,h,w].
+
+        shift [n,CLASSES] is by channel and class; size [B,n,h,w] is the neighbours' magnitude in
+        sixteenths.
+        """
         of_class = self.classes[size.clamp(max=COMPAND_ENTRIES - 1).long()]
         channel = torch.arange(len(shift), device=self.device)[:, None, None]
         return shift[channel, of_class]
 
     def anchor_hyper(self, rate: int, height: int, width: int) -> Tensor:
-        """Table indices [1,Z,h,w] of the anchors of z, 0 at the other places."""
+        """Table indices [1,Z,h,w] of the anchors of z; 0 at the other places."""
         anchors = anchor_places(height, width, self.device)
         return (self.hyper_index[rate][:, None, None] * anchors)[None]
 
     def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder) -> Tensor:
-        """The hyper-latent of an image [1,Z,h,w] at 1/64, in sixteenths of a step (float64)."""
+        """The hyper-latent of one image: [1,Z,h,w] at 1/64, in sixteenths of a step, float64."""
         index = self.anchor_hyper(rate, height, width)
         anchors = index > 0
         q = coder(index, torch.zeros_like(index)).double() * FRACTION
-        # 0 at anchors: none of the places around them has a symbol yet.
+        # The mean is 0 at anchors: no place around them has a symbol yet.
         mean = self.hyper_near[rate][:, None, None] * share_around(q)
         mean = floor_shift(mean, 2 * WEIGHT_BITS).clamp(-MEAN_MAX, MEAN_MAX)
         size = floor_shift(share_around(q.abs()), WEIGHT_BITS)
@@ -254,22 +264,24 @@ class EntropyArrays:
     def from_neighbours(
         self, coded: Tensor, rate: int, channels: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """What the anchors of the first group add to the others' means and scores, [B,n,h,w].
+        """What the anchors of the first group add to the means and scores of the others.
 
-        coded [B,N,h,w] is what their symbols stand for; all is in sixteenths, what is given as
-        float64, and 0 at the places that are not meant. Of these n channels of N alone.
+        coded     [B,N,h,w], the dequantised symbols of the anchors, 0 elsewhere
+        channels  the n of N channels that are wanted
+
+        Both results are [B,n,h,w] in float64, and 0 at anchors. Everything is in sixteenths.
         """
         coded = coded[:, channels].double()
         others = ~anchor_places(coded.shape[-2], coded.shape[-1], self.device)
         mean = self.near_mean[rate, channels, None, None] * sum_around(coded)
         mean = floor_shift(mean, WEIGHT_BITS + FRACTION_BITS)
-        # The four are 0 where there is none: the mean of their magnitudes is a fourth.
+        # The mean magnitude is always a fourth of the sum: a neighbour that is missing counts as 0.
         size = floor_shift(sum_around(coded.abs()), 2)
         shift = self.class_shift(self.near_shift[channels], size)
         return mean * others, shift * FRACTION * others
 
     def places(self, group: SymbolGroup) -> Tensor:
-        """Of each plane of a group, its position among the 4C planes of a latent in cells."""
+        """For each channel of a group, its plane among the 4C planes of a latent in cells, [n]."""
         return self.sites[group.step, self.channels_of(group)]
 
     def channels_of(self, group: SymbolGroup) -> slice:
@@ -278,7 +290,7 @@ class EntropyArrays:
 
 
 class IntegerEntropy(EntropyArrays):
-    """Evaluation in doubles, by torch."""
+    """The entropy model evaluated by torch, in float64."""
 
     def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
         super().__init__(arrays, rotate, device)
@@ -294,47 +306,49 @@ class IntegerEntropy(EntropyArrays):
         self.mode_base = wide("mode_base")
         self.hyper_linear = wide("hyper_linear")
         self.predict = [wide(f"predict.{step}") for step in range(SPATIAL_STEPS - 1)]
-        # weight, bias, and what the sum is divided by
+        # Weight, bias and divisor of each layer.
         self.layers = {
             name: (wide(f"{name}.weight"), wide(f"{name}.bias"), wide_power(f"{name}.shift"))
             for name in LAYERS
         }
 
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Sums over edges that repeat, as exact integers."""
+        """A convolution with repeated edges [B,I,h,w] -> [B,O,h,w], in exact integers."""
         pad = weight.shape[-1] // 2
         if pad:
             x = F.pad(x, (pad,) * 4, mode="replicate")
         return torch.round(F.conv2d(x, weight))
 
     def layer(self, name: str, x: Tensor) -> Tensor:
-        """A layer of the context networks: convolution, bias, shift."""
+        """One layer of the context networks: convolution, bias, shift."""
         weight, bias, unit = self.layers[name]
         return divide(self.convolve(x, weight) + bias[:, None, None], unit[:, None, None])
 
     def compand(self, q: Tensor) -> Tensor:
-        """Magnitudes through the table, signs kept."""
+        """Look magnitudes up in the companding table, and keep their signs."""
         size = self.compand_table[q.abs().clamp(max=COMPAND_ENTRIES - 1).long()]
         return torch.sign(q) * size
 
     def code(
         self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
     ) -> tuple[Tensor, Tensor]:
-        """Run the schedule over a batch of images of one size.
+        """Code a batch of images of one size, in the order of the schedule.
 
-        z [B,Z,h/2,w/2] in sixteenths of a step; inside [2h,2w] bool at 1/16, False for sites that
-        are not coded; h, w are at 1/32. Returns the quantised latent [B,C,2h,2w] on the 255 scale
-        (float32) and the modes [B,2h,2w] (int64).
+        z       [B,Z,h/2,w/2] in sixteenths of a step
+        inside  [2h,2w] bool at 1/16, False for sites that are not coded
+
+        Returns the dequantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
+        [B,2h,2w] (int64). h and w are rows and columns of cells, at 1/32.
         """
         with torch.autocast(self.device.type, enabled=False):
             return run_schedule(IntegerEvaluation(self, z, rate, inside), mode_coder, coder)
 
 
 class IntegerEvaluation(Evaluation[Tensor]):
-    """An evaluation of IntegerEntropy: see `IntegerEntropy.code`."""
+    """One evaluation of `IntegerEntropy`; see `IntegerEntropy.code`."""
 
-    # Of the group that is being coded: its places among the planes of a latent in cells, [n];
-    # scores and means before modes count, and what linear prediction gives, each [B,n,h,w].
+    # About the group that is being coded: its places among the planes of a latent in cells, [n],
+    # its scores before the modes count, its means, and its linear prediction, each [B,n,h,w].
     group: SymbolGroup
     places: Tensor
     score: Tensor
@@ -346,19 +360,20 @@ class IntegerEvaluation(Evaluation[Tensor]):
         z = z.double()
         self.step = net.step[rate][:, None, None]
         self.gain = net.gain[rate][:, None, None]
-        z_level = floor_shift(z * net.hyper_step[rate][:, None, None], STEP_BITS)
-        from_z = net.convolve(z_level.clamp(-LEVEL_MAX, LEVEL_MAX), net.hyper_linear)
+        z_dequantised = floor_shift(z * net.hyper_step[rate][:, None, None], STEP_BITS)
+        z_clamped = z_dequantised.clamp(-V_MAX, V_MAX)
+        from_z = net.convolve(z_clamped, net.hyper_linear)
         self.linear_from_z = pixel_shuffle(from_z, 2).chunk(SPATIAL_STEPS, 1)
         features = pixel_shuffle(net.layer("hyper_rise", net.compand(z)), 2)
         self.features = (features + net.start[rate][:, None, None]).clamp(0, 255)
-        self.known = self.features  # and the modes that are known
+        self.known = self.features  # features merged with the modes coded so far
         self.inside_cells = pixel_unshuffle(inside[None, None], 2)[0]
         batch, _, height, width = features.shape
         self.mode_cells = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=net.device)
         self.anchors = anchor_places(height, width, net.device)
-        # What groups so far gave: the last one's q, v of low frequencies, the latent.
+        # Results of the groups so far: the last one's q, v of low frequencies, v of all.
         self.q = z
-        self.levels: list[Tensor] = []
+        self.known_v: list[Tensor] = []
         self.latents: list[Tensor] = []
 
     def mode_tables(self, half: int) -> Tensor:
@@ -383,7 +398,7 @@ class IntegerEvaluation(Evaluation[Tensor]):
             return
         self.features = self.known
         self.modes = pixel_shuffle(self.mode_cells, 2)[:, 0]
-        # As cells [B,4C,h,w], so that places pick from them as from a latent.
+        # By cells [B,4C,h,w], so that `places` picks from them as from a latent.
         self.offset = pixel_unshuffle(F.embedding(self.modes, net.base_mode).permute(0, 3, 1, 2), 2)
         self.aligned = pixel_unshuffle(F.embedding(self.modes, net.aligned).permute(0, 3, 1, 2), 2)
 
@@ -404,9 +419,9 @@ class IntegerEvaluation(Evaluation[Tensor]):
             return
         linear = self.linear_from_z[group.step]
         if group.step:
-            linear = linear + net.convolve(torch.cat(self.levels, 1), net.predict[group.step - 1])
+            linear = linear + net.convolve(torch.cat(self.known_v, 1), net.predict[group.step - 1])
         predicted = floor_shift(floor_shift(linear, LINEAR_BITS) * self.gain, GAIN_BITS)
-        # Beyond twice MEAN_MAX the sum is MEAN_MAX whatever the networks add.
+        # Beyond twice MEAN_MAX the mean is MEAN_MAX, whatever the networks add.
         self.predicted = predicted.clamp(-2 * MEAN_MAX, 2 * MEAN_MAX)
         deep_mean = net.layer(f"means.{group.step}", deep).clamp(-DEEP_MEAN_MAX, DEEP_MEAN_MAX)
         mean = self.predicted * self.aligned[:, self.places] + deep_mean
@@ -435,7 +450,7 @@ class IntegerEvaluation(Evaluation[Tensor]):
         self.q = symbols * SPACING + self.mean
         v = floor_shift(self.q * self.step[self.places // 4], STEP_BITS)
         if self.group.low_freq:
-            self.levels.append(v.clamp(-LEVEL_MAX, LEVEL_MAX) * self.aligned[:, self.places])
+            self.known_v.append(v.clamp(-V_MAX, V_MAX) * self.aligned[:, self.places])
         self.latents.append(v)
 
     def result(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The integer arrays of a trained entropy model, by the names of formats/model.md."""
+"""Turn a trained entropy model into the integer arrays of formats/model.md."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def integerise(model: EntropyModel) -> dict[str, Tensor]:
 
 
 def neutral_neighbours(hyper: int, low_freq: int) -> dict[str, Tensor]:
-    """The arrays by which neighbours count, such that they do not: training knows none of them."""
+    """Arrays that give neighbours no influence. Training knows none; `fit_release` fits them."""
     return {
         "hyper_near": torch.zeros(RATES, hyper, dtype=torch.int16),
         "hyper_shift": torch.zeros(hyper, CLASSES, dtype=torch.int8),
@@ -92,5 +92,5 @@ def neutral_neighbours(hyper: int, low_freq: int) -> dict[str, Tensor]:
 
 
 def scale_ladder() -> Tensor:
-    """Logistic scales of tables 1..63 in float64."""
+    """The logistic scales of tables 1 to TABLES - 1, in steps, in float64."""
     return SCALE_MIN * torch.exp(torch.arange(TABLES - 1, dtype=torch.float64) * LOG_RATIO)

@@ -1,9 +1,10 @@
-"""The integer networks of the entropy model in C, layer by layer. For model/native.py alone.
+"""The integer networks of the entropy model in C, layer by layer. Used by model/native.py alone.
 
-A *map* is uint8 [h+2,w+2,stride_of(channels)], position by position, its outermost rows and columns
-repeating their neighbours. Which paths there are depends on the processor; all give the same
-integers. The GIL is released. Arrays must be contiguous and of the types given; ValueError if they
-do not fit together.
+A *map* is uint8 [h+2,w+2,stride_of(channels)], position by position. Its outermost rows and columns
+repeat their neighbours. The processor decides which paths are usable; all paths give the same
+integers. Calls release the GIL.
+
+Arrays must be contiguous and of the types given. Arrays that do not fit together raise ValueError.
 """
 
 import numpy as np
@@ -14,22 +15,28 @@ Ints = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
 
 ZERO: int
-"""What is added to inputs that have a sign."""
+"""Inputs that have a sign are stored with this added."""
 
 def usable_paths() -> tuple[str, ...]:
-    """Names of what this processor can do: "portable", "avx2", "vnni"; the fastest last."""
+    """The paths that this processor can run, of "portable", "avx2" and "vnni"; the fastest last."""
 
 def fast_paths() -> tuple[str, ...]:
-    """Those of them that are faster than doubles through torch; portable C is not."""
+    """The usable paths that are faster than float64 in torch. Portable C is not."""
 
 def stride_of(channels: int) -> int:
     """Bytes of one position of a map."""
 
 class Layer:
-    """A convolution with bias and shift: weight int8 [O,I,k,k], bias int32 [O], shift uint8 [O].
+    """A convolution with bias and shift.
 
-    `with_sign` picks the inputs that are stored with ZERO added. Raises OverflowError if a sum
-    could leave 32 bits or for more than 4096 inputs, ValueError for anything else that is no layer.
+    weight     int8 [O,I,k,k], k = 1 or 3
+    bias       int32 [O]
+    shift      uint8 [O], 0 to 14
+    with_sign  the inputs that are stored with ZERO added
+    path       one of `usable_paths()`
+
+    Raises OverflowError if a sum could exceed 32 bits, and for more than 4096 inputs. Raises
+    ValueError for arrays that are no layer.
     """
 
     inputs: int
@@ -44,28 +51,34 @@ class Layer:
         path: str,
     ) -> None: ...
     def map(self, maps: Bytes) -> Bytes:
-        """Results clamped to 0..255, as a map."""
+        """The results, clamped to 0..255, as a map."""
 
     def sums(self, maps: Bytes) -> Ints:
-        """Results as they are, [h,w,O]."""
+        """The results, not clamped, [h,w,O]."""
 
 def repeat_edges(maps: Bytes) -> None:
-    """Fill in the outermost rows and columns of a map."""
+    """Fill the outermost rows and columns of a map, in place."""
 
 def merge(features: Bytes, width: int, q: Ints, compand: Bytes, with_sign: bool) -> Bytes:
-    """A map of `width` features and of companded q [n,h,w].
+    """A map of `width` features, followed by companded q [n,h,w].
 
-    These are, with_sign, n values with ZERO added and n magnitudes, else n magnitudes.
+    With `with_sign` these are n values with ZERO added and then n magnitudes; else n magnitudes.
+    compand is uint8 [256].
     """
 
-def predict(levels: Reals, weight: Reals, out: Reals, path: str) -> None:
-    """Add to out [h,w,O] what weight [9,I,O] makes of levels [h+2,w+2,I]."""
+def predict(v: Reals, weight: Reals, out: Reals, path: str) -> None:
+    """Add to out [h,w,O] the 3x3 convolution of v [h+2,w+2,I] with weight [9,I,O]."""
 
-class Part:
-    """What belongs to the n channels of a part.
+class GroupArrays:
+    """The arrays of the n channels of one symbol group.
 
-    site uint8 [n]; base, step, gain int32 [n]; base_mode int16 [8,n]; aligned uint8 [8,n];
-    mode and inside uint8 [4,h,w]. Far parts have no gain and no aligned.
+    site          uint8 [n], 0 to 3: the site of a cell that each channel is coded at
+    base          int32 [n], table index in an empty context, in sixteenths
+    base_mode     int16 [8,n], what each mode adds to it
+    step          int32 [n], quantiser steps
+    gain          int32 [n], reciprocal steps; None for high frequencies
+    aligned       uint8 [8,n], whether a mode allows prediction; None for high frequencies
+    mode, inside  uint8 [4,h,w] by site: modes, and which sites are coded
     """
 
     def __init__(
@@ -80,15 +93,15 @@ class Part:
         inside: Bytes,
     ) -> None: ...
     def indices(self, sums: Ints) -> Bytes:
-        """Table indices [n,h,w] from the sums [h,w,n] of a `scales` layer."""
+        """Table indices uint8 [n,h,w], by the sums [h,w,n] of a `scales` layer."""
 
     def scores(self, sums: Ints) -> npt.NDArray[np.int16]:
-        """What `indices` are made of before modes add their part, in sixteenths, [n,h,w]."""
+        """Table indices [n,h,w] before the modes add their part, in sixteenths, not rounded."""
 
     def means(self, linear: Reals, sums: Ints) -> tuple[Ints, Ints]:
-        """Means [n,h,w] from a linear prediction and the sums of a `means` layer, [h,w,n].
+        """Means [n,h,w], and the part of them that linear prediction gives in an aligned mode.
 
-        And what the prediction gives of them in a mode that is aligned, [n,h,w].
+        linear [h,w,n] is the prediction, sums [h,w,n] are those of a `means` layer.
         """
 
     def dequantise(
@@ -97,7 +110,8 @@ class Part:
         means: Ints | None,
         latent: npt.NDArray[np.float32],
     ) -> tuple[Ints, Reals | None]:
-        """Q [n,h,w] and, of near parts (which have means), V [h+2,w+2,n] with its edges repeated.
+        """Dequantise the symbols [n,h,w] of a group: q [n,h,w], and v [h+2,w+2,n].
 
-        Fills in this pass's sites of latent [n,2h,2w].
+        Fills the group's sites of latent [n,2h,2w] in place. High frequencies have no means and no
+        v. The edges of v are repeated.
         """

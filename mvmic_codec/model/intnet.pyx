@@ -29,7 +29,7 @@ cdef extern from "intnet.h" nogil:
         const int32_t *bias
         const uint8_t *shift
 
-    ctypedef struct IntnetPart:
+    ctypedef struct IntnetGroupArrays:
         size_t n
         const uint8_t *site
         const int32_t *base
@@ -58,15 +58,15 @@ cdef extern from "intnet.h" nogil:
         const double *levels, size_t inputs, const double *weight, size_t outputs, size_t h,
         size_t w, IntnetPath path, double *out)
     void intnet_indices(
-        const IntnetPart *part, const IntnetSites *sites, const int32_t *sums, size_t cells,
+        const IntnetGroupArrays *arrays, const IntnetSites *sites, const int32_t *sums, size_t cells,
         uint8_t *index)
     void intnet_scores(
-        const IntnetPart *part, const int32_t *sums, size_t cells, int16_t *score)
+        const IntnetGroupArrays *arrays, const int32_t *sums, size_t cells, int16_t *score)
     void intnet_means(
-        const IntnetPart *part, const IntnetSites *sites, const double *linear,
+        const IntnetGroupArrays *arrays, const IntnetSites *sites, const double *linear,
         const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
     void intnet_dequantise(
-        const IntnetPart *part, const IntnetSites *sites, const int16_t *symbols,
+        const IntnetGroupArrays *arrays, const IntnetSites *sites, const int16_t *symbols,
         const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent, double *levels)
 
 PATHS = {"portable": INTNET_PORTABLE, "avx2": INTNET_AVX2, "vnni": INTNET_VNNI}
@@ -179,21 +179,21 @@ def merge(const uint8_t[:, :, ::1] features, int width, const int32_t[:, :, ::1]
     return out
 
 
-def predict(const double[:, :, ::1] levels, const double[:, :, ::1] weight,
+def predict(const double[:, :, ::1] v, const double[:, :, ::1] weight,
             double[:, :, ::1] out, str path):
     cdef size_t h = out.shape[0], w = out.shape[1]
-    cdef IntnetPath way = _path_of(path)
-    if (<size_t> levels.shape[0] != h + 2 or <size_t> levels.shape[1] != w + 2
-            or weight.shape[0] != 9 or weight.shape[1] != levels.shape[2]
+    cdef IntnetPath checked_path = _path_of(path)
+    if (<size_t> v.shape[0] != h + 2 or <size_t> v.shape[1] != w + 2
+            or weight.shape[0] != 9 or weight.shape[1] != v.shape[2]
             or weight.shape[2] != out.shape[2]):
-        raise ValueError("levels, weights and results do not fit together")
+        raise ValueError("v, weights and results do not fit together")
     with nogil:
-        intnet_predict(&levels[0, 0, 0], levels.shape[2], &weight[0, 0, 0], weight.shape[2], h, w,
-                       way, &out[0, 0, 0])
+        intnet_predict(&v[0, 0, 0], v.shape[2], &weight[0, 0, 0], weight.shape[2], h, w,
+                       checked_path, &out[0, 0, 0])
 
 
-cdef class Part:
-    cdef IntnetPart _c
+cdef class GroupArrays:
+    cdef IntnetGroupArrays _c
     cdef const uint8_t[::1] _site
     cdef const int32_t[::1] _base, _step, _gain
     cdef const int16_t[:, ::1] _base_mode
@@ -207,7 +207,7 @@ cdef class Part:
                 and (gain is None or (len(gain) == n and aligned.shape == (8, n)))
                 and mode.shape == inside.shape and len(mode) == 4
                 and int(mode.max()) < 8 and int(site.max()) < 4):
-            raise ValueError("the arrays of a part do not fit together")
+            raise ValueError("the arrays of a group do not fit together")
         self._site, self._base, self._step = site, base, step
         self._base_mode, self._mode, self._inside = base_mode, mode, inside
         self._c.n = n
@@ -221,7 +221,7 @@ cdef class Part:
     cdef _check_sums(self, const int32_t[:, :, ::1] sums):
         if (sums.shape[0] != self._mode.shape[1] or sums.shape[1] != self._mode.shape[2]
                 or <size_t> sums.shape[2] != self._c.n):
-            raise ValueError("the sums are not those of this part")
+            raise ValueError("the sums are not those of this group")
 
     def indices(self, const int32_t[:, :, ::1] sums):
         self._check_sums(sums)
@@ -245,37 +245,37 @@ cdef class Part:
         self._check_sums(sums)
         cdef size_t h = self._mode.shape[1], w = self._mode.shape[2]
         if self._c.gain is NULL or tuple(linear.shape)[:3] != tuple(sums.shape)[:3]:
-            raise ValueError("the prediction is not that of this part")
+            raise ValueError("the prediction is not that of this group")
         out = np.empty((self._c.n, h, w), np.int32)
-        flat = np.empty((self._c.n, h, w), np.int32)
+        predicted = np.empty((self._c.n, h, w), np.int32)
         cdef int32_t[:, :, ::1] view = out
-        cdef int32_t[:, :, ::1] flat_view = flat
+        cdef int32_t[:, :, ::1] predicted_view = predicted
         with nogil:
             intnet_means(&self._c, &self._sites, &linear[0, 0, 0], &sums[0, 0, 0], h * w,
-                         &view[0, 0, 0], &flat_view[0, 0, 0])
-        return out, flat
+                         &view[0, 0, 0], &predicted_view[0, 0, 0])
+        return out, predicted
 
     def dequantise(self, const int16_t[:, :, ::1] symbols, means, float[:, :, ::1] latent):
         cdef size_t h = self._mode.shape[1], w = self._mode.shape[2], n = self._c.n
         cdef const int32_t[:, :, ::1] mean_view
-        cdef double[:, :, ::1] level_view
+        cdef double[:, :, ::1] v_view
         cdef const int32_t *mean = NULL
-        cdef double *level = NULL
+        cdef double *v = NULL
         shape = (n, h, w)
         if tuple(symbols.shape)[:3] != shape or tuple(latent.shape)[:3] != (n, 2 * h, 2 * w):
-            raise ValueError("symbols and latent are not those of this part")
-        levels = None
+            raise ValueError("symbols and latent are not those of this group")
+        values = None
         if means is not None:
             mean_view = means
             if tuple(mean_view.shape)[:3] != shape or self._c.gain is NULL:
-                raise ValueError("the means are not those of this part")
+                raise ValueError("the means are not those of this group")
             mean = &mean_view[0, 0, 0]
-            levels = np.empty((h + 2, w + 2, n))
-            level_view = levels
-            level = &level_view[0, 0, 0]
+            values = np.empty((h + 2, w + 2, n))
+            v_view = values
+            v = &v_view[0, 0, 0]
         q = np.empty(shape, np.int32)
         cdef int32_t[:, :, ::1] q_view = q
         with nogil:
             intnet_dequantise(&self._c, &self._sites, &symbols[0, 0, 0], mean, h, w,
-                          &q_view[0, 0, 0], &latent[0, 0, 0], level)
-        return q, levels
+                          &q_view[0, 0, 0], &latent[0, 0, 0], v)
+        return q, values

@@ -1,4 +1,4 @@
-"""Layers that several networks of the model share."""
+"""Layers and small operations that several networks of the model share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from mvmic_codec.rate import RATES
 
-# Samples on the 255 scale enter the branches at 1/8 divided by this: in float32 and bfloat16 a
-# branch works on numbers near one.
+# Samples on the 255 scale are divided by this before they enter a branch at 1/8, so that the branch
+# works on numbers near one.
 INPUT_SCALE8 = 64.0
 
 
 def pixel_unshuffle(x: Tensor, size: int) -> Tensor:
-    """As F.pixel_unshuffle, by views and one copy, which on CPUs takes half the time."""
+    """F.pixel_unshuffle by views and one copy, which takes half the time on CPUs."""
     batch, channels, height, width = x.shape
     view = x.reshape(batch, channels, height // size, size, width // size, size)
     return view.permute(0, 1, 3, 5, 2, 4).reshape(
@@ -23,7 +23,7 @@ def pixel_unshuffle(x: Tensor, size: int) -> Tensor:
 
 
 def pixel_shuffle(x: Tensor, size: int) -> Tensor:
-    """The inverse of pixel_unshuffle."""
+    """The inverse of `pixel_unshuffle`."""
     batch, channels, height, width = x.shape
     view = x.reshape(batch, channels // size**2, size, size, height, width)
     return view.permute(0, 1, 4, 2, 5, 3).reshape(
@@ -32,7 +32,7 @@ def pixel_shuffle(x: Tensor, size: int) -> Tensor:
 
 
 def mix(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply the channels of [B,I,h,w] by a matrix [O,I]: a 1x1 convolution, as a product."""
+    """Multiply the channels of [B,I,h,w] by a matrix [O,I]: a 1x1 convolution as a product."""
     out: Tensor = torch.matmul(matrix, planes.flatten(2)).reshape(
         planes.shape[0], -1, *planes.shape[2:]
     )
@@ -46,14 +46,14 @@ def one_hot(modes: Tensor, count: int) -> Tensor:
 
 
 def start_at_zero(conv: nn.Conv2d) -> None:
-    """Has a convolution with a bias give 0 until it has learned something."""
+    """Set the weight and bias of a convolution to 0, so that its branch adds nothing at first."""
     assert conv.bias is not None
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
 
 
 class RateTable(nn.Module):
-    """One vector for each of the 64 rate indices, linear between 8 learned knots."""
+    """One vector for each rate index, interpolated linearly between learned knots."""
 
     def __init__(self, channels: int, knots: int = 8, value: float = 0.0) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class RateTable(nn.Module):
 
 
 class RateScale(nn.Module):
-    """Per-channel scale and shift by rate index: x * (1 + a[rate]) + b[rate]."""
+    """Scale and shift each channel by rate index: x * (1 + a[rate]) + b[rate]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,23 +83,23 @@ class RateScale(nn.Module):
 
 
 class SingleConv(nn.Conv2d):
-    """A convolution in single precision whatever autocast does.
+    """A convolution in single precision, whatever autocast does.
 
-    In synthesis all but the residual blocks and the last convolution are: they have the picture
-    itself to carry, of which bfloat16 keeps 8 bits.
+    Synthesis uses it everywhere but in residual blocks and its last convolution. These layers carry
+    the picture itself, and bfloat16 would keep only 8 bits of that.
     """
 
     def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """X [B,I,h,w], each channel times its scale [I] -> [B,O,h,w], float32."""
         with torch.autocast(x.device.type, enabled=False):
-            # Filters are smaller than what they go over.
+            # Scaling the filters is cheaper than scaling the input.
             scales = scale[:, None, None] if isinstance(scale, Tensor) else scale
             out: Tensor = self._conv_forward(x.float(), self.weight * scales, self.bias)
             return out
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), 3x3, the second convolution started small."""
+    """x + conv(relu(conv(x))), both 3x3. The second convolution starts with small weights."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

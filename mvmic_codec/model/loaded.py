@@ -1,7 +1,7 @@
-"""A released model: one safetensors file of float transforms and the integer entropy model.
+"""A released model: one safetensors file with float transforms and the integer entropy model.
 
-The fingerprint is the first 8 bytes of SHA-256 over the model's shape and every array (name, type,
-sizes, bytes), so that two files with the same of these are the same model whatever their names.
+The fingerprint is the first 8 bytes of SHA-256 over the model's shape and every array: its name,
+type, sizes and bytes. Two files with equal fingerprints hold the same model, whatever their names.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from mvmic_codec.model.transforms import BlockTransform
 
 ENTROPY = "entropy."
 TRANSFORMS = ("analysis.", "blocks.", "synthesis.", "hyper_analysis.")
-# The least rate index at which transforms may run in bfloat16 (formats/model.md, section 9).
+# The lowest rate index at which transforms may run in bfloat16 (formats/model.md, section 9).
 BFLOAT16_FROM = 18
 
 
 def fingerprint(arrays: dict[str, Tensor], shape: dict[str, int | bool]) -> bytes:
-    """The 8 bytes by which files name the model of these arrays."""
+    """The 8 bytes by which files name the model with these arrays and this shape."""
     digest = hashlib.sha256()
     for field in sorted(shape):
         digest.update(f"{field} {int(shape[field])}\n".encode())
@@ -61,22 +61,20 @@ class LoadedModel:
     synthesis: Synthesis
     entropy: IntegerEntropy | NativeEntropy
     tables: ans.Tables
-    bits: Tensor  # [T,M] of a coded number by table and magnitude, the last column for all above
-    rough_bits: Tensor  # see symbol_bits
+    bits: Tensor  # [T,M] of a coded number, by table and magnitude; see tables.magnitude_bits
+    rough_bits: Tensor  # [TABLES,M] of a whole step; see symbol_bits
     device: torch.device
     bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
 
     def bfloat16_autocast(self) -> torch.autocast:
-        """Around analysis or synthesis: what training has in bfloat16 there is so here, too, if
-        that is faster.
-        """
+        """A context for analysis or synthesis: in bfloat16 as in training, if that is faster."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
-        """About what coefficients of y cost in bits that are coded as whole steps, both int64.
+        """About how many bits a coefficient of y costs that is so many whole steps large.
 
-        By the indices of their tables; 0 for table 0, which codes nothing. What one really costs
-        depends on those before it.
+        table and magnitude are int64 of one shape. Table 0 codes nothing and costs 0. The real cost
+        depends on the symbols before it.
         """
         out: Tensor = self.rough_bits[table, magnitude.clamp(max=self.rough_bits.shape[1] - 1)]
         return out
@@ -84,14 +82,14 @@ class LoadedModel:
 
 @lru_cache(maxsize=4)
 def load(model_fingerprint: bytes, device_name: str) -> LoadedModel:
-    """The released model with this fingerprint. Raises ModelError if it is unknown or damaged."""
+    """The model with this 8-byte fingerprint. Raises ModelError if it is unknown or damaged."""
     return read(*find_identity(model_fingerprint), torch.device(device_name))
 
 
-# Whatever mode the first caller is in, it must not stick to the weights.
+# Weights outlive this call. The first caller's inference mode must not stick to them.
 @torch.inference_mode(False)
 def read(identity: Identity, path: Path, device: torch.device) -> LoadedModel:
-    """The release with this card in NAME.safetensors. Raises ModelError if it is damaged."""
+    """The model with this card, from NAME.safetensors. Raises ModelError if it is damaged."""
     try:
         arrays = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -101,7 +99,7 @@ def read(identity: Identity, path: Path, device: torch.device) -> LoadedModel:
     integers = {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
     try:
         shape = shape_of(identity)
-        # Fresh networks draw random weights; the caller's random numbers are none of our business.
+        # Fresh networks draw random weights. That must not move the caller's random state.
         with torch.random.fork_rng(devices=[]):
             analysis, blocks, synthesis, hyper_analysis = make_transforms(shape)
         nets = (analysis, blocks, synthesis, hyper_analysis)
@@ -137,7 +135,7 @@ def read(identity: Identity, path: Path, device: torch.device) -> LoadedModel:
 
 
 def shape_of(identity: Identity) -> Shape:
-    """The shape in a card. Raises TypeError or ValueError if it is none, or not whole."""
+    """The shape in a card. Raises TypeError or ValueError for fields that are wrong or missing."""
     missing = {field.name for field in fields(Shape)} - identity.shape.keys()
     if missing:
         raise ValueError(f"its shape lacks {', '.join(sorted(missing))}")
@@ -145,7 +143,7 @@ def shape_of(identity: Identity) -> Shape:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this processor has instructions for it, and torch says so and uses them."""
+    """Whether this processor multiplies in bfloat16, and torch knows and uses it."""
     # Older versions of torch do not say.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -155,10 +153,10 @@ def multiplies_bfloat16() -> bool:
 def make_entropy(
     arrays: dict[str, Tensor], rotate: bool, device: torch.device
 ) -> IntegerEntropy | NativeEntropy:
-    """The fastest exact evaluation there is: C where the processor and the weights allow it."""
+    """The fastest exact evaluation: in C where the processor and the weights allow it."""
     if device.type == "cpu" and fast_paths():
         try:
             return NativeEntropy(arrays, rotate, fast_paths()[-1])
         except OverflowError:
-            pass  # sums that need more than 32 bits: doubles hold them
+            pass  # Sums need more than 32 bits; float64 holds them.
     return IntegerEntropy(arrays, rotate, device)

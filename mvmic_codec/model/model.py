@@ -1,4 +1,4 @@
-"""The mvmic model: transforms, hyper-analysis and entropy model, 64 rates in one."""
+"""The mvmic model: transforms, hyper-analysis and entropy model. One model serves all rates."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from mvmic_codec.rate import RATES, lambda_of
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model.
+    """The sizes of a model. Its card holds these fields, and its fingerprint covers them.
 
-    Channels of y: `near_luma` of luma and `near_chroma` of chroma, which take part in linear
-    prediction, then the rest of 256 of luma and the rest of `chroma`. A model without chroma is
-    one for gray images. `width8`, `width16` and `width2` are the channels of the transforms at 1/8,
-    1/16 and, in synthesis alone, at 1/2.
+    chroma       channels of y for chroma; 0 makes a model for gray images
+    near_luma    channels of y for low frequencies of luma, which linear prediction uses
+    near_chroma  the same for chroma
+    hyper        channels of z
+    width8       channels of the transforms at 1/8; width16 and width2 at 1/16 and at 1/2, the last
+                 in synthesis alone
+    blocks8      residual blocks at 1/8; blocks16 at 1/16
+    context      channels of the context networks
+    rotate       whether the order of sites changes with the channel
+
+    y has these channels, in order: near_luma, near_chroma, the other luma (256 in all), the other
+    chroma.
     """
 
     chroma: int = 160
@@ -37,7 +45,7 @@ class Shape:
     rotate: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ValueError for channels that there cannot be."""
+        """Raise ValueError for numbers of channels that do not fit together."""
         if not (0 < self.near_luma <= AREA and 0 <= self.near_chroma <= self.chroma <= 2 * AREA):
             raise ValueError(
                 f"of {AREA} channels of luma and {self.chroma} of chroma {self.near_luma} and "
@@ -46,7 +54,7 @@ class Shape:
 
     @property
     def planes(self) -> int:
-        """Planes of an image."""
+        """Planes of an image: 3, or 1 in a model for gray images."""
         return 3 if self.chroma else 1
 
     @property
@@ -56,11 +64,11 @@ class Shape:
 
     @property
     def near(self) -> int:
-        """Channels of y that take part in linear prediction."""
+        """Low-frequency channels of y, which take part in linear prediction."""
         return self.near_luma + self.near_chroma
 
     def is_luma(self) -> Tensor:
-        """[C] bool."""
+        """Which channels of y are luma: [C] bool."""
         luma = torch.ones(self.latent, dtype=torch.bool)
         luma[self.near_luma : self.near] = False
         luma[self.latent - (self.chroma - self.near_chroma) :] = False
@@ -70,7 +78,7 @@ class Shape:
 def make_transforms(
     shape: Shape,
 ) -> tuple[Analysis, BlockTransform, Synthesis, HyperAnalysis]:
-    """Fresh networks of the float part of a model."""
+    """The float networks of a model, with fresh weights."""
     size = (shape.width8, shape.blocks8, shape.width16, shape.blocks16)
     planes = shape.planes
     return (
@@ -83,10 +91,10 @@ def make_transforms(
 
 @dataclass
 class Output:
-    """What one training pass gives. Bits are sums per image of the batch."""
+    """The result of one training step. Bits are sums over each image of the batch, [B]."""
 
-    planes: Tensor  # rotated planes, 255 scale
-    error: Tensor  # [B], mean squared error of samples, three for each pixel, gray or not
+    planes: Tensor  # rotated planes [B,P,H,W] on the 255 scale
+    error: Tensor  # [B], mean squared error of samples; a pixel counts as three, also in gray
     y_bits: Tensor
     z_bits: Tensor
     mode_bits: Tensor
@@ -99,7 +107,7 @@ class Output:
 
 
 class Model(nn.Module):
-    """All networks of a codec; see Shape."""
+    """All networks of the codec in their training form. `Shape` has their sizes."""
 
     ladder: Tensor
 
@@ -115,9 +123,9 @@ class Model(nn.Module):
         self.register_buffer("ladder", ladder, persistent=False)
 
     def forward(self, planes: Tensor, rate: Tensor) -> Output:
-        """Code and decode planes [B,P,H,W] in 0..1, H and W multiples of 64.
+        """Code and decode planes [B,P,H,W] in 0..1 at rate indices [B].
 
-        rate [B] indices.
+        H and W are multiples of 64.
         """
         rotated = rotate_colour(planes)
         lambda_error = self.ladder[rate] / 3.0

@@ -1,4 +1,4 @@
-"""The entropy model in C, for one image on the CPU: the integers of `IntegerEntropy`, sooner."""
+"""The entropy model in C, for one image on the CPU: the integers of `IntegerEntropy`, faster."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ from mvmic_codec.model.entropy import (
 )
 from mvmic_codec.model.integer import (
     LAYERS,
-    LEVEL_MAX,
     MEAN_MAX,
     STEP_BITS,
+    V_MAX,
     EntropyArrays,
     anchor_places,
 )
-from mvmic_codec.model.intnet import ZERO, Layer, Part, merge, predict, repeat_edges, stride_of
+from mvmic_codec.model.intnet import (
+    ZERO,
+    GroupArrays,
+    Layer,
+    merge,
+    predict,
+    repeat_edges,
+    stride_of,
+)
 from mvmic_codec.model.schedule import (
     MODE_HALVES,
     SCHEDULE,
@@ -48,18 +56,18 @@ Reals = npt.NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 
 
-# Arrays that are used as they are.
+# Arrays that C takes without rearranging.
 SMALL_ARRAYS = ["step", "gain", "hyper_step", "base", "base_mode", "mode_base", "aligned"]
 SMALL_ARRAYS += ["start", "compand"]
-# Channels that neighbours are counted of together.
+# Channels whose neighbours are counted together, to bound memory.
 NEIGHBOURS_OF = 8
 
 
 class NativeEntropy(EntropyArrays):
-    """Evaluation of the arrays that `integerise` made by csrc/common/intnet.c.
+    """The entropy model evaluated by csrc/common/intnet.c, on arrays of `integerise`.
 
-    `path` is one of `intnet.usable_paths()`. Raises OverflowError for arrays whose sums might not
-    fit into 32 bits; IntegerEntropy takes them.
+    path is one of `intnet.usable_paths()`. Raises OverflowError for arrays whose sums might exceed
+    32 bits; use IntegerEntropy for those.
     """
 
     def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, path: str) -> None:
@@ -69,7 +77,7 @@ class NativeEntropy(EntropyArrays):
         self.arrays = {name: a[name] for name in SMALL_ARRAYS}
         self.width = a["start"].shape[1]
         signed = {"hyper_rise": slice(None)}
-        # What groups of low frequencies decoded enters with its sign, after the features.
+        # q of low-frequency groups enters with its sign, after the features.
         low = slice(self.width, self.width + self.linear)
         signed |= {f"merge.{group.number}": low for group in SCHEDULE if group.low_freq}
         self.native = {
@@ -83,7 +91,7 @@ class NativeEntropy(EntropyArrays):
             for name in LAYERS
         }
         self.native_hyper = [taps(part) for part in np.split(a["hyper_linear"], SPATIAL_STEPS)]
-        # By spatial step and by the step that it looks at.
+        # By spatial step, and by the earlier step that it predicts from.
         self.native_predict: list[list[Reals]] = [[]]
         self.native_predict += [
             [taps(part) for part in np.split(a[f"predict.{step - 1}"], step, axis=1)]
@@ -92,25 +100,28 @@ class NativeEntropy(EntropyArrays):
         places = self.sites.numpy()
         self.channel_sites = (places % 4).astype(np.uint8)
 
-    def hyper_levels(self, z: npt.NDArray[np.int64], rate: int) -> Reals:
-        """What z, in sixteenths of a step, stands for, as a map of doubles."""
+    def dequantise_hyper(self, z: npt.NDArray[np.int64], rate: int) -> Reals:
+        """Dequantised z, in sixteenths on the 255 scale, from z [Z,h,w] in sixteenths of a step.
+
+        Returns [h+2,w+2,Z], with edges repeated.
+        """
         channels, height, width = z.shape
         step = self.arrays["hyper_step"][rate].astype(np.int64)[:, None, None]
-        level = (z * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
-        levels = np.empty((height + 2, width + 2, channels))
-        levels[1:-1, 1:-1] = np.clip(level, -LEVEL_MAX, LEVEL_MAX).transpose(1, 2, 0)
-        repeat_edges(levels.view(np.uint8))
-        return levels
+        whole = (z * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
+        v = np.empty((height + 2, width + 2, channels))
+        v[1:-1, 1:-1] = np.clip(whole, -V_MAX, V_MAX).transpose(1, 2, 0)
+        repeat_edges(v.view(np.uint8))
+        return v
 
-    def predict_from_hyper(self, levels: Reals, step: int) -> Reals:
-        """The linear prediction of a spatial step from `hyper_levels`, [h,w,N]."""
-        height, width = levels.shape[0] - 2, levels.shape[1] - 2
+    def predict_from_hyper(self, v: Reals, step: int) -> Reals:
+        """The linear prediction of a spatial step, [h,w,N], from what `dequantise_hyper` gives."""
+        height, width = v.shape[0] - 2, v.shape[1] - 2
         out = np.zeros((height, width, 4 * self.linear))
-        predict(levels, self.native_hyper[step], out, self.path)
+        predict(v, self.native_hyper[step], out, self.path)
         return pixel_shuffle_last(out)
 
     def start_features(self, z: npt.NDArray[np.int64], rate: int) -> Bytes:
-        """The first features as a map."""
+        """The first features as a map, from z [Z,h,w] in sixteenths of a step."""
         _, height, width = z.shape
         a = self.arrays
         size = a["compand"][np.minimum(np.abs(z), len(a["compand"]) - 1)]
@@ -126,11 +137,13 @@ class NativeEntropy(EntropyArrays):
         repeat_edges(features)
         return features
 
-    def part(self, group: SymbolGroup, rate: int, modes: Bytes, inside: Bytes) -> Part:
-        """The arrays of a symbol group."""
+    def group_arrays(
+        self, group: SymbolGroup, rate: int, modes: Bytes, inside: Bytes
+    ) -> GroupArrays:
+        """The arrays of a symbol group; modes and inside are uint8 [4,h,w]."""
         mine = self.channels_of(group)
         a = self.arrays
-        return Part(
+        return GroupArrays(
             np.ascontiguousarray(self.channel_sites[group.step, mine]),
             a["base"][rate, group.step, mine].astype(np.int32),
             np.ascontiguousarray(a["base_mode"][:, mine]),
@@ -144,9 +157,9 @@ class NativeEntropy(EntropyArrays):
     def with_neighbours(
         self, symbols: Symbols, rate: int, means: Ints, sums: Ints
     ) -> tuple[Ints, Ints]:
-        """Means [N,h,w] and sums [h,w,N] of the first group, with what its anchors add to them.
+        """Means [N,h,w] and sums [h,w,N] of the first group, plus what its anchors add to them.
 
-        Few channels at once: its doubles take many times the memory of the symbols.
+        Takes few channels at once: float64 needs many times the memory of the symbols.
         """
         means, sums = means.copy(), sums.copy()
         anchors = torch.from_numpy(symbols)[None].int() * SPACING
@@ -160,9 +173,9 @@ class NativeEntropy(EntropyArrays):
     def code(
         self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
     ) -> tuple[Tensor, Tensor]:
-        """As `IntegerEntropy.code`, for a batch of one.
+        """As `IntegerEntropy.code`, but for a batch of one; ValueError for another.
 
-        The coder is given table indices as uint8 and means as int32.
+        The coder gets table indices as uint8 and means as int32.
         """
         if len(z) != 1:
             raise ValueError(f"C takes images one by one, not {len(z)}")
@@ -170,15 +183,15 @@ class NativeEntropy(EntropyArrays):
 
 
 class NativeEvaluation(Evaluation[Symbols]):
-    """An evaluation of NativeEntropy: see `NativeEntropy.code`.
+    """One evaluation of `NativeEntropy`; see `NativeEntropy.code`.
 
-    What is not needed any more is freed before what is as large is made.
+    It frees large arrays as soon as they are not needed, before it makes others as large.
     """
 
-    # Of the group that is being coded: its arrays, sums of the scores [h,w,n], and of low
-    # frequencies means and what linear prediction gives, each [n,h,w].
+    # About the group that is being coded: its arrays, the sums of its scores [h,w,n] and, for low
+    # frequencies, its means and its linear prediction, each [n,h,w].
     group: SymbolGroup
-    part: Part
+    group_arrays: GroupArrays
     sums: Ints | None
     means: Ints | None
     predicted: Ints | None
@@ -186,9 +199,9 @@ class NativeEvaluation(Evaluation[Symbols]):
     def __init__(self, net: NativeEntropy, z: Tensor, rate: int, inside: Tensor) -> None:
         self.net, self.rate = net, rate
         z_whole = z[0].numpy().astype(np.int64)
-        self.z_levels = net.hyper_levels(z_whole, rate)
+        self.z_dequantised = net.dequantise_hyper(z_whole, rate)
         self.features = net.start_features(z_whole, rate)
-        self.known = self.features  # and the modes that are known
+        self.known = self.features  # features merged with the modes coded so far
         rows, columns = inside.shape
         self.size = rows // 2, columns // 2
         cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
@@ -196,9 +209,9 @@ class NativeEvaluation(Evaluation[Symbols]):
         self.inside_cells = inside_cells.astype(np.uint8)
         self.modes = np.zeros(self.inside_cells.shape, np.uint8)
         self.anchors = anchor_places(*self.size, net.device).numpy()
-        # What groups so far gave: the last one's q, v of low frequencies, the latent.
+        # Results of the groups so far: the last one's q, v of low frequencies, the latent.
         self.q: Ints | None = None
-        self.levels: list[Reals] = []
+        self.known_v: list[Reals] = []
         self.latent = np.zeros((net.channels, rows, columns), np.float32)
 
     def mode_tables(self, half: int) -> Tensor:
@@ -239,25 +252,25 @@ class NativeEvaluation(Evaluation[Symbols]):
             self.q = None
             del merged
         deep = net.native[f"think.{number}"].map(self.features)
-        self.part = net.part(group, self.rate, self.modes, self.inside_cells)
+        self.group_arrays = net.group_arrays(group, self.rate, self.modes, self.inside_cells)
         self.sums = net.native[f"scales.{number}"].sums(deep)
         self.means = self.predicted = None
         if not group.low_freq:
             return
-        linear = net.predict_from_hyper(self.z_levels, group.step)
-        # By no weights in the first step: there are no levels yet.
-        for source, weight in zip(self.levels, net.native_predict[group.step], strict=True):
+        linear = net.predict_from_hyper(self.z_dequantised, group.step)
+        # The first step has no weights: there is no v to predict from yet.
+        for source, weight in zip(self.known_v, net.native_predict[group.step], strict=True):
             predict(source, weight, linear, net.path)
         deep_sums = net.native[f"means.{group.step}"].sums(deep)
-        self.means, self.predicted = self.part.means(linear, deep_sums)
+        self.means, self.predicted = self.group_arrays.means(linear, deep_sums)
         if group.step == SPATIAL_STEPS - 1:
-            self.levels.clear()
+            self.known_v.clear()
 
     def code_group(self, coder: Coder, anchors: bool | None = None) -> Symbols:
         """As `Evaluation.code_group`."""
-        part, sums = self.part, self.sums
+        arrays, sums = self.group_arrays, self.sums
         assert sums is not None
-        index = part.indices(sums)
+        index = arrays.indices(sums)
         if anchors is not None:
             index *= self.anchors == anchors
         nothing = torch.zeros((), dtype=torch.int32).expand(index.shape)
@@ -266,7 +279,7 @@ class NativeEvaluation(Evaluation[Symbols]):
             torch.from_numpy(index)[None],
             (nothing if self.means is None else torch.from_numpy(self.means))[None],
             (nothing if self.predicted is None else torch.from_numpy(self.predicted))[None],
-            lambda: torch.from_numpy(part.scores(sums))[None],
+            lambda: torch.from_numpy(arrays.scores(sums))[None],
         )
         return symbols[0].to(torch.int16).contiguous().numpy()
 
@@ -277,12 +290,12 @@ class NativeEvaluation(Evaluation[Symbols]):
 
     def dequantise_group(self, symbols: Symbols) -> None:
         """As `Evaluation.dequantise_group`."""
-        # q is as large as the sums.
+        # Freed first: q is as large as the sums.
         self.sums = self.predicted = None
         mine = self.latent[self.net.channels_of(self.group)]
-        self.q, level = self.part.dequantise(symbols, self.means, mine)
-        if level is not None:
-            self.levels.append(level)
+        self.q, v = self.group_arrays.dequantise(symbols, self.means, mine)
+        if v is not None:
+            self.known_v.append(v)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """As `Evaluation.result`."""
@@ -293,7 +306,7 @@ class NativeEvaluation(Evaluation[Symbols]):
 
 
 def taps(weight: npt.NDArray[np.int16]) -> Reals:
-    """[O,I,3,3] -> [9,I,O], as `predict` wants it."""
+    """[O,I,3,3] -> [9,I,O], the order that `predict` takes."""
     outputs, inputs = weight.shape[:2]
     flat = weight.astype(np.float64).reshape(outputs, inputs, 9)
     return np.ascontiguousarray(flat.transpose(2, 1, 0))

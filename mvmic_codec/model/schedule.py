@@ -1,15 +1,17 @@
-"""The order in which the entropy model codes a latent. It stands here and nowhere else.
+"""The order in which the entropy model codes a latent. Only this module defines it.
 
-The latent y [C,h,w] at 1/16 is taken in cells of 2x2 sites. A spatial step codes one of the four
-sites of every cell; which one rotates with the channel, so that after four steps each site of each
-channel has been coded once. Every step has two groups of symbols: first the low-frequency channels,
-which take part in linear prediction, then all others. A group sees everything that groups before it
-decoded, the hyper-latent z at 1/64 and the modes of all blocks.
+A site is a position of the latent y [C,h,w] at 1/16, and a cell is 2x2 sites. A spatial step codes
+one of the four sites of every cell. Which one it is rotates with the channel. After four steps each
+site of each channel has been coded once.
+
+Every step has two symbol groups: first the low-frequency channels, which linear prediction uses,
+then all others. A group sees the hyper-latent z at 1/64, the modes of all blocks, and everything
+that earlier groups decoded.
 
 Modes come first, in two halves: the two sites on the diagonal of every cell, then the other two.
 
-The first group is coded on a chessboard of cells: its anchors, then the others, whose means and
-tables also follow from the anchors around them.
+The first group is coded on a chessboard of cells. Its anchors come first. The means and tables of
+the others depend on the anchors around them, too.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ MODE_HALVES = 2
 
 
 class SymbolGroup(NamedTuple):
-    """What is coded together: some channels at one site of every cell.
+    """Symbols that are coded together: some channels at one site of every cell.
 
-    number    its place in the order of coding, from 0
-    step      the spatial step, 0 to SPATIAL_STEPS - 1
-    low_freq  the low-frequency channels; else all others
+    number    its place in the order of coding, 0 to GROUPS - 1
+    step      its spatial step, 0 to SPATIAL_STEPS - 1
+    low_freq  True for the low-frequency channels, False for all others
     """
 
     number: int
@@ -46,53 +48,53 @@ SCHEDULE = tuple(
 )
 GROUPS = len(SCHEDULE)
 
-# Called for every group with (number, table index, mean m, what linear prediction gives of m in a
-# mode that is aligned, scores), each [B,n,h,w] at 1/32, for the symbols; EntropyArrays.places says
-# which channels and sites these are. scores() gives what an index is made of before its mode adds
-# base_mode, in sixteenths, neither rounded nor clamped to tables. The first group is asked for
-# twice, for its anchors and for the others: the index is 0 at those that are not meant. What else
-# the second call says holds for all places.
+# Gives the symbols of a group, for (number, table index, mean, predicted, scores). Arrays are
+# [B,n,h,w] at 1/32; EntropyArrays.places says which channels and sites they are.
+#   predicted  the part of the mean that linear prediction gives in an aligned mode
+#   scores()   the index before the mode adds base_mode, in sixteenths, neither rounded nor clamped
+# The first group is coded in two calls, one for its anchors and one for the others. The index is 0
+# at places that a call does not code. All else in the second call holds for all places.
 Coder = Callable[[int, Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
-# Called for both halves of the modes with (half, table indices of the nodes [B,2,NODES,h,w]) for
-# the modes [B,2,h,w] of the two sites `sites_of_half` of every cell.
+# Gives the modes [B,2,h,w] of one half, the sites `sites_of_half` of every cell, for (half, table
+# indices of the nodes [B,2,NODES,h,w]).
 ModeCoder = Callable[[int, Tensor], Tensor]
 
 Symbols = TypeVar("Symbols")
 
 
 class Evaluation(ABC, Generic[Symbols]):
-    """One evaluation of an entropy model, as far as it has come.
+    """The state of one evaluation of an entropy model. `run_schedule` calls it in order.
 
-    Symbols are what it keeps of a group, as an array that can be added to another.
+    Symbols is its type for the symbols of a group, an array that can be added to another.
     """
 
     @abstractmethod
     def mode_tables(self, half: int) -> Tensor:
-        """Table indices of the nodes of a half's modes, for a ModeCoder."""
+        """Table indices of the nodes [B,2,NODES,h,w] for the modes of a half."""
 
     @abstractmethod
     def take_modes(self, half: int, modes: Tensor) -> None:
-        """Go on with the modes of a half [B,2,h,w]."""
+        """Merge the modes of a half [B,2,h,w] into the features."""
 
     @abstractmethod
     def begin_group(self, group: SymbolGroup) -> None:
-        """Run the context networks for a group: its scores and, of low frequencies, its means."""
+        """Run the context networks for a group: its scores and, for low frequencies, its means."""
 
     @abstractmethod
     def code_group(self, coder: Coder, anchors: bool | None = None) -> Symbols:
-        """Ask a coder for the group's symbols: of anchors, of all others, or of all if None."""
+        """The coder's symbols of the group: the anchors', the others', or all if None."""
 
     @abstractmethod
     def add_neighbours(self, anchors: Symbols) -> None:
-        """Add to the group's means and scores what the symbols of its anchors say of the others."""
+        """Add the influence of the anchors' symbols to the means and scores of the others."""
 
     @abstractmethod
     def dequantise_group(self, symbols: Symbols) -> None:
-        """Go on with the symbols of the whole group."""
+        """Dequantise the symbols of the whole group, for the result and for later groups."""
 
     @abstractmethod
     def result(self) -> tuple[Tensor, Tensor]:
-        """The quantised latent [B,C,2h,2w] on the 255 scale (float32), the modes [B,2h,2w]."""
+        """The dequantised latent [B,C,2h,2w], float32 on the 255 scale, and modes [B,2h,2w]."""
 
 
 def sites_of_half(half: int) -> list[int]:
@@ -101,14 +103,14 @@ def sites_of_half(half: int) -> list[int]:
 
 
 def sites_up_to_half(half: int) -> list[int]:
-    """The sites of a cell whose modes are known after a half, in the order of coding."""
+    """The sites of a cell whose modes are known after a half is coded, in the order of coding."""
     return list(SITE_ORDER[: 2 * half + 2])
 
 
 def run_schedule(
     evaluation: Evaluation[Symbols], mode_coder: ModeCoder, coder: Coder
 ) -> tuple[Tensor, Tensor]:
-    """Code all modes and groups in order. Returns what `Evaluation.result` does."""
+    """Code all modes and then all groups, in order. Returns `Evaluation.result()`."""
     for half in range(MODE_HALVES):
         evaluation.take_modes(half, mode_coder(half, evaluation.mode_tables(half)))
     for group in SCHEDULE:
@@ -118,7 +120,8 @@ def run_schedule(
         else:
             symbols = evaluation.code_group(coder, anchors=True)
             evaluation.add_neighbours(symbols)
-            symbols += evaluation.code_group(coder, anchors=False)  # type: ignore[operator]
+            # Not in place: a coder may have kept the symbols that it gave.
+            symbols = symbols + evaluation.code_group(coder, anchors=False)  # type: ignore[operator]
         evaluation.dequantise_group(symbols)
         del symbols
     return evaluation.result()

@@ -1,15 +1,15 @@
 """Synthesis: DCT coefficients at 1/16 -> image planes, in named stages.
 
-    linear_planes   coefficients -> the linear path's picture
+    linear_planes   coefficients -> linear picture
     enter16         coefficients and modes -> features at 1/16
     body16          residual blocks at 1/16
-    enter8          these and the linear picture -> features at 1/8
+    enter8          features at 1/16 and linear picture -> features at 1/8
     body8           residual blocks at 1/8
-    leave8          these, added to the linear picture
-    retouch         the post-filter, at 1/2
+    leave8          features at 1/8, added to the linear picture
+    retouch         post-filter at 1/2
 
-`forward` runs them over a whole image; `mvmic_codec.decoder.stripes` runs the same stages stripe by
-stripe. Parameters keep the names that they have in weights files.
+`forward` runs the stages over a whole image. `mvmic_codec.decoder.stripes` runs the same stages
+stripe by stripe. Parameters have the names of weights files.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from mvmic_codec.model.layers import (
 )
 from mvmic_codec.model.transforms import AREA, filter_borders, inverse_block_dct
 
-# What features are divided by when they enter or leave a branch, in samples: as INPUT_SCALE8.
+# In samples on the 255 scale, as INPUT_SCALE8: inputs of a branch are divided by such a scale, and
+# its outputs are multiplied by one.
 OUTPUT_SCALE8 = 16.0
 INPUT_SCALE2 = 16.0
 OUTPUT_SCALE2 = 8.0
-# Rows that the post-filter takes at once: its activations are ten times the picture, and striping
+# Rows that the post-filter takes at once. Its activations are ten times the picture. Striping
 # bounds memory and stays in cache.
 POST_FILTER_ROWS = 128
-# Rows on either side that one depends on: a mean and four convolutions, each 3x3 at 1/2.
+# Rows on either side that a row depends on: a mean and four convolutions, each 3x3 at 1/2.
 POST_FILTER_REACH = 10
 
 
 class PostFilter(nn.Module):
-    """Corrects the picture by a small network at 1/2, wherever a sample lies in its block.
+    """Corrects the picture by a small network at 1/2. It does not know where blocks begin.
 
-    It sees each sample less the mean of those around it.
+    The network sees samples minus the mean of the samples around them.
     """
 
     def __init__(self, planes: int, width: int) -> None:
@@ -57,7 +58,10 @@ class PostFilter(nn.Module):
         start_at_zero(self.leave)
 
     def forward(self, planes: Tensor, rate: Tensor) -> Tensor:
-        """Rotated planes [B,P,H,W], H and W even, and rate indices [B] -> the same shape."""
+        """Rotated planes [B,P,H,W] and rate indices [B] -> corrected planes [B,P,H,W].
+
+        H and W are even. Off CUDA it works stripe by stripe.
+        """
         height = planes.shape[2]
         if planes.is_cuda:
             return self.stripe(planes, rate)
@@ -70,7 +74,7 @@ class PostFilter(nn.Module):
         return torch.cat(parts, 2)
 
     def stripe(self, planes: Tensor, rate: Tensor) -> Tensor:
-        """As `forward`, of all rows together."""
+        """As `forward`, for all rows at once."""
         x = self.enter(less_mean(pixel_unshuffle(planes, 2)), 1.0 / INPUT_SCALE2)
         x = self.body(F.relu(self.rate(x, rate)))
         return torch.add(planes, pixel_shuffle(self.leave(x).float(), 2), alpha=OUTPUT_SCALE2)
@@ -109,7 +113,7 @@ class Synthesis(nn.Module):
         self.register_buffer("spread", torch.ones(planes * AREA))
 
     def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
-        """Rate [B] holds indices; the planes are float32 whatever autocast does."""
+        """Rotated planes at rate indices [B]. Float32 whatever autocast does."""
         linear = self.linear_planes(coefficients)
         x = self.body16(self.enter16(coefficients, modes, rate))
         x = self.body8(self.enter8(x, linear, rate))
@@ -117,18 +121,18 @@ class Synthesis(nn.Module):
         return planes
 
     def linear_planes(self, coefficients: Tensor) -> Tensor:
-        """What the linear path makes of coefficients: rotated planes [B,P,16h,16w]."""
+        """The linear picture [B,P,16h,16w] of coefficients [B,256P,h,w], in float32."""
         with torch.autocast(coefficients.device.type, enabled=False):
             return filter_borders(inverse_block_dct(coefficients), self.borders)
 
     def enter16(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
-        """Features [B,width16,h,w], which go into `body16`."""
+        """Coefficients [B,256P,h,w] and modes [B,h,w] -> features [B,width16,h,w] for `body16`."""
         x = self.enter(coefficients, 1.0 / self.spread)
         out: Tensor = self.rate16(x + self.mode(one_hot(modes, self.modes).to(x.dtype)), rate)
         return out
 
     def enter8(self, features: Tensor, linear: Tensor, rate: Tensor) -> Tensor:
-        """What comes out of `body16` -> features [B,width8,2h,2w], which go into `body8`."""
+        """Output of `body16` and linear picture -> features [B,width8,2h,2w] for `body8`."""
         x = pixel_shuffle(self.up(features), 2) + self.inject(
             pixel_unshuffle(linear, 8), 1.0 / INPUT_SCALE8
         )
@@ -136,14 +140,15 @@ class Synthesis(nn.Module):
         return out
 
     def leave8(self, features: Tensor, linear: Tensor) -> Tensor:
-        """What comes out of `body8`, added to the linear picture [B,P,16h,16w]."""
+        """The output of `body8`, added to the linear picture [B,P,16h,16w]."""
         return torch.add(linear, pixel_shuffle(self.leave(features), 8), alpha=OUTPUT_SCALE8)
 
 
 def less_mean(quads: Tensor) -> Tensor:
-    """Take from [B,4P,h,w], squares of four samples of a plane, the mean of 3x3 squares around.
+    """Samples minus the mean of the samples around them.
 
-    Beyond the border there are none, and the mean is of the others.
+    quads [B,4P,h,w] has the four samples of a 2x2 square of each plane as channels. The mean is
+    over 3x3 such squares; at the edges, over those of them that exist.
     """
     fours = quads.unflatten(1, (-1, 4))
     mean = F.avg_pool2d(fours.mean(2), 3, 1, 1, count_include_pad=False)

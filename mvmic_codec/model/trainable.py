@@ -1,4 +1,4 @@
-"""A released model in its float form again: to train on from, and for gradients in an encoder."""
+"""A released model in its float form: to continue training, and for gradients in an encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mvmic_codec.model.model import Model
 
 @torch.no_grad()
 def model_of(path: Path) -> Model:
-    """A float Model to train on from, out of a release file (the inverse of `export`).
+    """The float model of a release file, from which training can go on. Inverts `export`.
 
     Raises InputError if the file lacks part of such a model.
     """
@@ -44,7 +44,7 @@ def model_of(path: Path) -> Model:
 
 
 def restore_entropy(model: EntropyModel, arrays: dict[str, Tensor]) -> None:
-    """Set the float parameters so that `integerise` gives the same arrays again (nearly)."""
+    """Set the float parameters of `model` so that `integerise` gives nearly these arrays again."""
     knots = model.base.knots.shape[0]
     at = torch.linspace(0, arrays["step"].shape[0] - 1, knots).round().long()
     model.log_step.knots.copy_((arrays["step"][at].double() / 2**STEP_BITS).log())

@@ -1,18 +1,19 @@
 """The linear path of both transforms: colour rotation, lapped DCT, and a block's rotation by mode.
 
-The lapped transform is a filter across block borders (Tran, Liang and Tu, "Lapped transform via
-time-domain pre- and post-filtering", 2003) and a 16x16 DCT. The encoder then chooses for each block
-one of a few rotations of the luma coefficients: its mode. Tissue wants long smooth basis functions.
-Burned-in text and the edge of an endoscope's black frame want short ones (Sezer, Guleryuz and
-Altunbasak, "Approximation and compression with sparse orthonormal transforms", 2015).
+The lapped transform is a filter across block borders and a 16x16 DCT (Tran, Liang and Tu, "Lapped
+transform via time-domain pre- and post-filtering", 2003). The encoder then chooses a mode for each
+block: one of a few rotations of its luma coefficients (Sezer, Guleryuz and Altunbasak,
+"Approximation and compression with sparse orthonormal transforms", 2015). Long smooth basis
+functions suit tissue. Short ones suit burned-in text and the edge of an endoscope's black frame.
 
-All of it comes from the statistics of the training images and stays orthonormal. Trained by
-gradients, the large mean of a block would leak into its other coefficients. It is computed in
-float32.
+All matrices come from the statistics of the training images and stay orthonormal. If gradients
+trained them, the large mean of a block would leak into its other coefficients. The linear path runs
+in float32.
 
-Units: images are in 0..255 after a shift by 127.5. Colours are rotated to an orthonormal luma and
-two chroma axes, so squared error in the latent is squared error over the three samples of a pixel.
-A gray image is its luma alone, sqrt 3 times its samples: the same picture in colour has no chroma.
+Units: planes are on the 255 scale, with mid-gray (127.5) at zero. Colours are rotated to luma and
+two chroma axes, all orthonormal. So squared error in the latent is squared error over the three
+samples of a pixel. A gray image has luma alone, sqrt 3 times its samples: it is the same as that
+picture in colour, which has no chroma.
 
 P is the number of planes: 1 in a model for gray images, 3 in one for colour.
 """
@@ -30,12 +31,12 @@ from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.layers import mix
 
 AREA = BLOCK * BLOCK
-# Price of a coefficient in bits, when modes are compared: one that is not zero, and each doubling.
+# Rule of thumb for comparing modes: bits of a coefficient that is not zero, and of each doubling.
 NONZERO_BITS = 5.0
 DOUBLING_BITS = 1.5
-# A coefficient under this many steps is taken for zero.
+# A coefficient below this many steps counts as zero.
 ZERO_BELOW = 0.67
-# What a block gives up in any mode but 0: linear prediction.
+# Bits that a block loses in any mode but 0, for want of linear prediction.
 PREDICTION_BITS = 6.0
 
 # Orthonormal colour rotation: luma (R+G+B)/sqrt 3, and two chroma axes.
@@ -48,28 +49,28 @@ COLOUR = torch.tensor(
 )
 
 
-# A constant is copied to a device once: to copy it each time would make a CUDA device wait, and
-# cannot be part of a recorded graph. Training, where it compiles, tells the compiler that the next
-# two are constant; to tell it here would import the whole compiler with every decoder.
+# Each constant is copied to a device once. Copying it every time would make a CUDA device wait, and
+# cannot be recorded in a graph. Training tells its compiler that the next two functions are
+# constant. Telling it here would import the whole compiler with every decoder.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def on_device(constant: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """COLOUR or, as "dct", the DCT of a block's side."""
+    """The constant "colour", which is COLOUR, or "dct", the DCT matrix of a block's side."""
     return (COLOUR if constant == "colour" else dct_matrix(BLOCK)).to(device, dtype)
 
 
 def colour_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """COLOUR, on a device."""
+    """COLOUR [3,3], on a device."""
     return on_device("colour", dtype, device)
 
 
 def block_dct_matrix(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The DCT of a block's side, on a device."""
+    """The DCT matrix of a block's side [16,16], on a device."""
     return on_device("dct", dtype, device)
 
 
 def rotate_colour(planes: Tensor) -> Tensor:
-    """[B,P,H,W] gray or RGB in 0..1 -> luma and any chroma in 255 units, mid-gray at zero."""
+    """Gray or RGB planes [B,P,H,W] in 0..1 -> luma and chroma on the 255 scale, mid-gray at 0."""
     with torch.autocast(planes.device.type, enabled=False):
         centred = (planes - 0.5) * 255.0
         if planes.shape[1] == 1:
@@ -78,7 +79,7 @@ def rotate_colour(planes: Tensor) -> Tensor:
 
 
 def restore_colour(rotated: Tensor) -> Tensor:
-    """The inverse of rotate_colour."""
+    """The inverse of `rotate_colour`."""
     with torch.autocast(rotated.device.type, enabled=False):
         if rotated.shape[1] == 1:
             return rotated / (math.sqrt(3.0) * 255.0) + 0.5
@@ -87,9 +88,10 @@ def restore_colour(rotated: Tensor) -> Tensor:
 
 
 def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Apply a 16x16 matrix to the 16 samples around every inner block border, both ways.
+    """Apply a matrix to the 16 samples around every border between blocks, in rows and columns.
 
-    planes [B,C,H,W], H and W multiples of 16; matrix maps 16 samples, 8 on either side.
+    planes is [B,C,H,W], H and W multiples of 16. matrix is [16,16]; 8 samples lie on either side of
+    the border.
     """
     half = BLOCK // 2
     first, inner, last = planes.split((half, planes.shape[3] - BLOCK, half), 3)
@@ -101,7 +103,7 @@ def filter_borders(planes: Tensor, matrix: Tensor) -> Tensor:
 
 
 def dct_matrix(size: int) -> Tensor:
-    """[size,size] orthonormal DCT-II in float64, one row a basis function."""
+    """The orthonormal DCT-II [size,size] in float64. Each row is a basis function."""
     k = torch.arange(size, dtype=torch.float64)
     rows = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / (2 * size)) * math.sqrt(2 / size)
     rows[0] /= math.sqrt(2)
@@ -110,7 +112,7 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def block_dct(planes: Tensor) -> Tensor:
-    """[B,C,H,W] -> [B,256C,H/16,W/16]: coefficients of each plane, vertical frequency first."""
+    """[B,C,H,W] -> [B,256C,H/16,W/16]. Index in a plane: 16 * vertical + horizontal frequency."""
     one = block_dct_matrix(planes.dtype, planes.device)
     batch, channels, height, width = planes.shape
     rows, columns = height // BLOCK, width // BLOCK
@@ -120,7 +122,7 @@ def block_dct(planes: Tensor) -> Tensor:
 
 
 def inverse_block_dct(coefficients: Tensor) -> Tensor:
-    """The inverse of block_dct."""
+    """The inverse of `block_dct`."""
     one = block_dct_matrix(coefficients.dtype, coefficients.device)
     batch, _, rows, columns = coefficients.shape
     x = coefficients.reshape(-1, BLOCK, BLOCK, rows, columns).permute(0, 3, 1, 4, 2)
@@ -129,14 +131,14 @@ def inverse_block_dct(coefficients: Tensor) -> Tensor:
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """[B,C,h,w] -> [B*h*w,C]."""
+    """[B,C,h,w] -> one row of channels for each position, [B*h*w,C]."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def rotate_rows(rows: Tensor, modes: Tensor, matrices: Tensor) -> Tensor:
-    """Multiply each row of [N,I] by its mode's matrix: modes [N], matrices [K,O,I] -> [N,O]."""
+    """Multiply each row [N,I] by the matrix of its mode: modes [N], matrices [K,O,I] -> [N,O]."""
     if torch.compiler.is_compiling():
-        # How many rows a mode has is not known to a compiler: all products, and one is picked.
+        # A compiler cannot know how many rows a mode has. Compute all products, and pick one.
         every = F.linear(rows, matrices.flatten(0, 1)).unflatten(1, matrices.shape[:2])
         picked = modes[:, None, None].expand(-1, 1, matrices.shape[1])
         alone: Tensor = every.gather(1, picked)[:, 0]
@@ -172,11 +174,10 @@ def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, lambda_error: Tenso
 
 
 class BlockTransform(nn.Module):
-    """DCT coefficients [B,256P,h,w] and modes <-> latent y [B,C,h,w].
+    """DCT coefficients [B,256P,h,w] and modes [B,h,w] <-> latent y [B,C,h,w].
 
-    The channels of y are `near_luma` luma, `near_chroma` chroma, the rest of 256 luma, the rest of
-    `chroma`, which is 0 for gray. All matrices have orthonormal rows: the way back is their
-    transpose.
+    `mvmic_codec.model.model.Shape` gives the order of the channels of y. All matrices have
+    orthonormal rows, so the inverse is the transpose.
     """
 
     luma: Tensor
@@ -191,12 +192,12 @@ class BlockTransform(nn.Module):
         self.register_buffer("chroma", torch.eye((planes - 1) * AREA)[:chroma].clone())
 
     def arrange(self, luma: Tensor, chroma: Tensor) -> Tensor:
-        """Luma and chroma along dimension 1 in the order of the channels of y."""
+        """Join luma and chroma along dimension 1, in the order of the channels of y."""
         a, b = self.near_luma, self.near_chroma
         return torch.cat((luma[:, :a], chroma[:, :b], luma[:, a:], chroma[:, b:]), 1)
 
     def part(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of arrange."""
+        """The inverse of `arrange`: luma and chroma of y."""
         a, b = self.near_luma, self.near_chroma
         near_luma, near_chroma, luma, chroma = y.split(
             (a, b, AREA - a, self.chroma.shape[0] - b), 1
@@ -204,9 +205,10 @@ class BlockTransform(nn.Module):
         return torch.cat((near_luma, luma), 1), torch.cat((near_chroma, chroma), 1)
 
     def costs(self, coefficients: Tensor, steps: Tensor, lambda_error: Tensor) -> Tensor:
-        """What each block would cost in each mode [B,K,h,w], without the bits of the mode.
+        """The cost of each block in each mode, in bits [B,K,h,w], without the bits of the mode.
 
-        For steps of y [B,C,1,1] and bits for a unit of squared error [B]; see mode_costs.
+        steps [B,C,1,1] are those of y. lambda_error [B] is what a unit of squared error is worth in
+        bits. See `mode_costs`.
         """
         step = self.part(steps)[0].flatten(1)[:, None]
         rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
@@ -215,7 +217,7 @@ class BlockTransform(nn.Module):
         return out
 
     def forward(self, coefficients: Tensor, modes: Tensor) -> Tensor:
-        """To y [B,C,h,w]; float32."""
+        """Coefficients [B,256P,h,w] and modes [B,h,w] -> y [B,C,h,w], in float32."""
         with torch.autocast(coefficients.device.type, enabled=False):
             luma = rotate_rows(rows_of(coefficients[:, :AREA]), modes.flatten(), self.luma)
             luma = luma.unflatten(0, modes.shape).permute(0, 3, 1, 2)
@@ -223,7 +225,7 @@ class BlockTransform(nn.Module):
             return self.arrange(luma, chroma)
 
     def inverse(self, y: Tensor, modes: Tensor) -> Tensor:
-        """From y back to [B,256P,h,w]; float32."""
+        """Y [B,C,h,w] and modes [B,h,w] -> coefficients [B,256P,h,w], in float32."""
         with torch.autocast(y.device.type, enabled=False):
             luma, chroma = self.part(y)
             luma = rotate_rows(rows_of(luma), modes.flatten(), self.luma.transpose(1, 2))

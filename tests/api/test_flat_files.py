@@ -161,6 +161,7 @@ def test_a_psnr_above_what_flat_pixels_allow(monkeypatch):
     assert flat_of(mvmic_codec.encode(GRAY, psnr=40, device="cpu")) is None
 
 
+@pytest.mark.slow
 def test_a_psnr_that_only_a_plain_file_has(monkeypatch):
     """Whatever the reason is for which one with flat areas does not reach it."""
     whole = container.read(mvmic_codec.encode(GRAY))

@@ -96,6 +96,8 @@ def test_a_library_that_cannot_be_loaded_is_one_line(gray):
 def test_an_interrupt_is_one_line_and_leaves_nothing(gray):
     code = (
         "import signal, mvmic_codec.cli.encode as encode\n"
+        # A shell's background jobs begin with the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "encode.open_image = lambda file: signal.raise_signal(signal.SIGINT)\n"
     )
     result = run(code + _MAIN, "encode", gray)

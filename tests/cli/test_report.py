@@ -102,6 +102,7 @@ def test_a_folder_with_files_is_only_written_by_force(mvmic, tables, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_plots_stay_in_the_folder_whatever_a_set_is_called(mvmic, tmp_path):
     names = ["../../up", "..", "/root", "a/b", "a b", "é" * 300, "index.html"]
     path, out = tmp_path / "mvm.csv", tmp_path / "deep" / "er" / "out"

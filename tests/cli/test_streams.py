@@ -53,7 +53,7 @@ def test_from_standard_input_to_standard_output(run, gray, coded):
     assert (
         encoded.stderr
         == f"-: 40x30 L, {len(coded)} bytes, {len(coded) * 8 / 1200:.4f} bpp, "
-        + ("rate index 18\n")
+        + ("rate index 54\n")
     )
     decoded = run("decode", "-", "-o", "-", "--to", "tif", given=coded)
     assert decoded.exit_code == 0 and decoded.stderr == "-: 40x30 L, TIFF\n"

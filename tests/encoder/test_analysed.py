@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from slow import first_is_quick
 
 from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.encoder.encode import Encoder
@@ -14,7 +15,7 @@ from mvmic_codec.model.device import full_precision
     ("channels", "size"), [(1, (500, 460)), (1, (70, 900)), (1, (40, 30)), (3, (330, 410))]
 )
 @pytest.mark.parametrize(
-    "changed", [(0, 12, 0, 50), (20, 30, 5, 21), (0, 900, 0, 16), (3, 4, 3, 4)]
+    "changed", first_is_quick([(20, 30, 5, 21), (0, 12, 0, 50), (0, 900, 0, 16), (3, 4, 3, 4)])
 )
 def test_to_the_bit(channels, size, changed, rate):
     random = np.random.default_rng(5)

@@ -8,7 +8,7 @@ MIB = 2**20
 
 
 @pytest.fixture
-def training_symbols():
+def told():
     with Peak() as peak:
         pass
     if peak.mib is None:

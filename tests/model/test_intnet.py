@@ -5,8 +5,8 @@ import pytest
 
 from mvmic_codec.model.intnet import (
     ZERO,
+    GroupArrays,
     Layer,
-    Part,
     merge,
     predict,
     repeat_edges,
@@ -134,7 +134,7 @@ def test_parts(seed):
     aligned = rng.integers(0, 2, (8, n)).astype(np.uint8)
     mode = rng.integers(0, 8, (4, height, width)).astype(np.uint8)
     inside = rng.integers(0, 2, mode.shape).astype(np.uint8)
-    part = Part(site, base, base_mode, step, gain, aligned, mode, inside)
+    part = GroupArrays(site, base, base_mode, step, gain, aligned, mode, inside)
 
     modes, channel = mode[site], np.arange(n)[:, None, None]
     same = aligned[modes, channel].astype(np.int64)

@@ -13,7 +13,7 @@ from small_model import SMALL
 
 from mvmic_codec.decoder.decode import reconstruct
 from mvmic_codec.model import identity
-from mvmic_codec.model.integer import EXACT, LEVEL_MAX, MEAN_MAX
+from mvmic_codec.model.integer import EXACT, MEAN_MAX, V_MAX
 from mvmic_codec.rate import RATES
 
 TEXT = (Path(__file__).parents[2] / "formats/model.md").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_fingerprint_as_described(weights_path):
 def test_numbers():
     assert RATES == 64
     assert f"below 2^{EXACT.bit_length() - 1}," in TEXT
-    assert f"V_p = clamp(v, -2^{LEVEL_MAX.bit_length() - 1}, " in TEXT
+    assert f"V_p = clamp(v, -2^{V_MAX.bit_length() - 1}, " in TEXT
     assert f"m = clamp(m, -2^{MEAN_MAX.bit_length() - 1}, " in TEXT
 
 

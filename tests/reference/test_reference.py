@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from slow import first_is_quick
 
 import mvmic_codec
 from mvmic_codec.bitstream import ans, container, flat, grid
@@ -165,7 +166,7 @@ def test_bfloat16_moves_noise_by_less_than_a_level(monkeypatch, rate):
 
 
 @pytest.mark.parametrize(("mode", "size"), [("L", (260, 380)), ("RGB", (260, 380))])
-@pytest.mark.parametrize("rate", [0, BFLOAT16_FROM, 27, 63])
+@pytest.mark.parametrize("rate", first_is_quick([27, 0, BFLOAT16_FROM, 63]))
 def test_encoders_in_bfloat16_are_as_good(monkeypatch, mode, size, rate):
     """By bits and error together, no worse."""
     shown = picture(mode, size)
@@ -327,7 +328,7 @@ def test_hidden_sites_and_blends(models, monkeypatch, mode, size, rate, colours)
         assert np.mean(difference > 0) < 0.01
 
 
-@pytest.mark.parametrize("extent", [23, 24, 25, 40])
+@pytest.mark.parametrize("extent", first_is_quick([24, 23, 25, 40]))
 def test_hidden_sites_at_every_offset(extent):
     """A square of flat pixels anywhere: the same sites are coded, at the image's edges too."""
     size = (70, 75)

@@ -16,6 +16,7 @@ from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
 from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS
 from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.layers import pixel_unshuffle
+from mvmic_codec.model.schedule import SCHEDULE
 from mvmic_codec.rate import RATES
 from mvmic_codec.training import fit, neighbours
 from mvmic_codec.training.neighbours import SHIFTS, Places, Sample
@@ -59,6 +60,7 @@ def test_weights_and_shifts_are_found(weights, weight, price):
     assert shift[:, 9].abs().max() <= 2
 
 
+@pytest.mark.slow
 def test_few_places_say_nothing(weights):
     released = fit.at_present(weights)
     given = [places(0.75, 30, count=1)]
@@ -131,7 +133,9 @@ def test_samples_are_of_what_is_coded(weights):
         after = again.run(costs, before.target)
 
     def cells(of_y):
-        return pixel_unshuffle(of_y[None].double(), 2)[0, fitted.entropy.places(0)][:, black_cells]
+        return pixel_unshuffle(of_y[None].double(), 2)[0, fitted.entropy.places(SCHEDULE[0])][
+            :, black_cells
+        ]
 
     height, width = before.modes.shape[1:]
     rows, columns = torch.arange(height // 2)[:, None], torch.arange(width // 2)

@@ -350,6 +350,7 @@ def test_a_model_cannot_shrink():
         widen.widen(small, gray, drawn_crops(3))
 
 
+@pytest.mark.slow
 def test_a_start_that_does_not_fit_is_told_before_images_are_loaded(config, tmp_path, monkeypatch):
     loop.train(loop.read_config(config), tmp_path / "run")
     (exported,) = (tmp_path / "run").glob("*.safetensors")
