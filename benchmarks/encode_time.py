@@ -25,6 +25,7 @@ import torch
 torch.set_num_threads(1)
 from PIL import Image
 import mvmic_codec
+print(mvmic_codec.__file__, flush=True)
 index, mode = int(sys.argv[1]), sys.argv[2]
 for line in sys.stdin:
     path, small = line.rstrip("\\n").split("\\t")
@@ -49,15 +50,30 @@ class Encoder:
     """A process of an interpreter that encodes images when asked to."""
 
     def __init__(self, interpreter: str, index: int, mode: str) -> None:
-        command = [interpreter, "-c", CHILD, str(index), mode]
+        # Not resolved: a link within a virtual environment says which one it is.
+        executable = Path(interpreter).absolute()
+        command = [str(executable), "-c", CHILD, str(index), mode]
+        # Python imports from the current folder first, which here is this version's.
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=executable.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        assert self.process.stdout is not None
+        self.package = self.process.stdout.readline().strip()
 
     def encode(self, path: Path, *, small: bool = False) -> Encoded:
         """Encode an image, or 128x128 pixels of it. Raises RuntimeError if the process fails."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(path, "small" if small else "whole", sep="\t", file=self.process.stdin, flush=True)
+        print(
+            path.resolve(),
+            "small" if small else "whole",
+            sep="\t",
+            file=self.process.stdin,
+            flush=True,
+        )
         answer = self.process.stdout.readline().split()
         if len(answer) != 2:
             raise RuntimeError(f"{self.process.args} could not encode {path}")
@@ -97,6 +113,8 @@ def main() -> int:
     options = parser.parse_args()
     interpreters = options.before, sys.executable
     before, after = (Encoder(each, options.index, options.mode) for each in interpreters)
+    if before.package == after.package:
+        parser.error(f"both interpreters import {before.package}: nothing to compare")
     for encoder in (before, after):
         encoder.encode(options.images[0], small=True)
     found = [compare(before, after, path, options.rounds) for path in options.images]

@@ -216,7 +216,7 @@ def test_positions_far_out_and_places_that_nothing_is_paid_for():
     [
         {"tables": np.ones(2, np.uint8)},
         {"tables": np.full(3, OFFSET + 1, np.uint8)},
-        {"prices": np.ones(2)},
+        {"lambdas": np.ones(2)},
         {"spacing": 0.0},
         {"positions": np.array([0.0, np.nan, 1.0])},
         {"bits": BITS[:, :0]},
@@ -227,7 +227,7 @@ def test_quantise_refuses(change):
     given = {
         "positions": np.zeros(3),
         "tables": np.ones(3, np.uint8),
-        "prices": np.ones(3),
+        "lambdas": np.ones(3),
         "bits": BITS,
         "spacing": 0.5,
         "second": OFFSET,
