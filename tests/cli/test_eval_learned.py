@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from slow import first_is_quick
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.evaluation import learned
@@ -43,13 +44,13 @@ def train(scans, out, name, *more):
 
 
 @pytest.mark.usefixtures("compressai")
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", first_is_quick(LEARNED))
 def test_from_training_to_rows(mvmic, scans, tmp_path, name):
     out, table = tmp_path / "peers", tmp_path / "rows.csv"
     first = train(scans, out, name, "--minutes", "0.02", "--price", "0.1")
     start = out / f"{name}-0.1000.pt"
     train(scans, out, name, "--minutes", "0.001", "--price", "0.002", "--start", start)
-    again = train(scans, out, name, "--minutes", "0.1", "--price", "0.1")
+    again = train(scans, out, name, "--minutes", "0.2", "--price", "0.1")
     steps = [int(text.split(": ")[1].split()[0]) for text in (first, again)]
     assert steps[1] > steps[0] > 0, "the second run went on"
     result = mvmic("eval", scans, "--codec", name, "--learned", out, "--csv", table, "--memory")
