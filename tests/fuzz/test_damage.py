@@ -86,13 +86,13 @@ def flipped(data, bit):
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
+@pytest.mark.parametrize("name", first_is_quick(NAMES))
 def test_truncation_at_every_byte(name):
     for size in range(len(FILES[name])):
         assert refused(FILES[name][:size]), f"the first {size} bytes are taken for a file"
 
 
-@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
+@pytest.mark.parametrize("name", first_is_quick(NAMES))
 def test_random_bit_flips(name):
     """100,000 over all files."""
     data = FILES[name]
@@ -113,7 +113,7 @@ def decoded(data):
         assert time.process_time() - start < SECONDS
 
 
-@pytest.mark.parametrize("name", first_is_quick(NAMES, 2))
+@pytest.mark.parametrize("name", first_is_quick(NAMES))
 def test_flips_after_which_the_chunks_checksums_are_mended(name):
     """What the lanes do not notice, the checksums of symbols and of flat areas do."""
     data = FILES[name]

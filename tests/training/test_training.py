@@ -187,6 +187,7 @@ def test_flat_areas_of_deep_and_of_empty_images():
     assert images.fill_flat(empty) is empty
 
 
+@pytest.mark.slow
 def test_a_run_trains_exports_and_goes_on(config, tmp_path):
     out = tmp_path / "run"
     checkpoint = loop.train(loop.read_config(config), out)
