@@ -178,11 +178,33 @@ def reconstruct_parts(
         top = 0
         for first in range(0, rows, height):
             stripe = slice(first, first + height)
-            places = modes[:, stripe, start:end]
-            coefficients = model.blocks.inverse(latent[:, :, stripe, start:end], places)
-            with nullcontext() if exact else model.bfloat16_autocast():
-                rotated = synthesis(coefficients, places, last=first + height >= rows)
-            planes = restore_colour(rotated)
+            planes = next_planes(
+                model,
+                synthesis,
+                latent[:, :, stripe, start:end],
+                modes[:, stripe, start:end],
+                last=first + height >= rows,
+                exact=exact,
+            )
             seen = planes[..., inner][0, :, : size[0] - top, : size[1] - BLOCK * left]
             emit(top, BLOCK * left, seen.clamp(0, 1).cpu().numpy())
             top += planes.shape[2]
+
+
+def next_planes(
+    model: LoadedModel,
+    synthesis: StripedSynthesis,
+    latent: Tensor,
+    modes: Tensor,
+    *,
+    last: bool,
+    exact: bool,
+) -> Tensor:
+    """The next rows of a latent and of modes -> the next rows of planes [1,P,H,W], not clamped.
+
+    What it makes on the way is freed before the next stripe needs memory.
+    """
+    coefficients = model.blocks.inverse(latent, modes)
+    with nullcontext() if exact else model.bfloat16_autocast():
+        rotated = synthesis(coefficients, modes, last=last)
+    return restore_colour(rotated)

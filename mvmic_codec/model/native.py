@@ -239,6 +239,7 @@ class NativeEvaluation(Evaluation[Symbols]):
         self.known = layer.map(merged)
         if half == MODE_HALVES - 1:
             self.features = self.known
+            del self.known
 
     def begin_group(self, group: SymbolGroup) -> None:
         """As `Evaluation.begin_group`."""
