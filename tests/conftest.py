@@ -1,3 +1,4 @@
+import os
 import shutil
 import types
 import zlib
@@ -8,6 +9,10 @@ import pytest
 from mvmic_codec.bitstream.container import Header
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ModelError
+
+# Beside other workers one thread is faster. torch reads this when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 EFFORTS = {1: 6, 2: 9, 3: 1}  # levels of zlib, which show in its files
 ROUNDS = {1: 0, 2: 2, 3: 12}  # as of refine.py
