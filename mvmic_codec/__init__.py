@@ -5,6 +5,7 @@
     image.save("out.mvm")                   # or quality=1 (smallest) to 8 (best)
     data = mvmic_codec.encode(image_or_array)
     image = mvmic_codec.decode(data)
+    features = mvmic_codec.decode_features("scan.mvm")  # what the decoder's networks know, sooner
 
 Importing the package imports neither torch nor numpy: they come with the first pixels.
 """
@@ -27,12 +28,14 @@ from mvmic_codec.errors import (
 from mvmic_codec.plugin import register_mvm_opener
 
 if TYPE_CHECKING:
-    from mvmic_codec.api import decode, encode, read_header
+    from mvmic_codec.api import decode, decode_features, encode, read_header
+    from mvmic_codec.features.maps import Features
 
 __version__ = "0.15.0"
 
 __all__ = [
     "ChecksumError",
+    "Features",
     "FormatError",
     "Header",
     "InputError",
@@ -42,6 +45,7 @@ __all__ = [
     "VersionError",
     "__version__",
     "decode",
+    "decode_features",
     "encode",
     "read_header",
     "register_mvm_opener",
@@ -51,8 +55,12 @@ register_mvm_opener()
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("decode", "encode", "read_header"):
+    if name in ("decode", "decode_features", "encode", "read_header"):
         from mvmic_codec import api
 
         return getattr(api, name)
+    if name == "Features":
+        from mvmic_codec.features.maps import Features
+
+        return Features
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""encode, decode, read_header. Here container, samples, metadata, encoder and decoder meet.
+"""encode, decode and their kin. Here container, samples, metadata, encoder and decoder meet.
 
 numpy and torch are imported only when pixels are needed.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from types import EllipsisType
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast, overload
 
 from PIL import Image
 
@@ -22,6 +22,8 @@ from mvmic_codec.image import metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mvmic_codec.features.maps import Features
 
 
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
@@ -98,32 +100,89 @@ def encode(
     return target.best_within_bytes(encoder, max_bytes).data
 
 
-def decode(data: Data, *, device: str | None = None) -> Image.Image:
+@overload
+def decode(
+    data: Data, *, features: Literal[False] = False, device: str | None = None
+) -> Image.Image: ...
+@overload
+def decode(
+    data: Data,
+    *,
+    features: Literal[True] | str | Sequence[str],
+    pixels: Literal[True] = True,
+    device: str | None = None,
+) -> tuple[Image.Image, Features]: ...
+@overload
+def decode(
+    data: Data,
+    *,
+    features: Literal[True] | str | Sequence[str],
+    pixels: Literal[False],
+    device: str | None = None,
+) -> Features: ...
+def decode(
+    data: Data,
+    *,
+    features: bool | str | Sequence[str] = False,
+    pixels: bool = True,
+    device: str | None = None,
+) -> Image.Image | tuple[Image.Image, Features] | Features:
     """Decode the image in an `.mvm` file, given as bytes, path or binary file object.
 
     The image has mode L, RGB, I;16 (more than 8 bits) or I (signed samples), and the same `info` as
     from `Image.open`. device is as for `encode`.
 
+    features  True, or names of feature maps, to get a pair (image, `Features`). True means the map
+              s16. The image is the same as without.
+    pixels    False to get the features alone, which is sooner; as `decode_features`
+
     Raises FormatError or one of its kinds for a file that is damaged or no `.mvm` file, and for one
     above Pillow's limit of 2 * `PIL.Image.MAX_IMAGE_PIXELS`. Raises ModelError for an unknown
-    model.
+    model, and InputError for an unknown map.
     """
-    with _open(data) as file:
-        whole = container.read(file)
-    header = whole.header
-    info = metadata.to_info(header, whole.metadata)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and _padded_pixels(header) > 2 * limit:
-        raise FormatError(
-            f"the file claims {header.width}x{header.height} pixels, {_padded_pixels(header)} with "
-            f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
-            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
-        )
-    from mvmic_codec.decoder.image import decode_samples
+    if features is not False:
+        names = _map_names(features)
+        if not pixels:
+            return decode_features(data, names, device=device)
+    elif not pixels:
+        raise InputError("pixels=False leaves nothing to decode; ask for features as well")
+    whole = _read_whole(data)
+    info = metadata.to_info(whole.header, whole.metadata)
+    if features is False:
+        from mvmic_codec.decoder.image import decode_samples, flat_areas
 
-    image = Image.fromarray(decode_samples(whole, device))
+        values = decode_samples(whole, flat_areas(whole, device), device)
+    else:
+        from mvmic_codec.features.extract import decode_with_features
+
+        values, decoded = decode_with_features(whole, names, device)
+    image = Image.fromarray(values)
     image.info = info
-    return image
+    return image if features is False else (image, decoded)
+
+
+def decode_features(
+    data: Data | list[Data],
+    maps: str | Sequence[str] = ("s16",),
+    *,
+    device: str | None = None,
+) -> Features:
+    """Decode features of the image in an `.mvm` file, without its pixels; see `Features`.
+
+    A list of files gives one batch. Their images must have one size and be all gray or all colour.
+
+    maps are names of feature maps. Decoding stops after the last that is needed. The maps are on
+    `device`, which is as for `encode`.
+
+    Raises InputError for an unknown map and for files that cannot be in one batch; else as
+    `decode`.
+    """
+    from mvmic_codec.features.extract import decode_features as decode_one
+    from mvmic_codec.features.maps import stacked
+
+    names = _map_names(maps)
+    files = data if isinstance(data, list) else [data]
+    return stacked([decode_one(_read_whole(each), names, device) for each in files])
 
 
 def read_header(data: Data) -> Header:
@@ -142,6 +201,29 @@ def _checked_effort(effort: object) -> int:
     if isinstance(effort, bool) or not isinstance(effort, Integral) or effort not in (1, 2, 3):
         raise InputError(f"effort must be 1, 2 or 3, got {effort!r}")
     return int(effort)
+
+
+def _map_names(features: bool | str | Sequence[str]) -> tuple[str, ...]:
+    """The names of maps that a caller asked for."""
+    from mvmic_codec.features.maps import DEFAULT_MAPS, checked_names
+
+    return (
+        DEFAULT_MAPS if features is True else checked_names(cast("str | Sequence[str]", features))
+    )
+
+
+def _read_whole(data: Data) -> container.Container:
+    """A whole file of a size that Pillow's limit allows. Errors as `decode`."""
+    with _open(data) as file:
+        whole = container.read(file)
+    header, limit = whole.header, Image.MAX_IMAGE_PIXELS
+    if limit is not None and _padded_pixels(header) > 2 * limit:
+        raise FormatError(
+            f"the file claims {header.width}x{header.height} pixels, {_padded_pixels(header)} with "
+            f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
+            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
+        )
+    return whole
 
 
 def _padded_pixels(header: Header) -> int:

@@ -7,7 +7,8 @@ Pillow's own check of the size runs between the two.
 from __future__ import annotations
 
 import warnings
-from typing import IO
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
 
 from PIL import Image, ImageFile
 
@@ -15,10 +16,14 @@ from mvmic_codec.bitstream import container
 from mvmic_codec.errors import FormatError, InputError
 from mvmic_codec.image import metadata
 
+if TYPE_CHECKING:
+    from mvmic_codec.features.maps import Features
+
 FORMAT = "MVM"
 
-# Image.open passes no options on to a format, so the device for loading is kept here.
+# Image.open passes no options on to a format, so those for loading are kept here.
 _device: str | None = None
+_maps: bool | str | Sequence[str] = False
 
 
 class MvmImageFile(ImageFile.ImageFile):
@@ -42,8 +47,24 @@ class MvmImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         self._mode = header.mode
         self.info = metadata.to_info(header, chunks)
+        # The decoder does not know this object, and leaves the features here.
+        self._features: list[Features] = []
         # A plain tuple: Pillow before 11 has no class for a tile, and later versions take both.
-        self.tile = [("mvm", (0, 0, *self._size), 0, ())]  # type: ignore[list-item]
+        self.tile = [("mvm", (0, 0, *self._size), 0, (self._features, _maps))]  # type: ignore[list-item]
+
+    @property
+    def features(self) -> Features:
+        """The task features of the image, decoded with its pixels.
+
+        Raises InputError if `register_mvm_opener` did not ask for features before it was opened.
+        """
+        self.load()
+        if not self._features:
+            raise InputError(
+                "the image was opened without features; call "
+                "mvmic_codec.register_mvm_opener(features=True) before Image.open"
+            )
+        return self._features[0]
 
     def load_seek(self, pos: int) -> None:
         """Seek in the file. Because this exists, ImageFile.Parser waits for the whole file."""
@@ -69,7 +90,12 @@ class _MvmDecoder(ImageFile.PyDecoder):
         from mvmic_codec import api
 
         assert self.fd is not None and self.im is not None
-        image = api.decode(self.fd, device=_device)
+        kept, maps = self.args
+        if maps is False:
+            image = api.decode(self.fd, device=_device)
+        else:
+            image, features = api.decode(self.fd, features=maps, device=_device)
+            kept.append(features)
         if image.mode != self.mode or image.size != (self.state.xsize, self.state.ysize):
             raise FormatError("the file was replaced by another one after it was opened")
         # Not set_as_raw, which would copy the whole image to bytes first.
@@ -77,14 +103,24 @@ class _MvmDecoder(ImageFile.PyDecoder):
         return -1, 0
 
 
-def register_mvm_opener(*, device: str | None = None) -> None:
+def register_mvm_opener(
+    *, device: str | None = None, features: bool | str | Sequence[str] = False
+) -> None:
     """Make Pillow read and write `.mvm`. Importing mvmic_codec calls this.
 
-    device: where Pillow decodes and encodes `.mvm` from now on: "cpu", "cuda", "cuda:1", ...; None
-    (the default) is CUDA if there is one, else the CPU.
+    device    where Pillow decodes and encodes `.mvm` from now on: "cpu", "cuda", "cuda:1", ...;
+              None (the default) is CUDA if there is one, else the CPU
+    features  True, or names of feature maps: images opened from now on have task features as their
+              attribute `features`; see `mvmic_codec.Features`
+
+    Raises InputError for an unknown map.
     """
-    global _device
-    _device = device
+    global _device, _maps
+    if features is not False and features is not True:
+        from mvmic_codec.features.maps import checked_names
+
+        features = checked_names(features)
+    _device, _maps = device, features
     Image.register_open(FORMAT, MvmImageFile, _accept)
     Image.register_decoder("mvm", _MvmDecoder)
     Image.register_save(FORMAT, _save)

@@ -85,7 +85,7 @@ def fake_codec(monkeypatch):
     def candidate(*arguments, **options):
         return codec.EncodeCandidate(*arguments, **options)
 
-    def decode_parts(payload, header, emit, **options):
+    def decode_parts(payload, header, emit, *, emit_map=None, **options):
         planes = codec.decode_planes(payload, header, **options)
         for top, bottom in ((0, 1), (1, None)):
             emit(top, 0, planes[:, top:bottom, :2])

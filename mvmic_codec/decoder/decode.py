@@ -15,7 +15,7 @@ from torch import Tensor
 from mvmic_codec.bitstream.container import RGB, Header
 from mvmic_codec.bitstream.grid import BLOCK, coded_sites, hyper_size
 from mvmic_codec.bitstream.symbols import Unpacker
-from mvmic_codec.decoder.stripes import StripedSynthesis
+from mvmic_codec.decoder.stripes import PLANES, STRIDES, StripedSynthesis
 from mvmic_codec.errors import FormatError
 from mvmic_codec.model.device import full_precision, pick_device
 from mvmic_codec.model.entropy import SECOND
@@ -27,6 +27,9 @@ Planes = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
 # Takes a part of an image's planes: its first row, its first column, and the part [C,h,w].
 EmitPart = Callable[[int, int, Planes], object]
+# Takes a part of a feature map: its name, its first row, its first column, and the part [1,C,h,w].
+# It may reach beyond the image, which is padded to whole units of `grid.UNIT`.
+EmitMapPart = Callable[[str, int, int, Tensor], object]
 
 # On a CPU one megapixel is reconstructed at a time, counted in blocks of 16x16 samples. Activations
 # are many times larger than the image.
@@ -42,11 +45,14 @@ def decode_parts(
     *,
     hidden: Hidden | None = None,
     device: str | None = None,
+    emit_map: EmitMapPart | None = None,
+    until: str = PLANES,
 ) -> None:
     """Decode the planes of an image, in 0..1, and pass them to `emit` part by part.
 
     A whole image at once may take too much memory. There are 3 planes if the header's photometric
     is RGB, else 1. hidden [H,W] is True where flat areas hide the image, as when it was encoded.
+    emit_map and until are those of `reconstruct_parts`.
 
     Raises ModelError for a model that is not installed. Raises FormatError or one of its kinds for
     a damaged payload, and if the model is for the other kind of image, gray or colour.
@@ -56,7 +62,17 @@ def decode_parts(
     with full_precision(model.device):
         latent, modes = decode_symbols(model, payload, header.rate_index, size, hidden)
         exact = single_precision(model, header.rate_index)
-        reconstruct_parts(model, latent, modes, header.rate_index, size, emit, exact=exact)
+        reconstruct_parts(
+            model,
+            latent,
+            modes,
+            header.rate_index,
+            size,
+            emit,
+            exact=exact,
+            emit_map=emit_map,
+            until=until,
+        )
 
 
 def put(whole: npt.NDArray[Any], top: int, left: int, part: npt.NDArray[Any]) -> None:
@@ -160,19 +176,26 @@ def reconstruct_parts(
     emit: EmitPart,
     *,
     exact: bool,
+    emit_map: EmitMapPart | None = None,
+    until: str = PLANES,
 ) -> None:
     """As `reconstruct`, but pass the planes to `emit` part by part.
 
     Parts are stripes of rows, from top to bottom. A wide image is first cut into bands of columns.
     Bands overlap by the blocks that their samples depend on.
+
+    emit_map gets the feature maps on the way, part by part too. until is the feature map after
+    which to stop, before there are planes.
     """
     rates = torch.tensor([rate], device=model.device)
     rows, columns = modes.shape[1:]
     whole = model.device.type != "cpu" or rows * columns <= STRIPE_BLOCKS
     width = columns if whole else BAND_BLOCKS
     for left in range(0, columns, width):
-        synthesis = StripedSynthesis(model.synthesis, rates)
+        synthesis = StripedSynthesis(model.synthesis, rates, until=until)
         start, end = max(0, left - synthesis.reach), min(columns, left + width + synthesis.reach)
+        if emit_map is not None:
+            synthesis.emit_map = MapsOfBand(emit_map, left, left - start, width)
         height = rows if whole else max(STRIPE_BLOCKS // (end - start), 2 * synthesis.reach)
         inner = slice(BLOCK * (left - start), BLOCK * (left - start + width))
         top = 0
@@ -186,6 +209,8 @@ def reconstruct_parts(
                 last=first + height >= rows,
                 exact=exact,
             )
+            if planes is None:
+                continue
             seen = planes[..., inner][0, :, : size[0] - top, : size[1] - BLOCK * left]
             emit(top, BLOCK * left, seen.clamp(0, 1).cpu().numpy())
             top += planes.shape[2]
@@ -199,12 +224,32 @@ def next_planes(
     *,
     last: bool,
     exact: bool,
-) -> Tensor:
+) -> Tensor | None:
     """The next rows of a latent and of modes -> the next rows of planes [1,P,H,W], not clamped.
 
-    What it makes on the way is freed before the next stripe needs memory.
+    None if synthesis stops before planes. What it makes on the way is freed before the next stripe
+    needs memory.
     """
     coefficients = model.blocks.inverse(latent, modes)
     with nullcontext() if exact else model.bfloat16_autocast():
         rotated = synthesis(coefficients, modes, last=last)
-    return restore_colour(rotated)
+    return None if rotated is None else restore_colour(rotated)
+
+
+class MapsOfBand:
+    """Passes on feature maps of a band of columns without the columns where it overlaps others.
+
+    left, margin, width in blocks: where the band begins without its overlap, how far it overlaps to
+    the left, and how wide it is without.
+    """
+
+    def __init__(self, emit_map: EmitMapPart, left: int, margin: int, width: int) -> None:
+        self.emit_map, self.left, self.margin, self.width = emit_map, left, margin, width
+        self.top = dict.fromkeys(STRIDES, 0)
+
+    def __call__(self, name: str, rows: Tensor) -> None:
+        """Take the next rows of a map, as `StripedSynthesis` gives them."""
+        scale = BLOCK // STRIDES[name]
+        inner = slice(scale * self.margin, scale * (self.margin + self.width))
+        self.emit_map(name, self.top[name], scale * self.left, rows[..., inner])
+        self.top[name] += rows.shape[2]

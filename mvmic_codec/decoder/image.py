@@ -9,19 +9,25 @@ import numpy.typing as npt
 
 from mvmic_codec.bitstream import flat
 from mvmic_codec.bitstream.container import GRAY_RGB, Container
-from mvmic_codec.decoder.decode import check_start, decode_parts
+from mvmic_codec.decoder.decode import EmitMapPart, check_start, decode_parts
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.image.samples import Samples, array_type, to_array
 
 
-def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
+def decode_samples(
+    file: Container,
+    areas: flat.Flat | None,
+    device: str | None,
+    emit_map: EmitMapPart | None = None,
+) -> npt.NDArray[Any]:
     """The sample values of a file, [H,W] or [H,W,3], of the types of `samples.to_array`.
 
     Decodes part by part, since planes of the whole image would take four times as much memory.
-    Errors as `decode.decode_parts`. Damaged flat areas raise FormatError or one of its kinds, too.
+    areas are the file's `flat_areas`. emit_map gets the feature maps on the way.
+
+    Errors as `decode.decode_parts`.
     """
     header = file.header
-    areas = flat_areas(file, device)
     size = (header.height, header.width)
     shape = size if header.channels == 1 else (*size, 3)
     values = np.empty(shape, array_type(header.bits, header.signed))
@@ -36,12 +42,15 @@ def decode_samples(file: Container, device: str | None) -> npt.NDArray[Any]:
         values[top : top + height, left : left + width] = to_array(samples)
 
     hidden = None if areas is None else areas.hidden
-    decode_parts(file.payload, header, emit, hidden=hidden, device=device)
+    decode_parts(file.payload, header, emit, hidden=hidden, device=device, emit_map=emit_map)
     return values
 
 
 def flat_areas(file: Container, device: str | None) -> flat.Flat | None:
-    """The flat areas of a file, or None if it has no FLAT chunk."""
+    """The flat areas of a file, or None if it has no FLAT chunk.
+
+    Raises FormatError or one of its kinds if they are damaged.
+    """
     if file.flat is None:
         return None
     # First, because a map of any size may take no bytes.

@@ -29,7 +29,8 @@ FORBIDDEN = {
     "bitstream": ["torch", *rooms("model", "decoder", "encoder", "training", "evaluation"), *FACE],
     "image": ["torch", *rooms("model", "decoder", "encoder", "training", "evaluation"), *FACE],
     "model": [*rooms("decoder", "encoder", "training", "evaluation"), *FACE],
-    "decoder": ["scipy", *rooms("encoder", "training", "evaluation"), *FACE],
+    "decoder": ["scipy", *rooms("features", "encoder", "training", "evaluation"), *FACE],
+    "features": ["scipy", *rooms("encoder", "training", "evaluation"), *FACE],
     "encoder": [*rooms("training", "evaluation"), *FACE],
 }
 # The rooms that code an image, and so follow the pass schedule.

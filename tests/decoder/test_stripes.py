@@ -78,8 +78,8 @@ def test_a_stripe_needs_all_of_its_surroundings(monkeypatch, released, coded, wh
     class Short(StripedSynthesis):
         """One of the layers does not see the last row that it should."""
 
-        def __init__(self, net: Synthesis, rate):
-            super().__init__(net, rate)
+        def __init__(self, net: Synthesis, rate, **options):
+            super().__init__(net, rate, **options)
             of_layer = getattr(self, layer)
             for striped in of_layer if isinstance(of_layer, list) else [of_layer]:
                 forgetful(striped)
