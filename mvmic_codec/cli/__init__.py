@@ -12,7 +12,7 @@ import click
 from mvmic_codec import __version__
 from mvmic_codec.cli import batch
 
-_COMMANDS = ("encode", "decode", "info", "eval", "compare", "report", "train")
+_COMMANDS = ("encode", "decode", "info", "features", "eval", "compare", "report", "train")
 
 
 class _LazyGroup(click.Group):
