@@ -48,8 +48,8 @@ class PixelNetwork(nn.Module):
     def __init__(self, stem: StemConfig, config: HeadConfig, planes: int = 3) -> None:
         super().__init__()
         self.channels = {PIXELS: planes}
-        # Pixels of the training images get mean 0 and standard deviation 1.
-        self.normalise = nn.BatchNorm2d(planes, affine=False)
+        # Training pixels get mean 0 and standard deviation 1. The means are over all of training.
+        self.normalise = nn.BatchNorm2d(planes, momentum=None, affine=False)
         inputs = (planes, *stem.widths)
         self.stages = nn.ModuleList(
             nn.Sequential(

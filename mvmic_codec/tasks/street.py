@@ -73,8 +73,8 @@ class PixelEntry(nn.Module):
     def __init__(self, planes: int) -> None:
         super().__init__()
         self.channels = {PIXELS: planes}
-        # Pixels of the training images get mean 0 and standard deviation 1.
-        self.normalise = nn.BatchNorm2d(planes, affine=False)
+        # Training pixels get mean 0 and standard deviation 1. The means are over all of training.
+        self.normalise = nn.BatchNorm2d(planes, momentum=None, affine=False)
         self.body = nn.Sequential(
             Downsampler(planes, WIDTH2),
             Downsampler(WIDTH2, WIDTH4),
