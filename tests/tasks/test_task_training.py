@@ -84,8 +84,9 @@ def test_no_epoch_repeats_another_of_this_seed_or_the_next():
 
 def test_a_stopped_run_goes_on(tmp_path):
     """Stopped within the second epoch of three, it ends as the run that was not stopped."""
-    whole = make()
-    train(whole, Squares(), CONFIG)
+    whole, data = make(), Squares()
+    train(whole, data, CONFIG)
+    assert not any(torch.equal(data.seen[0], each) for each in data.seen[1:])
 
     class Stopped(Squares):
         epochs = 0
@@ -125,6 +126,16 @@ def test_the_learning_rate_rises_then_falls_to_0():
     assert max(rates) == rates[9] == pytest.approx(2e-3, rel=0.03)
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[100] == pytest.approx(0, abs=1e-12)
+
+
+def test_in_bfloat16(monkeypatch):
+    """On processors that don't multiply in it, torch does so slowly."""
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    network, seen = make(), []
+    network.smooth.register_forward_hook(lambda module, inputs, out: seen.append(out.dtype))
+    train(network, Squares(), replace(CONFIG, steps=2))
+    assert seen == [torch.bfloat16] * 2
+    assert weights(network).isfinite().all()
 
 
 def test_gradients_are_clipped(monkeypatch):
@@ -176,7 +187,9 @@ def test_the_loss_of_several_classes_is_cross_entropy():
 @pytest.mark.parametrize("classes", [1, 4])
 def test_a_batch_without_counted_pixels_moves_nothing(classes):
     logits = torch.randn(1, classes, 8, 8, requires_grad=True)
-    segmentation_loss(logits, torch.full((1, 8, 8), NOT_COUNTED)).backward()
+    loss = segmentation_loss(logits, torch.full((1, 8, 8), NOT_COUNTED))
+    loss.backward()
+    assert loss == 0
     assert (logits.grad == 0).all()
 
 
