@@ -1,0 +1,1 @@
+"""Networks for vision tasks on features from files: data, heads, training, tables."""
