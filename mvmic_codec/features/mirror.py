@@ -83,9 +83,9 @@ def mirror(coefficients: Tensor, modes: Tensor, columns: int) -> tuple[Tensor, T
     columns  how many columns of blocks hold the image; the others are padding on its right
 
     Basis functions of odd horizontal frequency change their sign. Modes stay: the basis of each is
-    nearly its own mirror image. The mirror image has its padding on the right, too. Files hold no
-    symbols there, and decoding goes on with about the mean of each row of samples in the last
-    block, in mode 0. So does this.
+    nearly its own mirror image. The mirror image has its padding on the right, too. There a file
+    has no symbols, and decoding goes on in mode 0 with something like the last block. This goes on
+    with the mean of each of its rows.
     """
     frequency = torch.arange(AREA, device=coefficients.device) % BLOCK
     planes = coefficients.shape[1] // AREA

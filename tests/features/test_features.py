@@ -159,7 +159,9 @@ def test_files_that_cannot_be_in_one_batch():
 
 def test_requests_that_mean_nothing(file):
     for names in ("s4", ("s16", "s4")):
-        with pytest.raises(InputError, match="no feature map 's4'; there are coefficients, s16, s8"):
+        with pytest.raises(
+            InputError, match="no feature map 's4'; there are coefficients, s16, s8"
+        ):
             mvmic_codec.decode_features(file, names)
     with pytest.raises(InputError, match="no feature maps are named"):
         mvmic_codec.decode(file, features=())
