@@ -69,9 +69,14 @@ def raw_maps(
         hidden=None if areas is None else areas.hidden,
         device=device,
         emit_map=buffers.emit_map,
-        until=max(names, key=list(STRIDES).index),
+        until=last_of(names),
     )
     return buffers.maps
+
+
+def last_of(names: Sequence[str]) -> str:
+    """Of the names of maps the one that is computed last."""
+    return max(names, key=list(STRIDES).index)
 
 
 # As `maps.stacked`.

@@ -82,8 +82,7 @@ def load_split(folder: Path, kinds: Iterable[str]) -> Split:
     kinds = [kind for kind in kinds if (folder / kind).is_dir()]
     patients = sorted({name.split("_")[0] for name in names(folder / "cxr")})
     held_patients = set(patients[-VALIDATION_CXR_PATIENTS:])
-    polyps = names(folder / "polyp")
-    held_polyps = [n for n in polyps if n.startswith(VALIDATION_POLYP)][-VALIDATION_POLYP_FRAMES:]
+    held_polyps = held_out_polyps(names(folder / "polyp"))
     for kind in kinds:
         train: list[np.ndarray] = []
         validation: list[np.ndarray] = []
@@ -175,6 +174,11 @@ def fill_flat(image: np.ndarray) -> np.ndarray:
     hidden = found[0].map > 0
     filled: np.ndarray = np.rint(flat_fill.fill(planes, hidden) * peak).astype(image.dtype)
     return filled
+
+
+def held_out_polyps(names: list[str]) -> list[str]:
+    """Of sorted file names of colonoscopy frames, those that training never sees."""
+    return [n for n in names if n.startswith(VALIDATION_POLYP)][-VALIDATION_POLYP_FRAMES:]
 
 
 def names(folder: Path) -> list[str]:

@@ -1,0 +1,119 @@
+"""Archives: drawn rates, names of files, and going on after an interruption."""
+
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import mvmic_codec
+from mvmic_codec import InputError
+from mvmic_codec.tasks import archive, layouts
+
+
+def named(count):
+    return [layouts.Item(None, f"image{k}", "", None) for k in range(count)]
+
+
+def test_rates_are_drawn_from_each_part_of_the_band():
+    rates = archive.draw_rates(named(400), 10, 27, 3, seed=1)
+    assert list(rates) == [f"image{k}" for k in range(400)]
+    for k, part in enumerate((range(10, 16), range(16, 22), range(22, 28))):
+        found = Counter(each[k] for each in rates.values())
+        assert set(found) == set(part)
+        assert max(found.values()) < 2 * min(found.values())
+
+
+def test_rates_depend_on_name_and_seed_alone():
+    rates = archive.draw_rates(named(20), 0, 63, 2, seed=1)
+    again = archive.draw_rates(named(20)[::-2], 0, 63, 2, seed=1)
+    assert again == {name: rates[name] for name in again}
+    assert archive.draw_rates(named(20), 0, 63, 2, seed=2) != rates
+    assert archive.draw_rates(named(1), 5, 7, 3) == {"image0": [5, 6, 7]}
+
+
+@pytest.mark.parametrize(("band", "count"), [((5, 7), 4), ((5, 7), 0), ((7, 5), 1)])
+def test_bands_that_hold_too_few(band, count):
+    with pytest.raises(InputError, match=f"{count} rate indices for each image cannot be drawn"):
+        archive.draw_rates(named(1), *band, count)
+    with pytest.raises(InputError, match="an integer from 0 to 63"):
+        archive.draw_rates(named(1), 0, 64, 1)
+
+
+def test_names_tell_image_rate_and_mirrored(tmp_path):
+    for name in ("C3_EndoCV2021_00143", "a.r18", "x.mirrored"):
+        for mirrored in (False, True):
+            path = tmp_path / archive.file_name(name, 7, mirrored)
+            assert archive.parse_file_name(path) == (name, mirrored)
+    assert archive.file_name("a", 7, True) == "a.r07.mirrored.mvm"
+    for other in ("a.mvm", "a.r7.mvm", ".r07.mvm", "a.r07.mvm.part"):
+        assert archive.parse_file_name(tmp_path / other) is None
+
+
+def test_an_archive_holds_images_and_mirror_images(items, files):
+    assert sorted(path.name for path in files.iterdir()) == sorted(
+        f"{item.name}.r{rate}{end}.mvm"
+        for item in items
+        for rate in (18, 27)
+        for end in ("", ".mirrored")
+    )
+    image = Image.open(items[0].image)
+    for end, expected in (("", image), (".mirrored", ImageOps.mirror(image))):
+        found = Image.open(files / f"{items[0].name}.r27{end}.mvm")
+        assert mvmic_codec.read_header(found.filename).rate_index == 27
+        error = np.asarray(found, float) - np.asarray(expected, float)
+        assert np.abs(error).mean() < 6
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Names of images that were encoded, by a codec that writes a header and no image."""
+    calls = []
+    real = mvmic_codec.encode
+
+    def encode(image, **options):
+        calls.append((os.path.basename(image.filename), options["rate_index"]))
+        return real(image, **options)
+
+    monkeypatch.setattr(archive, "encode", encode)
+    return calls
+
+
+def test_a_second_call_goes_on(items, files, tmp_path, encoded):
+    rates = {item.name: [18] for item in items}
+    first, second = archive.write_archive(items, tmp_path, rates)
+    assert len(encoded) == 2
+    whole = second.read_bytes()
+    # Cut within the header, of another rate, of another image.
+    for bad in (
+        whole[:20],
+        (files / f"{items[1].name}.r27.mvm").read_bytes(),
+        mvmic_codec.encode(Image.new("RGB", (64, 64)), rate_index=18),
+    ):
+        second.write_bytes(bad)
+        del encoded[:]
+        assert archive.write_archive(items, tmp_path, rates) == [first, second]
+        assert encoded == [(items[1].image.name, 18)]
+        assert second.read_bytes() == whole
+
+
+def test_nothing_is_left_of_a_file_that_was_not_written(items, tmp_path, monkeypatch):
+    def fail(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        archive.write_archive(items, tmp_path, {item.name: [18] for item in items})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_cannot_be_read_or_encoded(tmp_path):
+    path = tmp_path / "a.png"
+    item = layouts.Item(path, "a", "a", None)
+    Image.new("LA", (64, 64), (100, 7)).save(path)
+    with pytest.raises(InputError, match="a.png cannot be encoded: .*transparen"):
+        archive.write_archive([item], tmp_path, {"a": [18]})
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="a.png cannot be read as an image"):
+        archive.write_archive([item], tmp_path, {"a": [18]})
