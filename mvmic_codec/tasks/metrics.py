@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.tasks.train import NOT_COUNTED
+from mvmic_codec.tasks.truth import IGNORED
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ def overlap(predicted: Tensor, mask: Tensor) -> Overlap:
     """The overlap in one image.
 
     predicted  [H,W], not 0 where the foreground is predicted
-    mask       [H,W], 0 is background, other numbers are foreground, NOT_COUNTED is left out
+    mask       [H,W], 0 is background, other numbers are foreground, IGNORED is left out
     """
     if predicted.shape != mask.shape:
         raise InputError(
             f"a predicted mask of {tuple(predicted.shape)} cannot be compared with a true one of "
             f"{tuple(mask.shape)}"
         )
-    counted = mask != NOT_COUNTED
+    counted = mask != IGNORED
     guess, truth = predicted[counted] != 0, mask[counted] != 0
     both, either = int((guess & truth).sum()), int((guess | truth).sum())
     neither = truth.numel() - either
@@ -71,14 +71,14 @@ def class_scores(pairs: Iterable[tuple[Tensor, Tensor]], classes: int) -> ClassS
     """Scores of a set with several classes, by torchmetrics.
 
     pairs  predicted and true masks [H,W], classes 0 to `classes` - 1. Pixels whose true class is
-           NOT_COUNTED are left out.
+           IGNORED are left out.
 
     Raises InputError if there are no masks.
     """
     from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-    iou = MulticlassJaccardIndex(classes, average="macro", ignore_index=NOT_COUNTED)
-    accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=NOT_COUNTED)
+    iou = MulticlassJaccardIndex(classes, average="macro", ignore_index=IGNORED)
+    accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
     count = 0
     for predicted, mask in pairs:
         for metric in (iou, accuracy):

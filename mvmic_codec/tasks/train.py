@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +19,11 @@ from tqdm import tqdm
 
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.model.loaded import multiplies_bfloat16
+from mvmic_codec.tasks.crops import Batch
+from mvmic_codec.tasks.truth import IGNORED
 
-# Pixels of this class are not counted.
-NOT_COUNTED = 255
 # The norm to which gradients are clipped.
 CLIP = 1.0
-
-
-class Batch(TypedDict):
-    """What a network is trained on.
-
-    maps   by name, float32 [N,C,h,w]
-    rates  rate indices, int64 [N]
-    mask   classes, int64 [N,H,W]; NOT_COUNTED where there is none. A network with one logit knows
-           the classes 0, background, and 1, foreground
-    """
-
-    maps: dict[str, Tensor]
-    rates: Tensor
-    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -90,12 +76,13 @@ def train(
 
     network     as those of `segmentation`: called with maps, rates and the size of the image
     batches     one epoch each time it is iterated, such as a DataLoader. It may draw random numbers
-                from torch alone: torch is seeded at the start of each epoch
+                from torch alone: torch is seeded at the start of each epoch. A network with one
+                logit knows the classes 0, background, and 1, foreground
     checkpoint  written after each epoch, and read first if it is there. A run that goes on from one
                 ends as it would have without a stop, up to float rounding
 
-    Raises InputError if there are no batches, and for a checkpoint that is damaged or of another
-    run. Raises MvmError if the loss is no longer finite.
+    Raises InputError if there are no batches or no masks in them, and for a checkpoint that is
+    damaged or of another run. Raises MvmError if the loss is no longer finite.
     """
     network.to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
@@ -160,7 +147,10 @@ def train_step(
 ) -> Tensor:
     """One step of the optimiser. Returns the loss before it."""
     maps = {name: each.to(device, non_blocking=True) for name, each in batch["maps"].items()}
-    rates, mask = batch["rates"].to(device), batch["mask"].to(device, non_blocking=True)
+    rates = batch["rate_indices"].to(device)
+    if batch["mask"] is None:
+        raise InputError("a network for segmentation learns from masks, and the data has none")
+    mask = batch["mask"].to(device, non_blocking=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
         logits = network(maps, rates, (mask.shape[-2], mask.shape[-1]))
     loss = segmentation_loss(logits.float(), mask)
@@ -193,11 +183,11 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Logits [N,K,H,W] and mask [N,H,W] -> the loss of a batch.
 
     With one logit, binary cross-entropy and the Dice loss of each image (Milletari et al. 2016,
-    "V-Net"); with several, cross-entropy. Pixels NOT_COUNTED have no part in it.
+    "V-Net"); with several, cross-entropy. Pixels IGNORED have no part in it.
     """
-    counted = mask != NOT_COUNTED
+    counted = mask != IGNORED
     if logits.shape[1] > 1:
-        total = F.cross_entropy(logits, mask, ignore_index=NOT_COUNTED, reduction="sum")
+        total = F.cross_entropy(logits, mask, ignore_index=IGNORED, reduction="sum")
         return total / counted.sum().clamp(min=1)
     weight = counted.float()
     truth = mask.float() * weight

@@ -12,7 +12,7 @@ from torchmetrics.functional.classification import (
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.tasks.metrics import Overlap, class_scores, overlap, paired_difference
-from mvmic_codec.tasks.train import NOT_COUNTED
+from mvmic_codec.tasks.truth import IGNORED
 
 
 def masks(classes=2, seed=0):
@@ -20,7 +20,7 @@ def masks(classes=2, seed=0):
     torch.manual_seed(seed)
     mask = torch.randint(0, classes, (30, 40))
     predicted = torch.where(torch.rand(30, 40) < 0.5, mask, torch.randint(0, classes, (30, 40)))
-    mask[:, :7] = NOT_COUNTED
+    mask[:, :7] = IGNORED
     return predicted, mask
 
 
@@ -28,7 +28,7 @@ def masks(classes=2, seed=0):
 def test_overlap_agrees_with_torchmetrics(seed):
     predicted, mask = masks(seed=seed)
     scores = overlap(predicted.byte(), mask.byte())
-    options = {"ignore_index": NOT_COUNTED}
+    options = {"ignore_index": IGNORED}
     assert scores.iou == pytest.approx(binary_jaccard_index(predicted, mask, **options).item())
     assert scores.dice == pytest.approx(binary_f1_score(predicted, mask, **options).item())
     both = multiclass_jaccard_index(predicted, mask, 2, average="macro", **options)
@@ -38,7 +38,7 @@ def test_overlap_agrees_with_torchmetrics(seed):
 EMPTY, FULL = torch.zeros(4, 4), torch.ones(4, 4)
 ONE = EMPTY.clone()
 ONE[0, 0] = 1
-NONE_COUNTED = torch.full((4, 4), NOT_COUNTED)
+NONE_COUNTED = torch.full((4, 4), IGNORED)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_class_scores_are_of_all_pixels_together():
     one = class_scores([(predicted, mask)], 6)
     two = class_scores([(predicted[:9].byte(), mask[:9]), (predicted[9:].byte(), mask[9:])], 6)
     assert one == two
-    counted = mask != NOT_COUNTED
+    counted = mask != IGNORED
     p, t = predicted[counted].numpy(), mask[counted].numpy()
     # Classes 4 and 5 are nowhere.
     iou = [((p == k) & (t == k)).sum() / ((p == k) | (t == k)).sum() for k in range(4)]

@@ -10,7 +10,7 @@ from torch import nn
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.tasks import train as training
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
-from mvmic_codec.tasks.train import NOT_COUNTED, TrainConfig, segmentation_loss, train
+from mvmic_codec.tasks.train import IGNORED, TrainConfig, segmentation_loss, train
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 CONFIG = TrainConfig(steps=12, warmup=2, learning_rate=1e-2)
@@ -32,9 +32,9 @@ class Squares:
                 number = int(torch.randint(1, max(2, self.classes), ()))
                 mask[k, 16 * top : 16 * top + 48, 16 * left : 16 * left + 48] = number
                 maps[k, number - 1, top : top + 3, left : left + 3] += 4
-            mask[:, :, :16] = NOT_COUNTED
+            mask[:, :, :16] = IGNORED
             self.seen.append(mask)
-            yield {"maps": {"s16": maps}, "rates": torch.tensor([9, 50]), "mask": mask}
+            yield {"maps": {"s16": maps}, "rate_indices": torch.tensor([9, 50]), "mask": mask}
 
 
 def make(classes=1):
@@ -58,10 +58,10 @@ def test_it_learns(classes, device):
     batch = next(iter(data))
     with torch.no_grad():
         maps = {name: each.to(device) for name, each in batch["maps"].items()}
-        logits = network(maps, batch["rates"].to(device), (128, 128)).cpu()
+        logits = network(maps, batch["rate_indices"].to(device), (128, 128)).cpu()
     predicted = (logits[:, 0] > 0).long() if classes == 1 else logits.argmax(1)
     mask = batch["mask"]
-    square = (mask > 0) & (mask != NOT_COUNTED)
+    square = (mask > 0) & (mask != IGNORED)
     right = predicted == mask
     assert right[square].float().mean() > 0.8
     assert right[mask == 0].float().mean() > 0.9
@@ -160,7 +160,7 @@ def test_pixels_not_counted_have_no_part_in_the_loss(classes):
     torch.manual_seed(0)
     logits = torch.randn(2, classes, 20, 20, requires_grad=True)
     mask = torch.randint(0, max(2, classes), (2, 20, 20))
-    mask[:, 5:9] = NOT_COUNTED
+    mask[:, 5:9] = IGNORED
     loss = segmentation_loss(logits, mask)
     loss.backward()
     assert (logits.grad[:, :, 5:9] == 0).all()
@@ -187,7 +187,7 @@ def test_the_loss_of_several_classes_is_cross_entropy():
 @pytest.mark.parametrize("classes", [1, 4])
 def test_a_batch_without_counted_pixels_moves_nothing(classes):
     logits = torch.randn(1, classes, 8, 8, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((1, 8, 8), NOT_COUNTED))
+    loss = segmentation_loss(logits, torch.full((1, 8, 8), IGNORED))
     loss.backward()
     assert loss == 0
     assert (logits.grad == 0).all()
