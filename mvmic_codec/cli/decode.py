@@ -47,7 +47,8 @@ def command(
     their tree; files in them that are not decoded are named on standard error, and so is metadata
     that the format cannot hold. Files that exist are left alone without --force.
 
-    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
+    143 terminated.
     """
     suffix = suffix if suffix.startswith(".") else f".{suffix}"
     _check_suffix(suffix)

@@ -94,7 +94,8 @@ def command(
     instead of that suffix; to any other name .mvm is added. Files that exist are left alone without
     --force.
 
-    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
+    143 terminated.
     """
     targets = {
         "quality": quality,
