@@ -63,3 +63,18 @@ def test_other_attributes_that_are_missing_are_bugs(mvmic, gray, monkeypatch, of
     monkeypatch.setattr(api, "encode", lambda *arguments, **options: of.something_newer)
     with pytest.raises(AttributeError):
         mvmic("encode", gray)
+
+
+def test_want_of_memory_stops_one_input_and_not_the_others(mvmic, gray, deep, monkeypatch):
+    encode = api.encode
+
+    def encode_small(image, *arguments, **options):
+        if image.mode == "L":
+            raise MemoryError
+        return encode(image, *arguments, **options)
+
+    monkeypatch.setattr(api, "encode", encode_small)
+    result = mvmic("encode", gray, deep, "-o", f"{gray.parent}/out/")
+    assert result.exit_code == 1
+    assert result.stderr == f"mvmic: {gray}: there is not enough memory for this image\n"
+    assert [path.name for path in (gray.parent / "out").iterdir()] == ["deep.mvm"]
