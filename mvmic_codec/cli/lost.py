@@ -163,7 +163,7 @@ def _is_deeper(image: ImageFile.ImageFile) -> bool:
 
 
 def _jpeg2000_bits(image: ImageFile.ImageFile) -> int:
-    """Bits per sample by the marker SIZ (ISO/IEC 15444-1, A.5.1); 8 if it is not found."""
+    """Bits per sample by the image and tile size marker (ISO/IEC 15444-1, A.5.1), 8 without one."""
     file = image.fp
     assert file is not None
     before = file.tell()

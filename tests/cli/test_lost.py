@@ -181,7 +181,8 @@ def test_a_plain_image_is_not_talked_of(said, form):
         written(GRAY, "TIFF", resolution=10, resolution_unit="cm"),
         written(COLOUR, "JPEG", icc_profile=SRGB, exif=b"Exif\0\0no EXIF", xmp=b"<x/>"),
         written(COLOUR.convert("P"), "GIF", transparency=255, loop=0),
-        png(0, 8, 8, (b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Name\0DOE")),
+        b"P6 8 8 100\n" + bytes(192),
+        png(0, 8, 8, (b"gAMA", struct.pack(">I", 45455)), (b"tEXt", b"Author\0DOE")),
     ],
 )
 def test_what_comes_along_or_means_nothing_is_not_talked_of(said, data):
