@@ -135,6 +135,21 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    _write(image, fp)
+
+
+def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    """Save an image of one frame. InputError for an image with more."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise InputError(
+            f"an .mvm file holds one frame, not {frames}; save each to a file, without save_all"
+        )
+    _write(image, fp)
+
+
+def _write(image: Image.Image, fp: IO[bytes]) -> None:
+    """Write an image with the options that `save` or `save_all` got."""
     from difflib import get_close_matches
     from inspect import signature
 
@@ -150,17 +165,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     for name in options:
         close = get_close_matches(name, known, 1)
         hint = f"; is {close[0]!r} meant?" if close else ""
-        # The warning points at the caller of Image.save.
-        warnings.warn(f"saving to .mvm ignores the option {name!r}{hint}", stacklevel=3)
+        # The warning points at the caller of Image.save, which called _save or _save_all.
+        warnings.warn(f"saving to .mvm ignores the option {name!r}{hint}", stacklevel=4)
     # One write, after everything that can fail. Pillow has already opened and emptied the file.
     fp.write(api.encode(image, **{"device": _device, **given}))
-
-
-def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Save an image of one frame. InputError for an image with more."""
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise InputError(
-            f"an .mvm file holds one frame, not {frames}; save each to a file, without save_all"
-        )
-    _save(image, fp, filename)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import click
@@ -13,6 +18,17 @@ from mvmic_codec import __version__
 from mvmic_codec.cli import batch
 
 _COMMANDS = ("encode", "decode", "info", "features", "eval", "compare", "report", "train")
+
+
+# What ends a process from outside: kill, a batch system, or a terminal that goes away.
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class _Ended(BaseException):
+    """A signal that ends the process came. As Ctrl-C, so that nothing half-written is left."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class _LazyGroup(click.Group):
@@ -38,12 +54,48 @@ class _LazyGroup(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().main(*args, **options)
+            with _endings_raised():
+                return super().main(*args, **options)
+        except _Ended as ended:
+            batch.note("terminated")
+            # As shells have it, too.
+            sys.exit(128 + ended.number)
         except batch.KNOWN_ERRORS as error:
+            batch.note(batch.sentence(error))
+            sys.exit(1)
+        except AttributeError as error:
+            if not batch.is_stale(error):
+                raise
             batch.note(batch.sentence(error))
             sys.exit(1)
         finally:
             _drop_unwritten()
+
+
+@contextmanager
+def _endings_raised() -> Iterator[None]:
+    """Raise `_Ended` for signals that would end the process without a word.
+
+    Whoever runs the command within a program of theirs keeps what they set, and gets it back.
+    """
+    changed: list[signal.Signals] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # What cleans up now is not to be disturbed again.
+        for ending in changed:
+            signal.signal(ending, signal.SIG_IGN)
+        raise _Ended(number)
+
+    # Python sets handlers in its main thread only.
+    if current_thread() is main_thread():
+        changed = [each for each in _ENDINGS if signal.getsignal(each) == signal.SIG_DFL]
+    try:
+        for ending in changed:
+            signal.signal(ending, end)
+        yield
+    finally:
+        for ending in changed:
+            signal.signal(ending, signal.SIG_DFL)
 
 
 def _drop_unwritten() -> None:
@@ -62,5 +114,5 @@ def main() -> None:
     """Medical images to small .mvm files and back.
 
     Exit codes: 0 all done, 1 something failed (the other inputs are done), 2 wrong usage,
-    130 interrupted.
+    130 interrupted, 143 terminated.
     """

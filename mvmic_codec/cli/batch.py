@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Every error of this package and of Pillow's opening of files is an OSError. A library that is
-# missing, or cannot be loaded into the memory there is, is an ImportError. Anything else is a bug
-# and keeps its traceback.
+# Every error of this package and of Pillow's opening of files is an OSError. A library or a part of
+# this package that is missing, or cannot be loaded into the memory there is, is an ImportError.
+# Anything else is a bug and keeps its traceback.
 KNOWN_ERRORS = (OSError, MemoryError, ImportError)
+_STALE = (
+    "a part of mvmic_codec is missing or out of date; install mvmic_codec again "
+    "(python -m pip install -e .)"
+)
 # How many names a line on stderr gives of what was left out.
 _NAMES_SHOWN = 3
 
@@ -74,13 +79,33 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory for this image"
     text = str(error)
+    if isinstance(error, AttributeError):
+        text = f"{_STALE}: {text}"
     if isinstance(error, ImportError):
-        text = f"a library cannot be loaded, perhaps for want of memory: {text}"
+        text = f"{_import_trouble(error)}: {text}"
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror.lower()
         if error.filename is not None:
             text = f"{shown(error.filename)}: {text}"
     return " ".join(text.split()) or type(error).__name__
+
+
+def is_stale(error: AttributeError) -> bool:
+    """Whether an extension of this package lacks something, as one built for an older version."""
+    file = getattr(error.obj, "__file__", None) or ""
+    name = getattr(error.obj, "__name__", "")
+    return name.startswith("mvmic_codec.") and file.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def _import_trouble(error: ImportError) -> str:
+    """What a failed import means, and what to do."""
+    # What the system's loader says where memory ends; of this package's own parts, too.
+    no_memory = "map segment" in str(error) or "allocate memory" in str(error)
+    if (error.name or "").partition(".")[0] == "mvmic_codec" and not no_memory:
+        return _STALE
+    if isinstance(error, ModuleNotFoundError):
+        return "a library is missing; install it, or mvmic_codec again"
+    return "a library cannot be loaded, perhaps for want of memory"
 
 
 def complain(name: Path, message: str) -> None:

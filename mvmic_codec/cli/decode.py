@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from mvmic_codec.cli import batch, files, formats
-from mvmic_codec.cli.drop import KEYS, drop
+from mvmic_codec.cli import batch, files, formats, lost
+from mvmic_codec.cli.drop import drop
 from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.cli.plan import Naming, plan
+from mvmic_codec.image.metadata import KINDS
 
 
 @click.command("decode")
@@ -46,7 +47,8 @@ def command(
     their tree; files in them that are not decoded are named on standard error, and so is metadata
     that the format cannot hold. Files that exist are left alone without --force.
 
-    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
+    143 terminated.
     """
     suffix = suffix if suffix.startswith(".") else f".{suffix}"
     _check_suffix(suffix)
@@ -71,19 +73,17 @@ def command(
             file.seek(0)
             image = api.decode(file, device=device)
         metadata = {
-            kind: image.info[key]
-            for kind, key in KEYS.items()
-            if key in image.info and kind not in dropped
+            kind.name: image.info[kind.name]
+            for kind in KINDS
+            if kind.name in image.info and kind.name not in dropped
         }
         # Pillow's writers take what is there, whatever else they are given.
         image.info = {}
         data = formats.encoded(image, chosen, metadata)
         outputs.write(job.target, data)
-        lost = formats.lost(data, metadata)
-        if lost:
-            batch.complain(
-                job.source, f"{form} does not hold all of its metadata; lost: {', '.join(lost)}"
-            )
+        missing = lost.missing(data, metadata)
+        if missing:
+            batch.complain(job.source, lost.sentence(form, missing))
         name = files.shown(job.target)
         return f"{name}: {image.width}x{image.height} {image.mode}, {form}"
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from mvmic_codec.cli import batch, files
-from mvmic_codec.cli.drop import KEYS, drop
+from mvmic_codec.cli import batch, files, lost
+from mvmic_codec.cli.drop import drop
 from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.cli.plan import Naming, Plan, plan
 from mvmic_codec.errors import InputError
@@ -90,10 +90,12 @@ def command(
 
     "-" is standard input, and with -o standard output; then the summary goes to standard error.
     Of folders, files are taken that have the suffix of a format that Pillow reads; what is left
-    out is named on standard error. An output's name ends in .mvm instead of that suffix; to any
-    other name .mvm is added. Files that exist are left alone without --force.
+    out is named on standard error, and so is what an input loses. An output's name ends in .mvm
+    instead of that suffix; to any other name .mvm is added. Files that exist are left alone without
+    --force.
 
-    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
+    Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
+    143 terminated.
     """
     targets = {
         "quality": quality,
@@ -117,8 +119,7 @@ def command(
             raise click.UsageError(
                 f"the output of encode ends in .mvm, not in {files.shown(job.target.suffix)}"
             )
-    # An empty value leaves that kind out.
-    without: dict[str, Any] = {KEYS[kind]: b"" for kind in dropped}
+    without: dict[str, Any] = dict.fromkeys(dropped)
     outputs = files.Outputs(force=force)
 
     def work(job: files.Job) -> _Record:
@@ -126,7 +127,7 @@ def command(
 
         outputs.check(job)
         with files.reading(job.source) as file:
-            image = open_image(file)
+            image, notes = open_image(file)
         start = time.perf_counter()
         with batch.progress(
             files.shown(job.source.name), "round", hide=quiet or effort == 1
@@ -145,6 +146,14 @@ def command(
             )
         seconds = time.perf_counter() - start
         outputs.write(job.target, data)
+        missing = [
+            *lost.missing(data, lost.held_metadata(image, dropped)),
+            *lost.unheld(image, dropped),
+        ]
+        if missing:
+            notes.append(lost.sentence("an .mvm file", missing))
+        if notes:
+            batch.complain(job.source, "; ".join(notes))
         header = api.read_header(data)
         return _Record(
             input=str(job.source),
@@ -176,9 +185,9 @@ def _naming() -> Naming:
 
     Image.init()
     formats = Image.registered_extensions()
-    taken = {
-        suffix for suffix, form in formats.items() if form in Image.OPEN and form not in _NO_PIXELS
-    }
+    # Pillow's reader of JPEG opens MPO, too.
+    read = {*Image.OPEN, "MPO"} - _NO_PIXELS
+    taken = {suffix for suffix, form in formats.items() if form in read}
     return Naming("images that Pillow reads", taken, set(formats), ".mvm")
 
 
@@ -200,8 +209,11 @@ def _as_text(record: _Record) -> str:
     )
 
 
-def open_image(file: BinaryIO) -> Image.Image:
-    """An image with its pixels loaded. Raises InputError, or OSError from the file system."""
+def open_image(file: BinaryIO) -> tuple[Image.Image, list[str]]:
+    """An image with its pixels loaded, and what encoding it changes; see `lost.changes`.
+
+    Raises InputError, or OSError from the file system.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -212,10 +224,12 @@ def open_image(file: BinaryIO) -> Image.Image:
                 # The further frames of an MPO are previews and other views of the first.
                 if frames > 1 and image.format != "MPO":
                     raise InputError(
-                        f"has {frames} frames; an .mvm file holds one, so split it first"
+                        f"has {frames} frames, and an .mvm file holds one; in Python, "
+                        "image.seek(0) takes the first, and image.save('name.mvm') encodes it"
                     )
+                notes = lost.changes(image)
                 image.load()
-                return image
+                return image, notes
     except UnidentifiedImageError:
         raise InputError("is not an image that Pillow can open") from None
     except Image.DecompressionBombError:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from collections.abc import Mapping
-from functools import partial
-from math import isclose
 from typing import TYPE_CHECKING, Any
 
-from mvmic_codec.cli.drop import KEYS
+from mvmic_codec.cli.lost import NESTED, PNG_XMP, exif_of
 from mvmic_codec.errors import InputError
+from mvmic_codec.image.metadata import KINDS
 
 if TYPE_CHECKING:
     from PIL import Image, PngImagePlugin
@@ -35,16 +33,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 _HOLDERS = {"I;16": ("PNG", "TIFF", "JPEG2000", "PPM"), "I": ("TIFF",)}
 # What Pillow's writers raise for metadata or sizes that their format cannot hold.
 _WRITER_ERRORS = (ValueError, RuntimeError, SyntaxError, struct.error)
-_PNG_XMP = "XML:com.adobe.xmp"
 _TIFF_XMP = 700  # the tag of XMP in a TIFF file
-_NESTED = (0x8769, 0x8825)  # the tags of EXIF's own and of GPS's directory
-_NAMES = {
-    "exif": "EXIF",
-    "icc": "colour profile",
-    "xmp": "XMP",
-    "dpi": "resolution",
-    "text": "text",
-}
 
 
 def check_depth(header: Header, form: str) -> None:
@@ -59,45 +48,37 @@ def check_depth(header: Header, form: str) -> None:
 def encoded(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> bytes:
     """The image as the bytes of a file of the suffix's format.
 
-    metadata: by kind as in `KEYS`; the image's own `info` must be empty. Raises InputError if the
+    metadata: by names of `info`; the image's own `info` must be empty. Raises InputError if the
     format cannot hold the image, or metadata as large as this.
     """
     form, options = FORMATS[suffix.lower()]
     try:
         return _save(image, form, options, metadata)
     except _WRITER_ERRORS as error:
-        causes = [kind for kind in metadata if not _takes(image, suffix, {kind: metadata[kind]})]
-        hint = " ".join(f"--drop {kind}" for kind in causes)
+        causes = [
+            kind.option
+            for kind in KINDS
+            if kind.name in metadata and not _takes(image, suffix, {kind.name: metadata[kind.name]})
+        ]
+        hint = " ".join(f"--drop {option}" for option in causes)
         hint = f"; {hint} leaves that metadata out" if hint else ""
         raise InputError(f"cannot be written as {form}: {error}{hint}") from error
-
-
-def lost(file: bytes, metadata: Mapping[str, Any]) -> list[str]:
-    """Names of the kinds of metadata that a file, made of an image that had them, does not hold."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        # The image was not too large to be decoded.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(file)) as image:
-            return [
-                _NAMES[kind] for kind, value in metadata.items() if not _has(image, kind, value)
-            ]
 
 
 def _save(
     image: Image.Image, form: str, options: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> bytes:
-    known = {KEYS[kind]: value for kind, value in metadata.items() if kind != "text"}
+    known = dict(metadata)
+    text = known.pop("text", {})
     if form == "PNG":
-        known["pnginfo"] = _png_text(metadata.get("text", {}), known.pop("xmp", b""))
+        known["pnginfo"] = _png_text(text, known.pop("xmp", b""))
     elif form == "TIFF":
-        exif = _exif(known.pop("exif", b""))
+        exif = exif_of(known.pop("exif", b""))
         if "xmp" in known:
             exif[_TIFF_XMP] = known.pop("xmp")
         known["exif"] = exif.tobytes()
         # Pillow writes nested directories by itself only, and compresses by libtiff only.
-        if any(tag in exif for tag in _NESTED):
+        if any(tag in exif for tag in NESTED):
             options = {}
     buffer = io.BytesIO()
     image.save(buffer, form, **options, **known)
@@ -122,40 +103,5 @@ def _png_text(text: Mapping[str, str], xmp: bytes) -> PngImagePlugin.PngInfo:
         if 1 <= len(key) <= 79 and key.isprintable() and max(map(ord, key)) < 256:
             info.add_text(key, value)
     if xmp:
-        info.add_itxt(_PNG_XMP, xmp.decode("utf-8", "replace"))
+        info.add_itxt(PNG_XMP, xmp.decode("utf-8", "replace"))
     return info
-
-
-def _exif(stored: bytes) -> Image.Exif:
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif.load(stored)
-    return exif
-
-
-def _has(image: Image.Image, kind: str, value: Any) -> bool:
-    """Whether the image has this metadata; the resolution to 0.5%, as some formats round it."""
-    if kind == "text":
-        return all(image.info.get(key) == said for key, said in value.items())
-    if kind == "xmp":
-        return value in (image.info.get("xmp"), _encoded(image.info.get(_PNG_XMP)))
-    if kind == "dpi":
-        there = image.info.get("dpi", (0, 0))
-        return all(map(partial(isclose, rel_tol=0.005), value, there))
-    if kind == "icc":
-        return bool(image.info.get("icc_profile") == value)
-    if image.info.get("exif") == value:
-        return True
-    try:
-        before, after = _exif(value), image.getexif()
-        return set(before) <= set(after) and all(
-            set(before.get_ifd(tag)) <= set(after.get_ifd(tag)) for tag in _NESTED
-        )
-    # Pillow's reader lets many kinds of errors through.
-    except Exception:
-        return False
-
-
-def _encoded(text: str | None) -> bytes | None:
-    return None if text is None else text.encode("utf-8", "replace")

@@ -30,7 +30,8 @@ _PHOTOMETRIC = {
 def command(inputs: tuple[str, ...], show_models: bool, as_json: bool) -> None:
     """Say what .mvm files hold: size, depth, rate, model, metadata. No pixels are decoded.
 
-    "-" is standard input. Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted.
+    "-" is standard input. Exit codes: 0 all done, 1 a file failed, 2 wrong usage, 130 interrupted,
+    143 terminated.
     """
     if show_models == bool(inputs):
         raise click.UsageError("give either .mvm files or --model")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvmic_codec import rate
 from mvmic_codec.bitstream import container
@@ -29,8 +29,31 @@ from mvmic_codec.errors import FormatError, InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+
+class Kind(NamedTuple):
+    """One kind of metadata and its names.
+
+    chunk   type of its chunk in a file
+    name    in Pillow's `info`, and as an argument of `encode`
+    option  of `--drop` on the command line
+    label   for people
+    """
+
+    chunk: bytes
+    name: str
+    option: str
+    label: str
+
+
+KINDS = (
+    Kind(container.EXIF, "exif", "exif", "EXIF"),
+    Kind(container.ICC, "icc_profile", "icc", "colour profile"),
+    Kind(container.XMP, "xmp", "xmp", "XMP"),
+    Kind(container.DPI, "dpi", "dpi", "resolution"),
+    Kind(container.TEXT, "text", "text", "text"),
+)
 # JPEG's marker before the TIFF header. Pillow's info["exif"] has it, the chunk does not.
-_EXIF_MARKER = b"Exif\0\0"
+EXIF_MARKER = b"Exif\0\0"
 _DPI = struct.Struct("<II")
 _DPI_SCALE = 1000
 # Text chunks of a PNG with these names hold other metadata. The second name is ImageMagick's.
@@ -41,13 +64,6 @@ _PNG_OTHERS = frozenset(
     + ("exif", "xmp", "default_image", "loop", "duration", "disposal", "blend", "bbox", "timestamp")
 )
 _PNG_EXIF = "Raw profile type exif"
-_NAMES = {
-    container.EXIF: "exif",
-    container.ICC: "icc_profile",
-    container.XMP: "xmp",
-    container.DPI: "dpi",
-    container.TEXT: "text",
-}
 
 
 def to_chunks(
@@ -64,10 +80,10 @@ def to_chunks(
     A value of the image that cannot be stored is left out.
     """
     chunks = {}
-    for kind, name in _NAMES.items():
+    for chunk, name, _, _ in KINDS:
         if name in given:
-            payload = _payload(kind, given[name])
-            if kind == container.ICC and payload and not profile_fits(payload, gray):
+            payload = _payload(chunk, name, given[name])
+            if chunk == container.ICC and payload and not profile_fits(payload, gray):
                 raise InputError(
                     f"icc_profile is no ICC profile for {'gray' if gray else 'RGB'} samples, as "
                     "this image has; give one that is, or None"
@@ -75,15 +91,15 @@ def to_chunks(
         elif image is None:
             continue
         else:
-            carried = _carried(name, image)
+            value = carried(name, image)
             try:
-                payload = _payload(kind, carried)
+                payload = _payload(chunk, name, value)
             except InputError:
                 continue
-            if kind == container.ICC and not profile_fits(payload, gray):
+            if chunk == container.ICC and not profile_fits(payload, gray):
                 continue
         if payload:
-            chunks[kind] = payload
+            chunks[chunk] = payload
     return chunks
 
 
@@ -100,7 +116,7 @@ def to_info(
         "quality": round(rate.quality_of(header.rate_index), 2),
     }
     if container.EXIF in chunks:
-        info["exif"] = _EXIF_MARKER + chunks[container.EXIF]
+        info["exif"] = EXIF_MARKER + chunks[container.EXIF]
     if container.ICC in chunks:
         info["icc_profile"] = chunks[container.ICC]
     if container.XMP in chunks:
@@ -112,8 +128,11 @@ def to_info(
     return info
 
 
-def _carried(name: str, image: Image.Image) -> Any:
-    """An image's own value of one kind of metadata. InputError if it has two different values."""
+def carried(name: str, image: Image.Image) -> Any:
+    """An image's own value of the kind of metadata with this name; false if it has none.
+
+    Raises InputError if it has two different values.
+    """
     if name == "exif":
         return _exif_of(image)
     if name == "xmp":
@@ -145,7 +164,7 @@ def _exif_of(image: Image.Image) -> Any:
     edited = _written(held)
     if written == edited and (written is not None or _directories(before) == _directories(held)):
         return stored
-    if stored == (held._loaded_exif or b"").removeprefix(_EXIF_MARKER):
+    if stored == (held._loaded_exif or b"").removeprefix(EXIF_MARKER):
         if edited is None:
             raise InputError(
                 "Pillow cannot write what the image's getexif() holds since it was changed; "
@@ -172,13 +191,13 @@ def _stored_exif(info: Mapping[Any, Any]) -> bytes:
         except ValueError:
             return b""
     if isinstance(stored, bytes):
-        return stored.removeprefix(_EXIF_MARKER)
+        return stored.removeprefix(EXIF_MARKER)
     return (_written(stored) or b"") if isinstance(stored, Image.Exif) else b""
 
 
 def _exif_payload(exif: Image.Exif) -> bytes:
     """The TIFF structure of an Exif object; empty if the object has no tags."""
-    return _or_empty(exif.tobytes().removeprefix(_EXIF_MARKER))
+    return _or_empty(exif.tobytes().removeprefix(EXIF_MARKER))
 
 
 def _or_empty(payload: bytes) -> bytes:
@@ -306,24 +325,24 @@ def profile_fits(profile: bytes, gray: bool) -> bool:
     return profile[16:20] == (b"GRAY" if gray else b"RGB ")
 
 
-def _payload(kind: bytes, value: Any) -> bytes:
+def _payload(chunk: bytes, name: str, value: Any) -> bytes:
     """The payload of one chunk; empty for an empty value. InputError for one of the wrong kind."""
     # An Exif object is false even if it has tags in nested directories.
     if not value and not hasattr(value, "get_ifd"):
         return b""
-    if kind == container.DPI:
+    if chunk == container.DPI:
         return _format_dpi(value)
-    if kind == container.TEXT:
+    if chunk == container.TEXT:
         return _format_text(value)
-    if kind == container.EXIF:
+    if chunk == container.EXIF:
         if hasattr(value, "get_ifd"):
             value = _exif_payload(value)
         if isinstance(value, bytes):
-            value = value.removeprefix(_EXIF_MARKER)
-    if kind == container.XMP and isinstance(value, str):
+            value = value.removeprefix(EXIF_MARKER)
+    if chunk == container.XMP and isinstance(value, str):
         value = value.encode("utf-8", "replace")
     if not isinstance(value, bytes):
-        raise InputError(f"{_NAMES[kind]} must be bytes, got {type(value).__name__}")
+        raise InputError(f"{name} must be bytes, got {type(value).__name__}")
     return value
 
 

@@ -44,11 +44,14 @@ def write(arrays: dict[str, Tensor], identity: Identity, folder: Path) -> None:
     """Write FOLDER/NAME.safetensors, then NAME.json. Neither is ever there half-written."""
     weights, card = (folder / f"{identity.name}.{kind}" for kind in ("safetensors", "json"))
     part = folder / f".{identity.name}.part"
-    save_file(arrays, part, {"identity": identity.to_json()})
-    part.chmod(0o644)
-    os.replace(part, weights)
-    part.write_text(identity.to_json() + "\n", encoding="utf-8")
-    os.replace(part, card)
+    try:
+        save_file(arrays, part, {"identity": identity.to_json()})
+        part.chmod(0o644)
+        os.replace(part, weights)
+        part.write_text(identity.to_json() + "\n", encoding="utf-8")
+        os.replace(part, card)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def replace_arrays(weights: Path, fitted: dict[str, Tensor]) -> Identity:

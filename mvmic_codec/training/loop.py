@@ -218,8 +218,11 @@ class Trainer:
             "random": torch.get_rng_state(),
         }
         half = path.with_suffix(".part")
-        torch.save(state, half)
-        os.replace(half, path)
+        try:
+            torch.save(state, half)
+            os.replace(half, path)
+        finally:
+            half.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint."""

@@ -1,5 +1,7 @@
 """Synthesis of parts of an image: what it gives is what it would give for the whole at once."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -121,3 +123,19 @@ def test_a_layer_in_stripes(sizes):
     parts = [striped(part, last=n == len(sizes) - 1) for n, part in enumerate(rows.split(sizes, 2))]
     assert torch.allclose(torch.cat(parts, 2), layer(rows))
     assert [part.shape[2] for part in parts[:-1]] == [sizes[0] - 3, *sizes[1:-1]][: len(parts) - 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_coefficients_are_freed_before_the_next_stripe(monkeypatch, released, coded, channels):
+    inverse = released.blocks.inverse
+    made, kept = [], []
+
+    def watched(latent, modes):
+        kept.append([each() is not None for each in made])
+        coefficients = inverse(latent, modes)
+        made.append(weakref.ref(coefficients))
+        return coefficients
+
+    monkeypatch.setattr(released.blocks, "inverse", watched)
+    in_parts(monkeypatch, released, coded, 112, 16)
+    assert len(kept) == 3 and not any(map(any, kept))

@@ -1,5 +1,6 @@
 import io
 import math
+import struct
 from fractions import Fraction
 
 import pytest
@@ -411,6 +412,18 @@ def test_png_text_changed_where_its_file_is_gone(header, tmp_path):
                 through(header, {}, image)
         else:
             assert through(header, {}, image)["text"] == {"Name": "ANON"}
+
+
+def test_png_text_named_as_something_else_in_info(header):
+    """Pillow's `info` then has the other, which says nothing of the text."""
+    said = PngImagePlugin.PngInfo()
+    said.add_text("gamma", "DOE")
+    said.add(b"gAMA", struct.pack(">I", 45455))
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG", pnginfo=said)
+    image = Image.open(file)
+    assert image.info["gamma"] == 0.45455
+    assert through(header, {}, image)["text"] == {"gamma": "DOE"}
 
 
 @pytest.mark.parametrize("value", [b"ANON", 0])

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -22,7 +23,7 @@ from mvmic_codec.model.integer import LAYERS, LINEAR_BITS, IntegerEntropy, code_
 from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.intnet import fast_paths, usable_paths
 from mvmic_codec.model.loaded import make_entropy
-from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.native import NativeEntropy, NativeEvaluation
 from mvmic_codec.model.schedule import GROUPS
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -475,3 +476,20 @@ def test_the_reference_decodes_what_the_codec_writes(weights, channels, rate):
     latent, modes = decode.decode_symbols(released, coded, rate, size)
     assert np.array_equal(latent[0].numpy(), expected.y)
     assert np.array_equal(modes[0].numpy(), expected.modes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_are_freed_when_the_next_are_there(monkeypatch, released, channels):
+    """No name keeps them, such as that of the map that the modes were chosen from."""
+    begin = NativeEvaluation.begin_group
+    freed = []
+
+    def watched(evaluation, group):
+        before = weakref.ref(evaluation.features)
+        begin(evaluation, group)
+        if before() is not evaluation.features:
+            freed.append(before() is None)
+
+    monkeypatch.setattr(NativeEvaluation, "begin_group", watched)
+    codec.encode_planes(np.zeros((channels, 64, 64), np.float32), 20)
+    assert len(freed) > 2 and all(freed)

@@ -118,6 +118,7 @@ def test_save_options():
     assert len(saved(bpp=20)) * 8 <= 20 * 17 * 11
 
 
+@pytest.mark.parametrize("save_all", [False, True])
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -127,9 +128,9 @@ def test_save_options():
         ("pnginfo", "ignores the option 'pnginfo'"),
     ],
 )
-def test_unknown_option_is_named_in_a_warning(name, words):
+def test_unknown_option_is_named_in_a_warning(name, words, save_all):
     with pytest.warns(UserWarning) as caught:
-        assert saved(**{name: 5}) == saved()
+        assert saved(**{name: 5}, save_all=save_all) == saved()
     assert [str(warning.message) for warning in caught] == [f"saving to .mvm {words}"]
     assert caught[0].filename == __file__
 
