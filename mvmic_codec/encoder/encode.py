@@ -158,8 +158,9 @@ class Encoder:
                 self.coefficients = analysed.coefficients
                 # The outputs of all layers take much memory.
                 self.analysed = analysed if keep_stages else None
-        # What an error in each block counts.
+        # What an error in each block counts, and what a unit of squared error is worth in bits.
         self.importance = torch.ones(self.inside.shape, device=model.device)
+        self.lambda_error = torch.tensor([lambda_of(rate) / 3.0], device=model.device)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # Bits for a squared error of one step, twice; see the training loss.
         self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -169,12 +170,14 @@ class Encoder:
         self.bits = model.bits.cpu().numpy()
 
     def weigh(self, importance: npt.NDArray[np.float32]) -> None:
-        """From here on an error in a block counts so many times as much, and lambda with it.
+        """From here on an error in a block counts so many times as much; to be called once.
 
         importance is positive, [ceil(H/16),ceil(W/16)]. `estimated_costs` are computed anew.
         """
         height, width = importance.shape
         self.importance[:height, :width] = torch.from_numpy(importance).to(self.importance)
+        self.lambda_error = self.lambda_error * self.importance[None]
+        # Those of `like` were not weighed.
         self.like = None
         self.__dict__.pop("estimated_costs", None)
 
@@ -221,18 +224,17 @@ class Encoder:
     @cached_property
     def estimated_costs(self) -> Tensor:
         """What each block is estimated to cost in each mode [1,K,h,w], in bits."""
-        lambda_error = lambda_of(self.rate) / 3.0 * self.importance[None]
         steps = self.step.float()[None, :, None, None]
         costs = self.model.blocks.costs
         if self.like is None:
-            return costs(self.coefficients, steps, lambda_error)
+            return costs(self.coefficients, steps, self.lambda_error)
         # What a block outside of the image costs does not matter.
         differ = (self.coefficients != self.like.coefficients).any(1)[0] & self.inside
         differ.flatten()[:FEW_BLOCKS] = True
         out = self.like.estimated_costs.clone()
-        out[:, :, differ] = costs(
-            self.coefficients[:, :, None, differ], steps, lambda_error[:, differ]
-        )[:, :, 0]
+        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, self.lambda_error)[
+            :, :, 0
+        ]
         # Nothing else is taken over.
         self.like = None
         return out
