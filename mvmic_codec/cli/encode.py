@@ -68,7 +68,7 @@ class _Record:
 @click.option(
     "--task",
     type=click.Path(readable=False),
-    help="A head's file: keep more of what it looks at, at twice the time; docs/features.md.",
+    help="A head's file: keep more of what it looks at. Takes 2 to 3 times as long.",
 )
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")

@@ -32,7 +32,7 @@ from mvmic_codec.tasks.heads import Head, other_model
 POWER = 0.25
 # Nothing counts less or more than this, whatever the power.
 LEAST, MOST = 1 / 8, 8.0
-# How many v the mean is taken over. Neighbouring blocks and all coefficients share in it as well.
+# How many v the mean is taken over: fewer make a noisier map, and each takes a backward pass.
 DRAWS = 4
 
 

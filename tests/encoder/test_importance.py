@@ -7,6 +7,7 @@ from codec import candidate_of
 from small_model import picture
 
 from mvmic_codec.encoder import encode, refine
+from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.encoder.image_encoder import ImageEncoder, checked_importance
 from mvmic_codec.encoder.refine import Refiner, only
@@ -175,3 +176,17 @@ def test_numbers_of_any_type_are_taken():
     for kind in (np.float64, np.uint8, np.float16):
         taken = checked_importance(np.ones(GRID, kind), SIZE)
         assert taken.dtype == np.float32 and (taken == 1).all()
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_a_candidate_like_another_is_weighed_as_one_alone(weights, estimated):
+    """What is known of the other was not weighed, nor what its comparison gave."""
+    planes = planes_of(3)
+    other = planes.copy()
+    other[:, :40, :40] = 0.5
+    first = EncodeCandidate(other, 31, keep_stages=True, device="cpu")
+    alike = EncodeCandidate(planes, 31, like=first, device="cpu")
+    if estimated:
+        alike.estimate_rd_cost()
+    alike.weigh(halves(True))
+    assert alike.encode().payload == coded(3, halves(True)).payload
