@@ -1,4 +1,1 @@
-"""Networks that look at images through the decoder's features, and the data that they learn from.
-
-Nothing that encodes or decodes needs this room. It wants the extra `tasks`.
-"""
+"""Networks for vision tasks on features from files: data, heads, training, tables."""

@@ -1,0 +1,193 @@
+"""A trained head as a file: weights and a card that says what it is for.
+
+The file is safetensors. Its metadata holds `card`, the fields of `Card` as JSON, and `digest`, a
+SHA-256 over that JSON and all arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mvmic_codec.errors import InputError, ModelError
+from mvmic_codec.features.maps import Features
+from mvmic_codec.model.device import full_precision, pick_device
+from mvmic_codec.model.identity import default_identity
+from mvmic_codec.model.loaded import fingerprint
+from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
+from mvmic_codec.tasks.street import ErfNet, FeatureEntry
+
+NOTICE = "Not a medical device: for research only."
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a head is, what it was trained on, and what it takes.
+
+    task         in a few words, such as "polyp segmentation"
+    network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet` on features
+    fingerprint  16 hexadecimal digits: the model whose features it takes
+    maps         channels of each map that it takes, by the name of the map
+    classes      names of the classes. One means that class against the background
+    width        of the trunk; an ErfNet has but one
+    rates        lowest and highest rate index that it was trained on
+    data         what it was trained on
+    licence      what its training data allows
+    scores       as measured, by what was measured
+    notice       for everybody who uses it
+    """
+
+    task: str
+    network: str
+    fingerprint: str
+    maps: dict[str, int]
+    classes: list[str]
+    width: int
+    rates: list[int]
+    data: str
+    licence: str
+    scores: dict[str, float]
+    notice: str = NOTICE
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of one image.
+
+    mask           uint8 [H,W], the number of the likeliest class. With one class 1 where it is
+                   likelier than not, else 0
+    probabilities  float32 [K,H,W], in 0..1
+    """
+
+    mask: npt.NDArray[np.uint8]
+    probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that is ready to use."""
+
+    card: Card
+    network: nn.Module
+
+    def predict(self, features: Features) -> list[Prediction]:
+        """What the head says of each image, at the image's size. Runs where the network is.
+
+        Warns of rates that the head was not trained on. Raises InputError for features of another
+        model, and for features without a map that the head takes.
+        """
+        self.check(features)
+        device = next(self.network.parameters()).device
+        maps = {name: features[name].to(device) for name in self.card.maps}
+        rates = torch.tensor(features.rate_indices, device=device)
+        with full_precision(device):
+            logits = self.network(maps, rates, features.size)
+            one = logits.shape[1] == 1
+            probabilities = logits.sigmoid() if one else logits.softmax(1)
+            masks = probabilities[:, 0] > 0.5 if one else probabilities.argmax(1)
+        return [
+            Prediction(mask.to(torch.uint8).cpu().numpy(), each.cpu().numpy())
+            for mask, each in zip(masks, probabilities, strict=True)
+        ]
+
+    def check(self, features: Features) -> None:
+        """Errors and warnings as `predict`."""
+        if features.fingerprint.hex() != self.card.fingerprint:
+            raise InputError(other_model(self.card.fingerprint, features.fingerprint.hex()))
+        missing = [name for name in self.card.maps if name not in features.maps]
+        if missing:
+            raise InputError(
+                f"the head takes maps that these features lack, {', '.join(missing)}: "
+                f"ask for maps={tuple(self.card.maps)}"
+            )
+        low, high = self.card.rates
+        outside = sorted({rate for rate in features.rate_indices if not low <= rate <= high})
+        if outside:
+            warnings.warn(
+                f"the head was trained on rate indices {low} to {high}, and may do badly at "
+                f"{', '.join(map(str, outside))}",
+                stacklevel=3,
+            )
+
+
+def other_model(expected: str, got: str) -> str:
+    """Why a head for features of the model `expected` refuses those of the model `got`."""
+    kinds = {default_identity(gray).fingerprint: gray for gray in (True, False)}
+    if expected in kinds and got in kinds:
+        wanted, given = ("gray" if kinds[each] else "colour" for each in (expected, got))
+        return (
+            f"the head takes features of {wanted} images, and these are of a {given} image: "
+            f"encode it as {wanted}, or use a head for {given} images"
+        )
+    return (
+        f"the head takes features of model {expected}, and these are of model {got}: "
+        "use a head that was trained for it"
+    )
+
+
+def make_network(card: Card) -> nn.Module:
+    """The network of a card, with fresh weights. Raises ValueError for one that is unknown."""
+    count = len(card.classes)
+    if card.network == "fpn":
+        return SegmentationHead(HeadConfig(card.maps, count, card.width))
+    if card.network == "erfnet":
+        return ErfNet(FeatureEntry(card.maps), count)
+    raise ValueError(f"there is no network {card.network!r}")
+
+
+def save_head(head: Head, path: Path) -> None:
+    """Write a head, whole or not at all."""
+    arrays = {name: value.cpu().contiguous() for name, value in head.network.state_dict().items()}
+    text = json.dumps(asdict(head.card))
+    part = path.with_name(f".{path.name}.part")
+    save_file(arrays, part, {"card": text, "digest": digest(text, arrays)})
+    part.chmod(0o644)
+    os.replace(part, path)
+
+
+def load_head(path: Path | str, device: str | None = None) -> Head:
+    """Read a head. `device` is as for `decode_features`: None means CUDA if it works here.
+
+    Raises InputError if there is no such file, and ModelError if it is damaged or no head.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no head {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the head {path} is damaged: get it again") from error
+    if "card" not in metadata:
+        raise ModelError(f"{path} is not a head: it has no card")
+    text = metadata["card"]
+    if metadata.get("digest") != digest(text, arrays):
+        raise ModelError(f"the head {path} is damaged: get it again")
+    try:
+        card = Card(**json.loads(text))
+        # Fresh networks draw random weights. That must not move the caller's random state.
+        with torch.random.fork_rng(devices=[]):
+            network = make_network(card)
+        network.load_state_dict(arrays)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the head {path} is not one that this version of mvmic_codec knows: update mvmic_codec"
+        ) from error
+    return Head(card, network.to(pick_device(device)).eval().requires_grad_(False))
+
+
+def digest(card: str, arrays: dict[str, Tensor]) -> str:
+    """64 hexadecimal digits that tell a head from any other."""
+    return hashlib.sha256(card.encode() + fingerprint(arrays, {})).hexdigest()
