@@ -203,6 +203,15 @@ def test_a_seed_repeats_training():
     assert torch.equal(first, trained(1)) and not torch.equal(first, trained(2))
 
 
+def test_one_small_image_is_refused_in_training_alone():
+    """Statistics of a batch need two elements of the coarsest level."""
+    small = sample(((2, 2, 40, 40),), (64, 64))
+    with pytest.raises(InputError, match="one image within 64x64 is too little"):
+        loss_of(Detector(), collate([small]))
+    assert loss_of(Detector(), collate([small, small])) > 0
+    assert len(detect(Detector(), collate([small]))) == 1
+
+
 def test_the_rate_is_an_input():
     torch.manual_seed(0)
     model = Detector().eval()
@@ -346,6 +355,6 @@ def test_scores_of_batches_with_images_of_two_sizes():
     """Masks of a batch are padded, and those of detections are not."""
     torch.manual_seed(0)
     model = Detector(masks=True)
-    samples = [sample(), sample(size=(96, 160))]
+    samples = [sample(size=(64, 64)), sample(size=(60, 100))]
     assert score(model, [collate(samples)]).masks is not None
     assert score(Detector(), [collate(samples)]).masks is None
