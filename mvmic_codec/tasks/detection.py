@@ -217,8 +217,11 @@ class Detector(nn.Module):
         # Only its shape is read.
         canvas = rates.new_empty(1).expand(len(sizes), 1, height, width)
         images = ImageList(canvas, list(sizes))
-        proposals, losses = self.rpn(images, levels, targets)
-        found, more_losses = self.roi_heads(levels, proposals, images.image_sizes, targets)
+        # Places of up to a thousand samples do not fit into the 8 bits of bfloat16.
+        with torch.autocast(rates.device.type, enabled=False):
+            levels = OrderedDict((name, level.float()) for name, level in levels.items())
+            proposals, losses = self.rpn(images, levels, targets)
+            found, more_losses = self.roi_heads(levels, proposals, images.image_sizes, targets)
         if self.training:
             return {**losses, **more_losses}
         for each, size in zip(found, sizes, strict=True):

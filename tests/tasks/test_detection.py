@@ -152,6 +152,15 @@ def test_multiply_adds_count_what_is_computed():
     assert counter.get_total_flops() == 2 * multiply_adds(model, (128, 192))
 
 
+def test_places_stay_exact_under_autocast():
+    torch.manual_seed(0)
+    model, batch = Detector(masks=True), collate([sample()])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss_of(model, batch).dtype == torch.float32
+        found = detect(model, batch)[0]
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_empty_images_can_be_trained_on(masks):
     torch.manual_seed(0)
@@ -319,6 +328,16 @@ def test_precision_of_perfect_detections_is_1_and_of_none_0():
     for each in (none.boxes, none.masks):
         assert (each.mean, each.at50, each.at75) == (0, 0, 0)
     assert detection_scores(zip(nothing, targets, strict=True)).masks is None
+
+
+def test_masks_are_judged_by_themselves():
+    each = sample()
+    found = detection(each)
+    found["masks"] = found["masks"].clone()
+    found["masks"][:, :, 100:] = False
+    # 60 of 80 columns are left.
+    scores = detection_scores([(found, target_of(each))], masks=True)
+    assert scores.boxes.mean == pytest.approx(1) and scores.masks.mean == pytest.approx(0.6)
 
 
 def test_precision_falls_with_the_overlap():
