@@ -23,7 +23,9 @@ from mvmic_codec.image import metadata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mvmic_codec.encoder.image_encoder import EncodedFile, ImageEncoder
     from mvmic_codec.features.maps import Features
+    from mvmic_codec.tasks.heads import Head
 
 
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
@@ -44,6 +46,7 @@ def encode(
     text: Mapping[str, str] | None | EllipsisType = ...,
     effort: int = 1,
     on_round: Callable[[], object] | None = None,
+    task: Head | NDArray[Any] | None = None,
     device: str | None = None,
 ) -> bytes:
     """Encode an image as the bytes of an `.mvm` file.
@@ -65,6 +68,12 @@ def encode(
                  times. Decoding takes the same time.
     on_round     called after each round of refinement of every file that is tried
 
+    task         a `mvmic_codec.tasks.heads.Head`: errors count more in blocks that matter to what
+                 the head sees, and less in others. The image is first encoded without it, so this
+                 takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says what errors in
+                 each block of 16x16 pixels count, from 0.01 to 100. Every decoder reads the file.
+                 See docs/features.md
+
     exif, icc_profile, xmp, dpi, text
                  metadata of the file. One that is not given (`...`) is taken over from the image;
                  None or an empty value leaves it out. See `mvmic_codec.image.metadata`. A profile
@@ -72,9 +81,11 @@ def encode(
 
     device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU
 
-    Raises InputError for an image or option that cannot be used, and for a target that cannot be
-    met.
+    Raises InputError for an image or option that cannot be used, for a head that takes images of
+    the other kind, gray or colour, and for a target that cannot be met.
     """
+    from functools import partial
+
     from mvmic_codec.encoder import target
     from mvmic_codec.encoder.image_encoder import ImageEncoder
     from mvmic_codec.image.samples import from_input
@@ -87,17 +98,20 @@ def encode(
     chunks = metadata.to_chunks(
         given, image if isinstance(image, Image.Image) else None, gray=len(samples.planes) == 1
     )
-    encoder = ImageEncoder(
-        samples, chunks, psnr=psnr, effort=effort, on_round=on_round, device=device
-    )
-    if index is not None:
-        return encoder.file_at(index).data
-    if psnr is not None:
-        return target.smallest_with_psnr(encoder, psnr).data
-    if bpp is not None:
-        return target.best_within_bpp(encoder, bpp).data
-    assert max_bytes is not None
-    return target.best_within_bytes(encoder, max_bytes).data
+
+    def chosen(encoder: ImageEncoder) -> EncodedFile:
+        if index is not None:
+            return encoder.file_at(index)
+        if psnr is not None:
+            return target.smallest_with_psnr(encoder, psnr)
+        if bpp is not None:
+            return target.best_within_bpp(encoder, bpp)
+        assert max_bytes is not None
+        return target.best_within_bytes(encoder, max_bytes)
+
+    encoder_of = partial(ImageEncoder, samples, chunks, psnr=psnr, device=device)
+    importance = None if task is None else _importance(task, encoder_of, chosen)
+    return chosen(encoder_of(effort=effort, on_round=on_round, importance=importance)).data
 
 
 @overload
@@ -201,6 +215,29 @@ def _checked_effort(effort: object) -> int:
     if isinstance(effort, bool) or not isinstance(effort, Integral) or effort not in (1, 2, 3):
         raise InputError(f"effort must be 1, 2 or 3, got {effort!r}")
     return int(effort)
+
+
+def _importance(
+    task: object,
+    encoder_of: Callable[[], ImageEncoder],
+    chosen: Callable[[ImageEncoder], EncodedFile],
+) -> NDArray[Any]:
+    """What errors in each block count: the array given, or what a head makes of the plain file."""
+    import numpy as np
+
+    if isinstance(task, np.ndarray):
+        return task
+    from mvmic_codec.tasks.heads import Head
+    from mvmic_codec.tasks.importance import check_model, importance_map
+
+    if not isinstance(task, Head):
+        raise InputError(
+            "task must be a head, as mvmic_codec.tasks.heads.load_head reads it, or a numpy "
+            f"array; got {type(task).__name__}"
+        )
+    plain = encoder_of()
+    check_model(task, plain.fingerprint)
+    return importance_map(chosen(plain).coded, task)
 
 
 def _map_names(features: bool | str | Sequence[str]) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from mvmic_codec.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mvmic_codec.tasks.heads import Head
+
 # Formats of Pillow's that are not looked for in folders, since it has no pixels of them: drawings
 # for other programs, and data that it knows by name only.
 _NO_PIXELS = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "MVM"})
@@ -63,6 +65,11 @@ class _Record:
     type=click.IntRange(1, 3),
     help="2 and 3 take 4 to 35 times as long, for up to 2% fewer bits.",
 )
+@click.option(
+    "--task",
+    type=click.Path(readable=False),
+    help="A head's file: keep more of what it looks at. Takes 2 to 3 times as long.",
+)
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
@@ -78,6 +85,7 @@ def command(
     psnr: float | None,
     max_bytes: int | None,
     effort: int,
+    task: str | None,
     dropped: frozenset[str],
     force: bool,
     device: str | None,
@@ -119,6 +127,7 @@ def command(
             raise click.UsageError(
                 f"the output of encode ends in .mvm, not in {files.shown(job.target.suffix)}"
             )
+    head = _head(task, device)
     without: dict[str, Any] = dict.fromkeys(dropped)
     outputs = files.Outputs(force=force)
 
@@ -141,6 +150,7 @@ def command(
                 max_bytes=max_bytes,
                 effort=effort,
                 on_round=rounds.update,
+                task=head,
                 device=device,
                 **without,
             )
@@ -178,6 +188,17 @@ def command(
         batch.say("\n".join(map(_as_text, records)), err=to_stream)
     if failures:
         raise click.exceptions.Exit(1)
+
+
+def _head(path: str | None, device: str | None) -> Head | None:
+    if path is None:
+        return None
+    try:
+        from mvmic_codec.tasks.heads import load_head
+
+        return load_head(path, device)
+    except batch.KNOWN_ERRORS as error:
+        raise batch.stop(error) from error
 
 
 def _naming() -> Naming:

@@ -64,6 +64,14 @@ class EncodeCandidate:
         with full_precision(self.model.device):
             return self.encoder.estimate_rd_cost()
 
+    def weigh(self, importance: npt.NDArray[np.float32]) -> None:
+        """Make errors dearer in some blocks than in others; see `Encoder.weigh`.
+
+        Candidates are compared without it, so this comes after `estimate_rd_cost`.
+        """
+        with full_precision(self.model.device):
+            self.encoder.weigh(importance)
+
     def encode(
         self, *, effort: int = 1, on_round: Callable[[], object] | None = None
     ) -> CodedCandidate:

@@ -8,6 +8,9 @@ coefficients take with these tables and means.
 From rate index TARGET_FROM on the second run moves its target coefficients part of the way towards
 the inverse of synthesis. Synthesis also corrects coefficients that were hardly quantised, so coding
 the analysis output directly would overcorrect.
+
+`Encoder.weigh` makes errors dearer in some blocks than in others. Three choices follow it: the
+estimated costs of modes, their costs in the second run, and the symbols.
 """
 
 from __future__ import annotations
@@ -155,6 +158,9 @@ class Encoder:
                 self.coefficients = analysed.coefficients
                 # The outputs of all layers take much memory.
                 self.analysed = analysed if keep_stages else None
+        # What an error in each block counts, and what a unit of squared error is worth in bits.
+        self.importance = torch.ones(self.inside.shape, device=model.device)
+        self.lambda_error = torch.tensor([lambda_of(rate) / 3.0], device=model.device)
         self.step = entropy.step[rate] / 2**STEP_BITS
         # Bits for a squared error of one step, twice; see the training loss.
         self.lambda_symbol = 2.0 * lambda_of(rate) / 3.0 * self.step**2
@@ -162,6 +168,18 @@ class Encoder:
         tables = torch.arange(TABLES, device=model.device, dtype=torch.float64)
         self.saving = step_to_zero_bits(tables.clamp_min(0.5))
         self.bits = model.bits.cpu().numpy()
+
+    def weigh(self, importance: npt.NDArray[np.float32]) -> None:
+        """From here on an error in a block counts so many times as much; to be called once.
+
+        importance is positive, [ceil(H/16),ceil(W/16)]. `estimated_costs` are computed anew.
+        """
+        height, width = importance.shape
+        self.importance[:height, :width] = torch.from_numpy(importance).to(self.importance)
+        self.lambda_error = self.lambda_error * self.importance[None]
+        # Those of `like` were not weighed.
+        self.like = None
+        self.__dict__.pop("estimated_costs", None)
 
     def bfloat16_autocast(self) -> AbstractContextManager[object]:
         """`LoadedModel.bfloat16_autocast` for analysis and synthesis, where the rate allows it."""
@@ -206,16 +224,15 @@ class Encoder:
     @cached_property
     def estimated_costs(self) -> Tensor:
         """What each block is estimated to cost in each mode [1,K,h,w], in bits."""
-        lambda_error = torch.tensor([lambda_of(self.rate) / 3.0], device=self.model.device)
         steps = self.step.float()[None, :, None, None]
         costs = self.model.blocks.costs
         if self.like is None:
-            return costs(self.coefficients, steps, lambda_error)
+            return costs(self.coefficients, steps, self.lambda_error)
         # What a block outside of the image costs does not matter.
         differ = (self.coefficients != self.like.coefficients).any(1)[0] & self.inside
         differ.flatten()[:FEW_BLOCKS] = True
         out = self.like.estimated_costs.clone()
-        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, lambda_error)[
+        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, self.lambda_error)[
             :, :, 0
         ]
         # Nothing else is taken over.
@@ -266,7 +283,7 @@ class Encoder:
         mean = mean - predicted * aligned[modes]
         # Coefficients that are coded in any mode: few. All others cost their error.
         score = rows_of(run.score[None, luma].float()) / FRACTION
-        inside = self.inside.flatten()
+        inside, importance = self.inside.flatten(), self.importance.flatten()
         coded_somewhere = (score + mode_scores.amax(0) >= 0.5) & inside[:, None]
         coded_somewhere[:, 0] = False
         block, channel = torch.nonzero(coded_somewhere).unbind(1)
@@ -282,12 +299,12 @@ class Encoder:
             means = mean[blocks_compared] + predicted[blocks_compared] * aligned[k]
             position[:, : len(low_freq)] -= means / FRACTION
             position[:, 0] = 0.0
-            cost = position.square() @ (lambda_symbol / 2)
+            cost = position.square() @ (lambda_symbol / 2) * importance[blocks_compared]
             table = score + mode_scores[k, channel]
             coded = torch.nonzero((table >= 0.5) & mine[block])[:, 0]
             row = (torch.cumsum(mine, 0) - 1)[block[coded]]
             size = position[row, channel[coded]].abs_()
-            lambda_coded = lambda_symbol[channel[coded]]
+            lambda_coded = lambda_symbol[channel[coded]] * importance[block[coded]]
             rounded = torch.floor(table[coded] + 0.5).clamp(max=TABLES - 1).long()
             level = self.level(size, rounded, lambda_coded)
             bits = self.model.symbol_bits(rounded, level.long())
@@ -326,6 +343,7 @@ class Encoder:
         costs = costs.clone()
         costs[:, 1:] += torch.where(self.inside, 0.0, math.inf)
         cost_cells = pixel_unshuffle(costs, 2).unflatten(1, (MODES, 4))
+        importance_cells = pixel_unshuffle(self.importance[None, None], 2)[0]
         passes = list(self.hyper[1])
         mode_cells = torch.zeros_like(cost_cells[:, 0], dtype=torch.int64)
         positions = torch.empty(0)  # of y in steps, as cells; known when modes are
@@ -361,10 +379,12 @@ class Encoder:
             coded = torch.nonzero(index.flatten())[:, 0]
             channel = coded // index[0, 0].numel() % len(places)
             symbols = torch.zeros_like(position)
+            # A place is a channel of y and one of the four sites in a cell.
+            importance = importance_cells[places % 4].flatten()[coded]
             symbols.view(-1)[coded] = self.quantise(
                 position.view(-1)[coded],
                 index.flatten()[coded],
-                self.lambda_symbol[places // 4][channel],
+                self.lambda_symbol[places // 4][channel] * importance,
             )
             passes.append(Pass(to_int16(symbols), to_uint8(index), SECOND))
             # The first group is coded in two calls: first its anchors, then the rest.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec import rate
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.encoder.candidate import CodedCandidate, EncodeCandidate
 from mvmic_codec.encoder.flat_choice import flat_candidates_of
+from mvmic_codec.errors import InputError
 from mvmic_codec.image.samples import Samples, psnr
 from mvmic_codec.model.identity import GENERATION, model_identity
 
 Planes = npt.NDArray[np.float32]
+
+# Bounds of what an error in a block may count. Beyond them a map says all or nothing.
+IMPORTANCE_MIN, IMPORTANCE_MAX = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,11 @@ class ImageEncoder:
 
     psnr: only flat areas that allow so many dB are used. effort and on_round are those of
     `EncodeCandidate.encode`.
+
+    importance is what an error in each block of 16x16 pixels counts, [ceil(H/16),ceil(W/16)] from
+    IMPORTANCE_MIN to IMPORTANCE_MAX, or None for 1 everywhere. It weighs errors where modes and
+    symbols are chosen. Candidates are compared without it: flat areas are exact for the eye, as for
+    burned-in text, and what a task needs should not decide on them. Raises InputError for another.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class ImageEncoder:
         psnr: float | None = None,
         effort: int = 1,
         on_round: Callable[[], object] | None = None,
+        importance: npt.NDArray[Any] | None = None,
         device: str | None = None,
     ) -> None:
         self.samples, self.chunks = samples, chunks
@@ -59,6 +71,8 @@ class ImageEncoder:
         colour = self.photometric == container.RGB
         self.planes = samples.planes if colour else samples.planes[:1]
         _, self.fingerprint = model_identity(gray=not colour)
+        size = (samples.planes.shape[1], samples.planes.shape[2])
+        self.importance = None if importance is None else checked_importance(importance, size)
         self.flat_candidates = flat_candidates_of(self.planes, samples, psnr)
 
     def file_at(self, index: int) -> EncodedFile:
@@ -75,6 +89,8 @@ class ImageEncoder:
 
     def file_of(self, candidate: EncodeCandidate, index: int) -> EncodedFile:
         """The file of one candidate."""
+        if self.importance is not None:
+            candidate.weigh(self.importance)
         coded = candidate.encode(effort=self.effort, on_round=self.on_round)
         header, areas = self.header(index), candidate.flat_payload
         data = container.write(header, coded.payload, self.chunks, areas)
@@ -102,6 +118,28 @@ class ImageEncoder:
             lo=samples.lo,
             hi=samples.hi,
         )
+
+
+def checked_importance(
+    importance: npt.NDArray[Any], size: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """The importance of an image of `size` (H,W) as float32; see `ImageEncoder`."""
+    rows, columns = (-(-side // BLOCK) for side in size)
+    if importance.shape != (rows, columns):
+        raise InputError(
+            f"an importance map for an image of {size[1]}x{size[0]} has {rows} rows and {columns} "
+            f"columns, one number for each block of {BLOCK}x{BLOCK}; got an array of "
+            f"{'x'.join(map(str, importance.shape)) or 'one number'}"
+        )
+    if importance.dtype.kind not in "iuf":
+        raise InputError(f"an importance map holds numbers, got {importance.dtype}")
+    # Not-a-numbers fail this, too.
+    if not ((importance >= IMPORTANCE_MIN) & (importance <= IMPORTANCE_MAX)).all():
+        raise InputError(
+            f"numbers of an importance map lie between {IMPORTANCE_MIN:g} and {IMPORTANCE_MAX:g}, "
+            "and 1 changes nothing"
+        )
+    return importance.astype(np.float32)
 
 
 def photometric_of(samples: Samples) -> int:

@@ -5,7 +5,7 @@ synthesis spreads a symbol to other coefficients, and the context networks predi
 from it. Here the gradient of both, at the symbols chosen so far, moves the target of every
 coefficient. Symbols are chosen again by the exact integer
 model, a given number of times. The result of least cost is kept, by true bits and by the error of
-the pixels that will be seen. Decoders see no difference.
+the pixels that will be seen, weighed as `Encoder.weigh` says. Decoders see no difference.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.model.entropy import FRACTION, MODES, EntropyModel
 from mvmic_codec.model.identity import find_identity
@@ -50,16 +51,22 @@ class Refiner:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.model = encoder, encoder.model
         self.planes = restore_colour(encoder.rotated)
+        by_pixel = encoder.importance.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
+        # What the error of a pixel [H,W] counts.
+        self.weights = encoder.shown * by_pixel
         # Bits for a unit of squared error.
         self.lambda_error = lambda_of(encoder.rate) / 3.0
         self.entropy = trainable(self.model.identity.fingerprint, self.model.device)
 
     def error(self, latent: Tensor, modes: Tensor) -> Tensor:
-        """Squared error of all pixels seen, on the 255 scale: three samples each, gray or not."""
+        """Squared error of all pixels seen, on the 255 scale: three samples each, gray or not.
+
+        Each block's counts by its importance.
+        """
         blocks, synthesis = self.model.blocks, self.model.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
-        error = ((shown - self.planes) * 255).square().mul(self.encoder.shown).sum()
+        error = ((shown - self.planes) * 255).square().mul(self.weights).sum()
         return error * (3 / self.planes.shape[1])
 
     def cost(self, run: CodingResult) -> float:
@@ -116,7 +123,8 @@ def refine(
     best, least = run, refiner.cost(run)
     for done in range(1, rounds + 1):
         # The minimum, if the error of each coefficient were independent of all others.
-        minimum = run.latent - refiner.rd_gradient(run) / (2 * refiner.lambda_error)
+        step = refiner.rd_gradient(run) / (2 * refiner.lambda_error) / encoder.importance
+        minimum = run.latent - step
         target = torch.lerp(run.target, blocks.inverse(minimum, run.modes), STRIDE)
         choose_modes = done % MODES_EVERY == 0
         costs = encoder.costs_after(run, target) if choose_modes else only(run.modes)

@@ -207,12 +207,12 @@ class BlockTransform(nn.Module):
     def costs(self, coefficients: Tensor, steps: Tensor, lambda_error: Tensor) -> Tensor:
         """The cost of each block in each mode, in bits [B,K,h,w], without the bits of the mode.
 
-        steps [B,C,1,1] are those of y. lambda_error [B] is what a unit of squared error is worth in
-        bits. See `mode_costs`.
+        steps [B,C,1,1] are those of y. lambda_error [B], or [B,h,w], is what a unit of squared
+        error is worth in bits. See `mode_costs`.
         """
         step = self.part(steps)[0].flatten(1)[:, None]
         rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
-        costs = mode_costs(rows, self.luma, step, lambda_error[:, None])
+        costs = mode_costs(rows, self.luma, step, lambda_error.reshape(len(rows), -1))
         out: Tensor = costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
         return out
 
