@@ -17,7 +17,18 @@ import click
 from mvmic_codec import __version__
 from mvmic_codec.cli import batch
 
-_COMMANDS = ("encode", "decode", "info", "features", "eval", "compare", "report", "train")
+_COMMANDS = (
+    "encode",
+    "decode",
+    "info",
+    "features",
+    "eval",
+    "compare",
+    "report",
+    "train",
+    "tasks",
+    "demo",
+)
 
 
 # What ends a process from outside: kill, a batch system, or a terminal that goes away.
