@@ -18,16 +18,8 @@ from mvmic_codec import __version__
 from mvmic_codec.cli import batch
 
 _COMMANDS = (
-    "encode",
-    "decode",
-    "info",
-    "features",
-    "eval",
-    "compare",
-    "report",
-    "train",
-    "tasks",
-    "demo",
+    *("encode", "decode", "info", "features", "demo"),
+    *("eval", "compare", "report", "train", "tasks"),
 )
 
 

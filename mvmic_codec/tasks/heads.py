@@ -30,6 +30,8 @@ from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry
 
+# Heads that ship, each with its card.
+WEIGHTS = Path(__file__).parent / "weights"
 NOTICE = "Not a medical device: for research only."
 # Networks on decoded pixels, by their names in cards, and the maps that their stems make.
 STEMS = {"pixels-light": LIGHT, "pixels-deep": DEEP}
@@ -128,6 +130,15 @@ class Head:
         """Whether it takes decoded pixels in place of features."""
         return PIXELS in self.card.maps
 
+    def feature_maps(self) -> tuple[str, ...]:
+        """The maps to decode for it. Raises InputError for a head on pixels."""
+        if self.takes_pixels:
+            raise InputError(
+                "the head takes decoded pixels and not features: use a head that was trained with "
+                "--input features"
+            )
+        return tuple(self.card.maps)
+
     def _predictions(
         self, maps: dict[str, Tensor], rate_indices: Sequence[int], size: tuple[int, int]
     ) -> list[Prediction]:
@@ -147,18 +158,14 @@ class Head:
 
     def check(self, features: Features) -> None:
         """Errors and warnings as `predict`."""
-        if self.takes_pixels:
-            raise InputError(
-                "the head takes decoded pixels and not features: use a head that was trained with "
-                "--input features"
-            )
+        names = self.feature_maps()
         if features.fingerprint.hex() != self.card.fingerprint:
             raise InputError(other_model(self.card.fingerprint, features.fingerprint.hex()))
-        missing = [name for name in self.card.maps if name not in features.maps]
+        missing = [name for name in names if name not in features.maps]
         if missing:
             raise InputError(
                 f"the head takes maps that these features lack, {', '.join(missing)}: "
-                f"ask for maps={tuple(self.card.maps)}"
+                f"ask for maps={names}"
             )
         low, high = self.card.rates
         outside = sorted({rate for rate in features.rate_indices if not low <= rate <= high})
