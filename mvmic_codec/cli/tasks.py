@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvmic_codec.cli import batch
+from mvmic_codec.cli import batch, files
+from mvmic_codec.errors import MvmError
+from mvmic_codec.evaluation.codec import LEARNED
 
 if TYPE_CHECKING:
+    from mvmic_codec.evaluation.codec import Codec
     from mvmic_codec.tasks.layouts import Item
 
+# The paper's peers and newer ones. Those that are not installed are left out.
+_PEERS = ("jpeg", "jpeg2000", "avif", "heic", "bpg", "vvc")
 _EXTRA = ("torchvision", "torchmetrics", "pycocotools")
 
 
@@ -218,3 +223,136 @@ def train_polyp(
         batch.say(card.notice)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
+
+
+def _scales(context: click.Context, option: click.Parameter, text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(round(float(part), 4) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0 < scale <= 4 for scale in scales):
+        raise click.BadParameter(f"{text!r} is no list of scales above 0, such as 1,0.75,0.5.")
+    return tuple(dict.fromkeys(scales))
+
+
+@command.command("table1")
+@_data
+@click.option(
+    "--heads",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of heads. Those of one kind count as seeds.",
+)
+@click.option("--csv", "table", required=True, type=click.Path(path_type=Path), help="Rows.")
+@click.option(
+    "--codec",
+    "names",
+    multiple=True,
+    type=click.Choice(("mvm", *_PEERS, *LEARNED)),
+    help="Codec to measure; may be given several times.  [default: all that are installed]",
+)
+@click.option(
+    "--rate-index",
+    "indices",
+    multiple=True,
+    default=(9, 18, 27, 36, 63),
+    show_default=True,
+    type=click.IntRange(0, 63),
+    help="Of mvm; may be given several times. 63 is nearly lossless, the ceiling of features.",
+)
+@click.option(
+    "--band",
+    nargs=2,
+    type=float,
+    default=(0.03, 0.3),
+    show_default=True,
+    help="Bits per pixel: settings of other codecs outside of it are left out.",
+)
+@click.option(
+    "--multiscale",
+    "scales",
+    default="1",
+    show_default=True,
+    callback=_scales,
+    help="Scales, such as 1,0.75,0.5: images are resized before they are encoded, and masks are "
+    "compared at the original size.",
+)
+@click.option(
+    "--learned",
+    "weights",
+    type=click.Path(path_type=Path),
+    help=f"Folder with weights of {' and '.join(LEARNED)}.",
+)
+@click.option(
+    "--files",
+    "folder_of_files",
+    type=click.Path(path_type=Path),
+    help="Folder of encoded files. Those that are there stay: delete it when a codec changes.  "
+    "[default: beside the CSV file]",
+)
+@click.option("--device", help="Where to run all networks, such as cpu or cuda.")
+def table1(
+    folder: Path,
+    masks: Path | None,
+    layout: str,
+    heads: Path,
+    table: Path,
+    names: tuple[str, ...],
+    indices: tuple[int, ...],
+    band: tuple[float, float],
+    scales: tuple[float, ...],
+    weights: Path | None,
+    folder_of_files: Path | None,
+    device: str | None,
+) -> None:
+    """Make table 1: segmentation of polyps from files of mvm and of other codecs.
+
+    Heads on pixels judge the decoded pixels of all codecs, and the originals. Heads on features
+    judge files of mvm. Rows that the CSV file has are kept, so the command goes on where it was
+    stopped. The summary has means over images with standard errors, and features minus pixels at
+    the same files.
+
+    Exit codes: 0 done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted.
+    """
+    try:
+        items = _items(folder, masks, layout)
+        files.check_folder(table)
+        from mvmic_codec.tasks import table1
+
+        rows = table1.read_rows(table) if table.exists() else []
+        images = table1.image_set(folder.resolve().name, items)
+        measurement = table1.Measurement(
+            images,
+            table1.load_judges(heads, images.gray, device),
+            rows,
+            band,
+            folder_of_files or table.with_name(f"{table.stem}-files"),
+            device,
+            lambda: files.write(table, table1.format_rows(rows).encode()),
+        )
+        failures = measurement.run(_codecs(names, indices, weights, device), scales)
+        batch.say(table1.summary(rows, images, measurement.judges))
+    except batch.KNOWN_ERRORS as error:
+        raise batch.stop(error) from error
+    for failure in failures:
+        batch.note(failure)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _codecs(
+    names: tuple[str, ...], indices: tuple[int, ...], weights: Path | None, device: str | None
+) -> list[Codec]:
+    """The codecs of these names, or all that are here. Says which are not."""
+    from mvmic_codec.evaluation import peers
+
+    found = []
+    wanted = names or ("mvm", *_PEERS, *(LEARNED if weights is not None else ()))
+    for name in dict.fromkeys(wanted):
+        try:
+            found.append(peers.codec(name, sorted(set(indices)), device, weights))
+        except MvmError as error:
+            if names:
+                raise
+            batch.note(f"left out {name}: {batch.sentence(error)}")
+    return found
