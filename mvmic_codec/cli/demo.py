@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,14 +87,18 @@ def command(
         # The first run loads the model, and says whether the head goes with the image.
         corner = image.crop((0, 0, min(_WARM_UP, image.width), min(_WARM_UP, image.height)))
         data = api.encode(corner, rate_index=index, device=device)
-        head.predict(api.decode_features(data, maps, device=device))
+        with batch.warnings_noted():
+            head.predict(api.decode_features(data, maps, device=device))
 
         start = time.perf_counter()
         data = api.encode(image, rate_index=index, device=device)
         encoded = time.perf_counter()
         features = api.decode_features(data, maps, device=device)
         decoded = time.perf_counter()
-        prediction = head.predict(features)[0]
+        with warnings.catch_warnings():
+            # Said already.
+            warnings.simplefilter("ignore", UserWarning)
+            prediction = head.predict(features)[0]
         end = time.perf_counter()
 
         file = io.BytesIO()

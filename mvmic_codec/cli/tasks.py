@@ -330,7 +330,8 @@ def table1(
             device,
             lambda: files.write(table, table1.format_rows(rows).encode()),
         )
-        failures = measurement.run(_codecs(names, indices, weights, device), scales)
+        with batch.warnings_noted():
+            failures = measurement.run(_codecs(names, indices, weights, device), scales)
         batch.say(table1.summary(rows, images, measurement.judges))
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error

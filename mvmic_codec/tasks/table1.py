@@ -414,8 +414,21 @@ def _differences(groups: dict[tuple[float, str, str, str], list[TaskRow]]) -> li
             if parts:
                 lines.append(
                     f"{codec} {setting}, scale {scale:g}: {judge} minus {other}: {', '.join(parts)}"
+                    f"{_by_seed(group, pixels)}"
                 )
     return lines
+
+
+def _by_seed(ours: Sequence[TaskRow], theirs: Sequence[TaskRow]) -> str:
+    """The range of the difference of mIoU over pairs of heads, in the order of their names."""
+    means = []
+    for rows in (ours, theirs):
+        heads = sorted({row.head for row in rows})
+        means.append([np.mean([row.miou for row in rows if row.head == head]) for head in heads])
+    if len(means[0]) < 2 or len(means[0]) != len(means[1]):
+        return ""
+    differences = np.subtract(means[0], means[1])
+    return f"; mIoU by pairs of heads {differences.min():+.3f} to {differences.max():+.3f}"
 
 
 def by_image(rows: Sequence[TaskRow], name: str) -> dict[str, float]:
