@@ -96,11 +96,11 @@ def archive_of(
     Raises InputError for a folder with an archive of other rates. Errors as `write_archive`.
     """
     folder = out / "archive"
+    drawn = draw_rates([*data.train, *data.validation], *rates, copies)
     out.mkdir(parents=True, exist_ok=True)
     same_settings(out / "archive.json", {"rates": list(rates), "copies": copies})
-    for items, mirrored in ((data.train, True), (data.validation, False)):
-        drawn = draw_rates(items, *rates, copies)
-        write_archive(items, folder, drawn, mirrored=mirrored, device=device)
+    write_archive(data.train, folder, drawn, mirrored=True, device=device)
+    write_archive(data.validation, folder, drawn, device=device)
     return folder
 
 
