@@ -28,7 +28,7 @@ def draw_overlay(
 
     mask   [H,W], not 0 where something was found: tinted, with a contour just inside, in cyan
     boxes  [K,4] left, top, right and bottom of what was found, in samples: outlined in cyan
-    truth  [H,W], not 0 where something is: its contour just outside, in yellow. So it stays in sight
+    truth  [H,W], not 0 where something is: its contour just outside, in yellow. So it can be seen
            where the mask is right
 
     Images of more than 8 bits are stretched from their least to their greatest value.
@@ -75,7 +75,8 @@ def _checked(
             f"{name} has the shape {list(np.shape(mask))}, but the image "
             f"{[image.height, image.width]}; give one value for each pixel"
         )
-    return np.asarray(mask) != 0
+    inside: npt.NDArray[np.bool_] = np.asarray(mask) != 0
+    return inside
 
 
 def _shrunk(mask: npt.NDArray[np.bool_], steps: int, beyond: bool = False) -> npt.NDArray[np.bool_]:
