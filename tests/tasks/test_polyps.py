@@ -60,6 +60,16 @@ def test_a_head_knows_what_it_is(settings, data, files, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 8
 
 
+def test_networks_on_pixels_see_originals_too(data, files):
+    training, held_out = polyps._datasets(data, files, PIXELS, "cpu", None)
+    # Two rates and the original, each also mirrored.
+    assert [view.original for view in training.views] == [False] * 4 + [True] * 2
+    assert [view.original for view in held_out[""].views] == [False] * 4
+    assert [view.original for view in held_out["originals"].views] == [True]
+    names = {view.item.name for each in held_out.values() for view in each.views}
+    assert names == {data.validation[0].name} and training[0].size == (64, 64)
+
+
 def test_a_run_goes_on_where_it_was(data, files, tmp_path, cache, monkeypatch):
     whole = polyps.train_head(data, files, tmp_path / "a", SETTINGS, 0, "cpu", cache)
     step = training.train_step
