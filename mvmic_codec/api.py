@@ -70,9 +70,9 @@ def encode(
 
     task         a `mvmic_codec.tasks.heads.Head`: errors count more in blocks that matter to what
                  the head sees, and less in others. The image is first encoded without it, so this
-                 takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says what errors in
-                 each block of 16x16 pixels count, from 0.01 to 100. Every decoder reads the file.
-                 See docs/features.md
+                 takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says
+                 what errors in each block of 16x16 pixels count, from 0.01 to 100. Every decoder
+                 reads the file. See docs/features.md
 
     exif, icc_profile, xmp, dpi, text
                  metadata of the file. One that is not given (`...`) is taken over from the image;

@@ -123,6 +123,15 @@ def test_flat_areas_have_no_part_in_the_mean():
     assert abs(np.log(importance).mean()) > 1e-3
 
 
+def test_an_image_that_is_flat_throughout_has_a_map():
+    pixels = np.full((64, 96), 20, np.uint8)
+    pixels[20:40, 30:60] = 200
+    coded = ImageEncoder(from_input(pixels), {}, device="cpu").file_at(27).coded
+    assert coded.flat is not None and coded.flat.map.all()
+    importance = importance_map(coded, head_of(fingerprint=GRAY))
+    assert importance.min() >= LEAST and importance.max() <= MOST
+
+
 @pytest.mark.parametrize("classes", [1, 3])
 def test_drawn_numbers_have_the_covariance_of_fisher(classes):
     logits = torch.tensor([0.3, -1.2, 0.8])[:classes, None, None].expand(1, classes, 200, 500)
@@ -188,7 +197,8 @@ def test_effort_is_spent_on_the_file_with_the_map_alone():
         (PIXELS, np.ones((3, 3)), "5 rows and 9 columns, .* got an array of 3x3"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(image, task, words):
+def test_what_does_not_fit_is_refused_before_work_begins(image, task, words, monkeypatch):
+    monkeypatch.delattr(ImageEncoder, "file_at")
     with pytest.raises(InputError, match=words) as caught:
         mvmic_codec.encode(image, task=task, device="cpu")
     assert "\n" not in str(caught.value)
