@@ -17,7 +17,10 @@ import click
 from mvmic_codec import __version__
 from mvmic_codec.cli import batch
 
-_COMMANDS = ("encode", "decode", "info", "features", "eval", "compare", "report", "train")
+_COMMANDS = (
+    *("encode", "decode", "info", "features", "demo"),
+    *("eval", "compare", "report", "train", "tasks"),
+)
 
 
 # What ends a process from outside: kill, a batch system, or a terminal that goes away.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -134,6 +135,19 @@ def note(text: str) -> None:
     """One line on stderr. Where stderr takes nothing, that is no reason to stop."""
     with suppress(OSError):
         click.echo(f"mvmic: {text}", err=True)
+
+
+@contextmanager
+def warnings_noted() -> Iterator[None]:
+    """Warnings as lines on stderr, each text once."""
+
+    def show(message: Warning | str, *others: Any, **more: Any) -> None:
+        note(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -158,7 +158,7 @@ class TaskDataset(Dataset[TaskSample]):
         ends = [*self.names, *(["mirrored"] if view.mirror else [])]
         entry = self.cache / f"{view.file.stem}.{'.'.join(ends)}.safetensors"
         key = hashlib.sha256(data + _state(self.fingerprint)).hexdigest()
-        tensors = _read_entry(entry, key, self.names)
+        tensors = read_entry(entry, key, self.names)
         if tensors is None:
             tensors = self._decoded(view, data)
             tensors |= {name: tensors[name].half() for name in self.names}
@@ -254,7 +254,7 @@ def _state(fingerprint: bytes) -> bytes:
     return __version__.encode() + numbers
 
 
-def _read_entry(entry: Path, key: str, names: Sequence[str]) -> dict[str, Tensor] | None:
+def read_entry(entry: Path, key: str, names: Sequence[str]) -> dict[str, Tensor] | None:
     """The tensors of a cache's entry. None if it is missing, damaged or of another key."""
     try:
         with safe_open(entry, "pt") as file:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,10 +26,19 @@ from mvmic_codec.features.maps import Features
 from mvmic_codec.model.device import full_precision, pick_device
 from mvmic_codec.model.identity import default_identity
 from mvmic_codec.model.loaded import fingerprint
+from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry
 
+# Heads that ship, each with its card.
+WEIGHTS = Path(__file__).parent / "weights"
 NOTICE = "Not a medical device: for research only."
+# Networks on decoded pixels, by their names in cards, and the maps that their stems make.
+STEMS = {"pixels-light": LIGHT, "pixels-deep": DEEP}
+MADE_BY_STEM = {"s16": 224}
+# The rate index that networks on pixels are given. One network judges the pixels of all codecs, so
+# it is not told how an image was coded.
+UNTOLD_RATE = 63
 
 
 @dataclass(frozen=True)
@@ -36,9 +46,12 @@ class Card:
     """What a head is, what it was trained on, and what it takes.
 
     task         in a few words, such as "polyp segmentation"
-    network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet` on features
-    fingerprint  16 hexadecimal digits: the model whose features it takes
-    maps         channels of each map that it takes, by the name of the map
+    network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet` on features; "pixels-light"
+                 or "pixels-deep", a `PixelNetwork` with that stem
+    fingerprint  16 hexadecimal digits: the model whose features it takes, or whose decoded pixels
+                 it was trained on
+    maps         channels of each map that it takes, by the name of the map. "pixels" alone is what
+                 networks on pixels take
     classes      names of the classes. One means that class against the background
     width        of the trunk; an ErfNet has but one
     rates        lowest and highest rate index that it was trained on
@@ -88,11 +101,53 @@ class Head:
         model, and for features without a map that the head takes.
         """
         self.check(features)
+        maps = {name: features[name] for name in self.card.maps}
+        return self._predictions(maps, features.rate_indices, features.size)
+
+    def predict_pixels(self, planes: Tensor) -> Prediction:
+        """What a head on pixels says of one image, given as planes [P,H,W] in 0..1.
+
+        Raises InputError for a head on features, and for gray planes where it takes colour or the
+        reverse.
+        """
+        if not self.takes_pixels:
+            raise InputError(
+                f"the head takes features, {', '.join(self.card.maps)}, and not pixels: use a head "
+                "that was trained with --input pixels"
+            )
+        kinds = {1: "gray", 3: "colour"}
+        wanted, given = self.card.maps[PIXELS], len(planes)
+        if wanted != given:
+            raise InputError(
+                f"the head takes {kinds.get(wanted)} pixels, and the image is "
+                f"{kinds.get(given)}: use a head for {kinds.get(given)} images"
+            )
+        size = planes.shape[1], planes.shape[2]
+        return self._predictions({PIXELS: planes[None]}, (UNTOLD_RATE,), size)[0]
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it takes decoded pixels in place of features."""
+        return PIXELS in self.card.maps
+
+    def feature_maps(self) -> tuple[str, ...]:
+        """The maps to decode for it. Raises InputError for a head on pixels."""
+        if self.takes_pixels:
+            raise InputError(
+                "the head takes decoded pixels and not features: use a head that was trained with "
+                "--input features"
+            )
+        return tuple(self.card.maps)
+
+    def _predictions(
+        self, maps: dict[str, Tensor], rate_indices: Sequence[int], size: tuple[int, int]
+    ) -> list[Prediction]:
         device = next(self.network.parameters()).device
-        maps = {name: features[name].to(device) for name in self.card.maps}
-        rates = torch.tensor(features.rate_indices, device=device)
+        rates = torch.tensor(rate_indices, device=device)
         with full_precision(device):
-            logits = self.network(maps, rates, features.size)
+            logits = self.network(
+                {name: each.to(device) for name, each in maps.items()}, rates, size
+            )
             one = logits.shape[1] == 1
             probabilities = logits.sigmoid() if one else logits.softmax(1)
             masks = probabilities[:, 0] > 0.5 if one else probabilities.argmax(1)
@@ -103,13 +158,14 @@ class Head:
 
     def check(self, features: Features) -> None:
         """Errors and warnings as `predict`."""
+        names = self.feature_maps()
         if features.fingerprint.hex() != self.card.fingerprint:
             raise InputError(other_model(self.card.fingerprint, features.fingerprint.hex()))
-        missing = [name for name in self.card.maps if name not in features.maps]
+        missing = [name for name in names if name not in features.maps]
         if missing:
             raise InputError(
                 f"the head takes maps that these features lack, {', '.join(missing)}: "
-                f"ask for maps={tuple(self.card.maps)}"
+                f"ask for maps={names}"
             )
         low, high = self.card.rates
         outside = sorted({rate for rate in features.rate_indices if not low <= rate <= high})
@@ -143,6 +199,9 @@ def make_network(card: Card) -> nn.Module:
         return SegmentationHead(HeadConfig(card.maps, count, card.width))
     if card.network == "erfnet":
         return ErfNet(FeatureEntry(card.maps), count)
+    if card.network in STEMS:
+        config = HeadConfig(MADE_BY_STEM, count, card.width)
+        return PixelNetwork(STEMS[card.network], config, card.maps[PIXELS])
     raise ValueError(f"there is no network {card.network!r}")
 
 

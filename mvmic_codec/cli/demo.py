@@ -1,0 +1,142 @@
+"""`mvmic demo`: an image to a file, to features, to what a head sees in them."""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mvmic_codec import rate
+from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.limits import max_pixels
+from mvmic_codec.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Index 18, about 0.06 bits per pixel on colonoscopy.
+_QUALITY = 3.0
+# Side of the corner that is coded once before anything is timed.
+_WARM_UP = 64
+
+
+@click.command("demo")
+@click.argument("image_path", metavar="IMAGE", type=click.Path(path_type=Path, readable=False))
+@click.option(
+    "--head",
+    "head_path",
+    type=click.Path(path_type=Path, readable=False),
+    help="Head on features, as `mvmic tasks train` writes it.  [default: the one that ships]",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="overlay.png",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where to draw what was found.",
+)
+@click.option(
+    "--rate-index",
+    "index",
+    default=rate.index_of(_QUALITY),
+    show_default=True,
+    type=click.IntRange(0, 63),
+    help="Of the file; the default is quality 3.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@max_pixels
+@click.option("--device", help="Where to run all networks, such as cpu or cuda.")
+def command(
+    image_path: Path,
+    head_path: Path | None,
+    output: Path,
+    index: int,
+    force: bool,
+    device: str | None,
+) -> None:
+    """Encode IMAGE, decode features without pixels, and draw what a head sees in them.
+
+    The overlay is drawn over the original image. Times are wall time of one run each, after the
+    networks are loaded. Not a medical device: for research only.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    try:
+        outputs = files.Outputs(force=force)
+        outputs.check(files.Job(image_path, output))
+        form = _format_of(output)
+        from mvmic_codec import api
+        from mvmic_codec.tasks.heads import WEIGHTS, load_head
+        from mvmic_codec.tasks.overlay import draw_overlay
+
+        if head_path is None:
+            head_path = WEIGHTS / "polyp.safetensors"
+            if not head_path.is_file():
+                raise InputError(
+                    "no head ships with this version of mvmic_codec: train one by `mvmic tasks "
+                    "train polyp --data IMAGES --masks MASKS --out RUN` and name it by --head"
+                )
+        head = load_head(head_path, device)
+        maps = head.feature_maps()
+        image = _opened(image_path)
+        # The first run loads the model, and says whether the head goes with the image.
+        corner = image.crop((0, 0, min(_WARM_UP, image.width), min(_WARM_UP, image.height)))
+        data = api.encode(corner, rate_index=index, device=device)
+        with batch.warnings_noted():
+            head.predict(api.decode_features(data, maps, device=device))
+
+        start = time.perf_counter()
+        data = api.encode(image, rate_index=index, device=device)
+        encoded = time.perf_counter()
+        features = api.decode_features(data, maps, device=device)
+        decoded = time.perf_counter()
+        with warnings.catch_warnings():
+            # Said already.
+            warnings.simplefilter("ignore", UserWarning)
+            prediction = head.predict(features)[0]
+        end = time.perf_counter()
+
+        file = io.BytesIO()
+        drawn = draw_overlay(image, mask=prediction.mask)
+        drawn.save(file, form)
+        outputs.write(output, file.getvalue())
+    except batch.KNOWN_ERRORS as error:
+        raise batch.stop(error) from error
+    bpp = 8 * len(data) / (image.width * image.height)
+    batch.say(
+        f"{files.shown(image_path)}: {image.width}x{image.height}, {len(data):,} bytes, "
+        f"{bpp:.3f} bits per pixel at rate index {index}\n"
+        f"encode {encoded - start:.2f} s, features {decoded - encoded:.2f} s, "
+        f"head {end - decoded:.2f} s\n"
+        f"{head.card.classes[0]}: {(prediction.mask > 0).mean():.1%} of the image; "
+        f"drawn to {files.shown(output)}\n"
+        f"{head.card.notice}"
+    )
+
+
+def _opened(path: Path) -> Image.Image:
+    """An image, loaded. Raises InputError for a file that is none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError:
+        raise InputError(f"{files.shown(path)} is not an image that Pillow can read") from None
+
+
+def _format_of(output: Path) -> str:
+    """Pillow's name of the format by a file's suffix. Raises InputError for one it cannot write."""
+    from PIL import Image
+
+    Image.init()
+    name = Image.registered_extensions().get(output.suffix.lower())
+    if name not in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
+        raise InputError(f"{files.shown(output)} cannot be written: name it .png, .jpg or .webp")
+    return name

@@ -1,0 +1,248 @@
+"""Stage 2 on polyps: the bitstream is frozen, and heads are trained on real files.
+
+All that a run makes lies in one folder:
+
+    archive/                  the images as .mvm files at several rates; see `archive`
+    cache/                    decoded maps and pixels; may be deleted at any time
+    NAME.json                 the settings of the heads called NAME, such as features-s16
+    NAME-seed0.checkpoint     to go on from
+    NAME-seed0.safetensors    the head; see `heads`
+
+Training images come from files at rates over a whole band, so that one head serves all of it. The
+images that `layouts.split` holds out give the scores in the card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from mvmic_codec.errors import InputError
+from mvmic_codec.features.maps import Features
+from mvmic_codec.tasks.archive import draw_rates, write_archive, write_whole
+from mvmic_codec.tasks.crops import collate, random_crop
+from mvmic_codec.tasks.dataset import TaskDataset, TaskSample
+from mvmic_codec.tasks.heads import Card, Head, Prediction, make_network, save_head
+from mvmic_codec.tasks.layouts import Item, split
+from mvmic_codec.tasks.metrics import Overlap, overlap
+from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
+from mvmic_codec.tasks.train import TrainConfig, train
+
+BATCH = 4
+# Scores are given for so many equal parts of the band of rates.
+BANDS = 3
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What is trained, besides the seed.
+
+    network        "fpn" on features, "pixels-light" or "pixels-deep"; see `heads.Card`
+    maps           names of the feature maps for "fpn"; empty for pixels
+    rates          lowest and highest rate index of the files to train on
+    steps, seconds see `train.TrainConfig`
+    learning_rate  see `train.TrainConfig`
+    crop           side of the crops, a multiple of 64
+    width          of the trunk
+    data, licence  for the card
+    """
+
+    network: str
+    maps: tuple[str, ...]
+    rates: tuple[int, int]
+    steps: int
+    seconds: float
+    learning_rate: float
+    crop: int
+    width: int
+    data: str
+    licence: str
+
+    @property
+    def name(self) -> str:
+        """The name of heads of this kind in a folder."""
+        return self.network if not self.maps else "-".join(("features", *self.maps))
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The images to train on, and those that are held out."""
+
+    train: list[Item]
+    validation: list[Item]
+
+
+def halves(items: Sequence[Item]) -> Halves:
+    """By `layouts.split`. Errors as there."""
+    return Halves(*split(items))
+
+
+def archive_of(
+    data: Halves, out: Path, rates: tuple[int, int], copies: int, device: str | None
+) -> Path:
+    """Write the archive of a run, or the rest of it: `copies` rates of the band for each image.
+
+    Images to train on are there mirrored too. Returns the folder.
+
+    Raises InputError for a folder with an archive of other rates. Errors as `write_archive`.
+    """
+    folder = out / "archive"
+    drawn = draw_rates([*data.train, *data.validation], *rates, copies)
+    out.mkdir(parents=True, exist_ok=True)
+    same_settings(out / "archive.json", {"rates": list(rates), "copies": copies})
+    write_archive(data.train, folder, drawn, mirrored=True, device=device)
+    write_archive(data.validation, folder, drawn, device=device)
+    return folder
+
+
+def train_head(
+    data: Halves,
+    archive: Path,
+    out: Path,
+    settings: HeadSettings,
+    seed: int,
+    device: str,
+    cache: Path | None = None,
+) -> Path:
+    """Train a head on the files of an archive, score it on those held out, and write it.
+
+    A run that was stopped goes on from its checkpoint, and a head that is there already stays.
+    Returns its path.
+
+    Raises InputError for a folder with heads of this name and other settings. Errors as `train`,
+    `TaskDataset` and `PixelDataset`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    same_settings(
+        out / f"{settings.name}.json", asdict(settings) | {"archive": os.path.relpath(archive, out)}
+    )
+    path = out / f"{settings.name}-seed{seed}.safetensors"
+    if path.exists():
+        return path
+    training, held_out = _datasets(data, archive, settings, device, cache)
+    first = training[0]
+    card = Card(
+        task="polyp segmentation",
+        network=settings.network,
+        fingerprint=training.fingerprint.hex(),
+        maps={name: len(each) for name, each in first.maps.items()},
+        classes=["polyp"],
+        width=settings.width,
+        rates=list(settings.rates),
+        data=settings.data,
+        licence=settings.licence,
+        scores={},
+    )
+    torch.manual_seed(seed)
+    network = make_network(card)
+    batches = DataLoader(
+        training,
+        BATCH,
+        shuffle=True,
+        drop_last=len(training) >= BATCH,
+        collate_fn=collate if settings.maps else collate_untold,
+    )
+    config = TrainConfig(settings.steps, settings.seconds, settings.learning_rate, seed=seed)
+    train(network, batches, config, device, path.with_suffix(".checkpoint"))
+    head = Head(card, network.requires_grad_(False))
+    scores: dict[str, float] = {}
+    for label, each in held_out.items():
+        scores |= mean_scores(((label, *scored) for scored in predictions(head, each)), settings)
+    save_head(replace(head, card=replace(card, scores=scores)), path)
+    return path
+
+
+def _datasets(
+    data: Halves, archive: Path, settings: HeadSettings, device: str, cache: Path | None
+) -> tuple[TaskDataset | PixelDataset, dict[str, TaskDataset | PixelDataset]]:
+    """What to train on, and by label what to score on."""
+    crops = partial(random_crop, size=(settings.crop, settings.crop))
+    if settings.maps:
+        of_features = partial(TaskDataset, maps=settings.maps, cache=cache, device=device)
+        return of_features(data.train, archive, transform=crops), {
+            "": of_features(data.validation, archive)
+        }
+    of_pixels = partial(PixelDataset, cache=cache, device=device)
+    # It is to judge other codecs, and images that were not coded.
+    training = of_pixels(data.train, archive, originals=True, mirror=True, transform=crops)
+    return training, {
+        "": of_pixels(data.validation, archive),
+        "originals": of_pixels(data.validation, None, originals=True),
+    }
+
+
+def predicted(head: Head, sample: TaskSample) -> Prediction:
+    """What a head says of a sample with the maps that it takes."""
+    if head.takes_pixels:
+        return head.predict_pixels(sample.maps["pixels"])
+    maps = OrderedDict((name, each[None]) for name, each in sample.maps.items())
+    flat = np.asarray(sample.flat)[None]
+    return head.predict(
+        Features(maps, sample.size, (sample.rate_index,), sample.fingerprint, flat)
+    )[0]
+
+
+def predictions(head: Head, data: TaskDataset | PixelDataset) -> Iterator[tuple[int, Overlap]]:
+    """The rate index of each sample, and how well the head does on it."""
+    for k in range(len(data)):
+        sample = data[k]
+        if sample.truth.mask is None:
+            raise InputError(f"a head for segmentation needs masks, and {sample.name} has none")
+        mask = torch.from_numpy(predicted(head, sample).mask)
+        yield sample.rate_index, overlap(mask, sample.truth.mask)
+
+
+def mean_scores(
+    scored: Iterable[tuple[str, int, Overlap]], settings: HeadSettings
+) -> dict[str, float]:
+    """Means of IoU, mIoU and Dice by what was scored: label, rate index and overlap of each.
+
+    Samples with the label "" are those of files. They are given together and by parts of the band.
+    """
+    low, high = settings.rates
+    edges = [low + (high + 1 - low) * k // BANDS for k in range(BANDS + 1)]
+    groups: dict[str, list[Overlap]] = {}
+    for label, rate, each in scored:
+        groups.setdefault(label, []).append(each)
+        if not label:
+            for first, last in zip(edges, edges[1:], strict=False):
+                if first <= rate < last:
+                    groups.setdefault(f"rates {first} to {last - 1}", []).append(each)
+    means = {}
+    for label, group in groups.items():
+        for measure, name in (("IoU", "iou"), ("mIoU", "miou"), ("Dice", "dice")):
+            mean = float(np.mean([getattr(each, name) for each in group]))
+            means[f"{measure}, {label}" if label else measure] = round(mean, 4)
+    return means
+
+
+def same_settings(path: Path, settings: dict[str, object]) -> None:
+    """Write down the settings of a run, or compare them with those that are written down.
+
+    Raises InputError if they differ, and if the file is damaged.
+    """
+    text = json.dumps(settings, indent=1)
+    if not path.exists():
+        write_whole(path, text.encode())
+        return
+    try:
+        earlier = json.loads(path.read_bytes())
+        given = json.loads(text)
+        differing = [name for name, value in given.items() if earlier[name] != value]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path} is damaged: delete it, or name another folder") from error
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"{path.parent} holds a run with other settings, {name} {earlier[name]!r} and not "
+            f"{given[name]!r}: give the same, or name another folder"
+        )

@@ -1,0 +1,119 @@
+"""`mvmic demo`: one image to bytes, features and an overlay; and why it may refuse."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import mvmic_codec
+from mvmic_codec.cli import main
+from mvmic_codec.model.identity import default_identity
+from mvmic_codec.tasks import heads
+from mvmic_codec.tasks.heads import Card, Head, make_network, save_head
+from mvmic_codec.tasks.overlay import FOUND
+
+
+@pytest.fixture
+def mvmic():
+    def run(*arguments):
+        result = CliRunner().invoke(main, [*map(str, arguments)])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    return run
+
+
+def write(folder, network="fpn", gray=False, rates=(9, 40)):
+    torch.manual_seed(0)
+    maps = {"s16": 224} if network == "fpn" else {"pixels": 3}
+    fingerprint = default_identity(gray).fingerprint
+    card = Card("polyps", network, fingerprint, maps, ["polyp"], 6, list(rates), "", "", {})
+    path = folder / "head.safetensors"
+    head = Head(card, make_network(card).eval())
+    save_head(head, path)
+    return path, head
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.png"
+    noise = np.random.default_rng(0).normal(120, 30, (5, 7, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noise).resize((100, 75)).save(path)
+    return path
+
+
+def test_the_overlay_is_what_the_head_says_of_the_file(mvmic, image, tmp_path):
+    path, head = write(tmp_path)
+    data = mvmic_codec.encode(Image.open(image), quality=3, device="cpu")
+    features = mvmic_codec.decode_features(data, device="cpu")
+    # So that it finds something, and not everywhere.
+    middle = float(np.median(head.predict(features)[0].probabilities))
+    head.network.logits.bias.data -= float(np.log(middle / (1 - middle)))
+    save_head(head, path)
+    out = tmp_path / "out/overlay.png"
+    result = mvmic("demo", image, "--head", path, "-o", out)
+    assert result.exit_code == 0, result.output
+    mask = head.predict(features)[0].mask
+    assert 0 < mask.mean() < 1
+    drawn, original = np.asarray(Image.open(out)), np.asarray(Image.open(image))
+    assert np.array_equal((drawn != original).any(2), mask > 0)
+    assert (drawn == FOUND).all(2).any()
+    assert f"100x75, {len(data)} bytes, {8 * len(data) / 7500:.3f} bits per pixel" in result.stdout
+    assert "at rate index 18" in result.stdout
+    assert all(part in result.stdout for part in ("encode ", "features ", "head "))
+    assert f"polyp: {mask.mean():.1%} of the image" in result.stdout
+    assert result.stdout.endswith("Not a medical device: for research only.\n")
+    assert result.stderr == ""
+
+
+def test_rates_that_the_head_does_not_know(mvmic, image, tmp_path):
+    path, _ = write(tmp_path)
+    result = mvmic("demo", image, "--head", path, "-o", tmp_path / "x.png", "--rate-index", 2)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "mvmic: the head was trained on rate indices 9 to 40, and may do badly at 2\n"
+    )
+
+
+def test_without_a_head_it_says_how_to_train_one(mvmic, image, tmp_path, monkeypatch):
+    monkeypatch.setattr(heads, "WEIGHTS", tmp_path)
+    result = mvmic("demo", image, "-o", tmp_path / "x.png")
+    assert result.exit_code == 1 and "no head ships" in result.stderr
+    assert "mvmic tasks train polyp --data IMAGES --masks MASKS --out RUN" in result.stderr
+    write(tmp_path)[0].rename(tmp_path / "polyp.safetensors")
+    assert mvmic("demo", image, "-o", tmp_path / "x.png").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"network": "pixels-light"}, "the head takes decoded pixels and not features"),
+        ({"gray": True}, "the head takes features of gray images, and these are of a colour image"),
+    ],
+)
+def test_heads_for_something_else(head, message, mvmic, image, tmp_path):
+    path, _ = write(tmp_path, **head)
+    result = mvmic("demo", image, "--head", path, "-o", tmp_path / "x.png")
+    assert result.exit_code == 1 and message in result.stderr
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path):
+    path, _ = write(tmp_path)
+
+    def said(*arguments):
+        result = mvmic("demo", *arguments, "--head", path)
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        return result.stderr
+
+    out = tmp_path / "x.png"
+    assert "none.png: no such file" in said(tmp_path / "none.png", "-o", out)
+    assert "is not an image that Pillow can read" in said(path, "-o", out)
+    assert "name it .png, .jpg or .webp" in said(image, "-o", tmp_path / "x.mvm")
+    assert "the output would replace the input" in said(image, "-o", image, "--force")
+    out.write_bytes(b"mine")
+    assert "exists; use --force" in said(image, "-o", out)
+    assert out.read_bytes() == b"mine"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "is damaged" in said(image, "-o", out, "--force")

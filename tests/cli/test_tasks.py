@@ -1,0 +1,182 @@
+"""`mvmic tasks`: heads trained and table 1 made by commands; what goes wrong in one sentence."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from mvmic_codec.cli import main
+from mvmic_codec.model.identity import default_identity
+from mvmic_codec.tasks import table1
+from mvmic_codec.tasks.heads import Card, Head, load_head, make_network, save_head
+
+SMALL = ("--copies", 1, "--steps", 2, "--crop", 64, "--width", 6, "--rates", 18, 27)
+
+
+@pytest.fixture
+def mvmic():
+    def run(*arguments):
+        result = CliRunner().invoke(main, [*map(str, arguments)])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+def draw(folder, count=2, side=64):
+    """Frames with a blob, each of another centre, and masks beside them."""
+    for name in ("frames", "frames_mask"):
+        (folder / name).mkdir()
+    rows, columns = np.mgrid[:side, :side]
+    for k in range(count):
+        noise = np.random.default_rng(k).normal(0, 4, (side, side, 3))
+        blob = np.hypot(rows - 25 - 9 * k, columns - 30) < 14
+        pixels = 110 + np.array([70, -10, 10]) * blob[..., None] + noise
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"frames/C{k}_{k}.png")
+        Image.fromarray(blob).save(folder / f"frames_mask/C{k}_{k}.png")
+    return folder / "frames"
+
+
+@pytest.fixture
+def frames(tmp_path):
+    return draw(tmp_path)
+
+
+@pytest.fixture
+def heads(tmp_path):
+    """A head on features, and one on pixels, neither trained."""
+    folder = tmp_path / "heads"
+    folder.mkdir()
+    fingerprint = default_identity(False).fingerprint
+    for network, maps in (("fpn", {"s16": 224}), ("pixels-light", {"pixels": 3})):
+        torch.manual_seed(0)
+        card = Card("polyps", network, fingerprint, maps, ["polyp"], 6, [0, 27], "", "", {})
+        save_head(Head(card, make_network(card).eval()), folder / f"{network}.safetensors")
+    return folder
+
+
+def test_a_head_is_trained(mvmic, frames, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("tasks", "train", "polyp", "--data", frames, "--out", out, *SMALL)
+    result = mvmic(*arguments, "--licence", "any use")
+    assert result.exit_code == 0, result.output
+    assert "on 1 images held out" in result.stdout and "Not a medical device" in result.stdout
+    card = load_head(out / "features-s16-seed0.safetensors").card
+    assert card.data == "frames: 1 images, scores on 1 others"
+    assert card.licence == "any use" and card.rates == [18, 27]
+    assert f"IoU {card.scores['IoU']:.3f}" in result.stdout
+    # One image to train on and its mirror image, one held out.
+    assert len(list((out / "archive").iterdir())) == 3
+    refused = mvmic(*arguments)
+    assert refused.exit_code == 1
+    assert "licence 'any use' and not 'not stated'" in refused.stderr
+
+
+@pytest.mark.slow
+def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
+    out = tmp_path / "run"
+    arguments = ("tasks", "train", "polyp", "--data", frames, "--out", out, *SMALL)
+    assert mvmic(*arguments, "--map", "s16", "--map", "s8", "--seed", 1).exit_code == 0
+    archive = {path: path.stat().st_mtime_ns for path in (out / "archive").iterdir()}
+    assert mvmic(*arguments, "--input", "pixels", "--stem", "deep").exit_code == 0
+    found = sorted(path.stem for path in out.glob("*.safetensors"))
+    assert found == ["features-s16-s8-seed1", "pixels-deep-seed0"]
+    other = ("--out", tmp_path / "other", "--archive", out / "archive")
+    assert mvmic(*arguments, *other, "--input", "pixels").exit_code == 0
+    assert archive == {path: path.stat().st_mtime_ns for path in (out / "archive").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--input", "pixels", "--map", "s8"), "--map goes with --input features alone"),
+        (("--stem", "deep"), "--stem goes with --input pixels alone"),
+        (("--crop", 100), "--crop must be a multiple of 64, got 100"),
+        (("--layout", "colondb", "--masks", "x"), "--masks goes with --layout folders alone"),
+    ],
+)
+def test_wrong_usage_of_training(arguments, message, mvmic, frames, tmp_path):
+    result = mvmic("tasks", "train", "polyp", "--data", frames, "--out", tmp_path / "x", *arguments)
+    assert result.exit_code == 2 and message in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_data_that_cannot_be_used(mvmic, frames, tmp_path):
+    def said(*arguments):
+        result = mvmic("tasks", "train", "polyp", "--out", tmp_path / "x", *arguments)
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert not (tmp_path / "x").exists()
+        return result.stderr
+
+    (tmp_path / "empty").mkdir()
+    assert "none" in said("--data", tmp_path / "none")
+    assert "empty" in said("--data", frames, "--masks", tmp_path / "empty")
+    assert "empty" in said("--data", tmp_path / "empty")
+    assert "there is no feature map 's4'" in said("--data", frames, "--map", "s4")
+    assert "from 27 to 18" in said("--data", frames, "--rates", 27, 18)
+    (tmp_path / "frames_mask/C0_0.png").unlink()
+    assert "1 of 2 images have no mask" in said("--data", frames)
+
+
+def test_an_archive_that_lacks_images(mvmic, frames, tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ("--data", frames, "--out", tmp_path / "x", "--archive", tmp_path / "empty")
+    result = mvmic("tasks", "train", "polyp", *arguments)
+    assert result.exit_code == 1 and "have no file in" in result.stderr
+
+
+def test_table1(mvmic, frames, heads, tmp_path):
+    table = tmp_path / "out/rows.csv"
+    arguments = ("tasks", "table1", "--data", frames, "--heads", heads, "--csv", table)
+    chosen = ("--codec", "mvm", "--codec", "jpeg", "--rate-index", 36, "--band", 0.1, 2)
+    result = mvmic(*arguments, *chosen)
+    assert result.exit_code == 0, result.output
+    # The head knows rates up to 27. That is said once, not for each image.
+    assert result.stderr.count("may do badly at 36") == 1 == result.stderr.count("\n")
+    rows = table1.read_rows(table)
+    assert {(row.codec, row.judge) for row in rows} == {
+        *(("original", "pixels-light"), ("jpeg", "pixels-light")),
+        *(("mvm", "pixels-light"), ("mvm", "features s16")),
+    }
+    assert "mvm 36, scale 1: features s16 minus pixels-light: mIoU" in result.stdout
+    assert len(list((tmp_path / "out/rows-files/frames/scale1/mvm/36").glob("*.mvm"))) == 2
+    before = table.read_text()
+    assert mvmic(*arguments, *chosen).stdout == result.stdout and table.read_text() == before
+
+
+def test_codecs_that_are_not_here_are_left_out_unless_named(mvmic, frames, heads, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(table1.Measurement, "run", lambda self, codecs, scales: [])
+    arguments = ("--data", frames, "--heads", heads, "--csv", frames.parent / "x.csv")
+    result = mvmic("tasks", "table1", *arguments)
+    assert result.exit_code == 0
+    assert "left out bpg: bpgenc is not on the PATH" in result.stderr
+    assert "left out vvc: " in result.stderr
+    result = mvmic("tasks", "table1", *arguments, "--codec", "bpg")
+    assert result.exit_code == 1 and "bpgenc is not on the PATH" in result.stderr
+
+
+def test_a_failed_codec_shows_in_the_exit_code(mvmic, frames, heads, monkeypatch):
+    monkeypatch.setattr(table1.Measurement, "run", lambda self, codecs, scales: ["x: it failed"])
+    arguments = ("--data", frames, "--heads", heads, "--csv", frames.parent / "x.csv")
+    result = mvmic("tasks", "table1", *arguments, "--codec", "mvm")
+    assert result.exit_code == 1 and "mvmic: x: it failed" in result.stderr
+
+
+def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
+    def said(code, *arguments, data=frames, folder=heads):
+        common = ("--data", data, "--heads", folder, "--csv", tmp_path / "x.csv")
+        result = mvmic("tasks", "table1", *common, *arguments)
+        assert result.exit_code == code
+        return result.stderr
+
+    assert "is no list of scales" in said(2, "--multiscale", "1,a")
+    assert "is no list of scales" in said(2, "--multiscale", "0")
+    assert "holds no heads" in said(1, folder=tmp_path)
+    for path in frames.iterdir():
+        Image.open(path).convert("L").save(path)
+    assert "the head takes features of colour images, and these are of a gray image" in said(1)
+    (tmp_path / "x.csv").write_text("a,b\n")
+    assert "is not a table of `mvmic tasks table1`" in said(1)

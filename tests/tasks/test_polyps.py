@@ -1,0 +1,133 @@
+"""Stage 2: heads are trained on an archive, go on after a stop, and know their scores."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mvmic_codec.errors import InputError
+from mvmic_codec.tasks import polyps
+from mvmic_codec.tasks import train as training
+from mvmic_codec.tasks.heads import load_head
+from mvmic_codec.tasks.metrics import Overlap
+
+SETTINGS = polyps.HeadSettings(
+    network="fpn",
+    maps=("s16",),
+    rates=(9, 35),
+    steps=4,
+    seconds=60.0,
+    learning_rate=1e-2,
+    crop=64,
+    width=12,
+    data="drawn",
+    licence="any use",
+)
+PIXELS = replace(SETTINGS, network="pixels-light", maps=())
+
+
+def weights(path):
+    return torch.cat([v.flatten().double() for v in load_head(path).network.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def data(items):
+    found = polyps.halves(items)
+    assert (len(found.train), len(found.validation)) == (1, 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, PIXELS], ids=["features", "pixels"])
+def test_a_head_knows_what_it_is(settings, data, files, tmp_path):
+    path = polyps.train_head(data, files, tmp_path, settings, 3, "cpu", tmp_path / "cache")
+    card = load_head(path).card
+    of_pixels = settings is PIXELS
+    assert path.name == ("pixels-light" if of_pixels else "features-s16") + "-seed3.safetensors"
+    assert card.maps == ({"pixels": 3} if of_pixels else {"s16": 224})
+    assert card.network == settings.network and card.rates == [9, 35]
+    assert (card.data, card.licence, card.classes) == ("drawn", "any use", ["polyp"])
+    # The files are at 18 and 27.
+    labels = ["", ", rates 18 to 26", ", rates 27 to 35"] + [", originals"] * of_pixels
+    assert sorted(card.scores) == sorted(m + end for m in ("IoU", "mIoU", "Dice") for end in labels)
+    assert all(0 <= value <= 1 for value in card.scores.values())
+    # Both views of both rates, in the archive and decoded.
+    assert len(list((tmp_path / "cache").iterdir())) == 8
+
+
+def test_networks_on_pixels_see_originals_too(data, files):
+    training, held_out = polyps._datasets(data, files, PIXELS, "cpu", None)
+    # Two rates and the original, each also mirrored.
+    assert [view.original for view in training.views] == [False] * 4 + [True] * 2
+    assert [view.original for view in held_out[""].views] == [False] * 4
+    assert [view.original for view in held_out["originals"].views] == [True]
+    names = {view.item.name for each in held_out.values() for view in each.views}
+    assert names == {data.validation[0].name} and training[0].size == (64, 64)
+
+
+def test_a_run_goes_on_where_it_was(data, files, tmp_path, cache, monkeypatch):
+    whole = polyps.train_head(data, files, tmp_path / "a", SETTINGS, 0, "cpu", cache)
+    step = training.train_step
+    calls = []
+
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "train_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
+    assert not list((tmp_path / "b").glob("*.safetensors"))
+    path = polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
+    # One batch of four files is an epoch, so two steps were done before the stop.
+    assert len(calls) == 3 + 2
+    torch.testing.assert_close(weights(path), weights(whole), rtol=0, atol=1e-6)
+    assert polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache) == path
+    assert len(calls) == 5
+    other = polyps.train_head(data, files, tmp_path / "b", SETTINGS, 1, "cpu", cache)
+    assert (weights(other) - weights(path)).abs().max() > 1e-3
+
+
+def test_a_folder_holds_one_run(data, files, tmp_path, cache):
+    polyps.train_head(data, files, tmp_path, replace(SETTINGS, steps=1), 0, "cpu", cache)
+    with pytest.raises(InputError, match="with other settings, steps 1 and not 4: give the same"):
+        polyps.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
+    (tmp_path / "features-s16.json").write_text("{")
+    with pytest.raises(InputError, match="features-s16.json is damaged"):
+        polyps.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
+
+
+def test_the_archive_of_a_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "mvmic_codec.tasks.archive.encode", lambda image, rate_index, **rest: bytes([rate_index])
+    )
+    folder = polyps.archive_of(data, tmp_path, (9, 35), 3, "cpu")
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) == 3 * 2 + 3
+    # What is held out is judged as it is.
+    held = data.validation[0].name
+    assert [".mirrored." in name for name in names if name.startswith(held)] == [False] * 3
+    assert json.loads((tmp_path / "archive.json").read_text()) == {"rates": [9, 35], "copies": 3}
+    with pytest.raises(InputError, match="copies 3 and not 2"):
+        polyps.archive_of(data, tmp_path, (9, 35), 2, "cpu")
+
+
+def test_means_are_given_by_parts_of_the_band():
+    scored = [
+        ("", 9, Overlap(0.2, 0.4, 0.6)),
+        ("", 17, Overlap(0.4, 0.6, 0.8)),
+        ("", 35, Overlap(0.9, 0.8, 1.0)),
+        ("originals", 63, Overlap(1.0, 1.0, 1.0)),
+    ]
+    found = polyps.mean_scores(scored, SETTINGS)
+    assert found["IoU"] == 0.5 and found["mIoU"] == 0.6 and found["Dice"] == 0.8
+    assert found["IoU, rates 9 to 17"] == 0.3 and found["IoU, rates 27 to 35"] == 0.9
+    assert found["Dice, originals"] == 1.0
+    assert not any("18 to 26" in name for name in found)
