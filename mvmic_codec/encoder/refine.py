@@ -51,9 +51,8 @@ class Refiner:
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.model = encoder, encoder.model
         self.planes = restore_colour(encoder.rotated)
-        by_pixel = encoder.importance.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
-        # What the error of a pixel [H,W] counts.
-        self.weights = encoder.shown * by_pixel
+        rows = encoder.importance.repeat_interleave(BLOCK, 0)
+        self.importance = rows.repeat_interleave(BLOCK, 1)  # by pixel, [H,W]
         # Bits for a unit of squared error.
         self.lambda_error = lambda_of(encoder.rate) / 3.0
         self.entropy = trainable(self.model.identity.fingerprint, self.model.device)
@@ -66,7 +65,8 @@ class Refiner:
         blocks, synthesis = self.model.blocks, self.model.synthesis
         out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
         shown = restore_colour(out).clamp(0, 1)
-        error = ((shown - self.planes) * 255).square().mul(self.weights).sum()
+        weights = self.encoder.shown * self.importance
+        error = ((shown - self.planes) * 255).square().mul(weights).sum()
         return error * (3 / self.planes.shape[1])
 
     def cost(self, run: CodingResult) -> float:
