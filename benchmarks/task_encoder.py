@@ -102,8 +102,9 @@ def rows_of(
         for way, file in files.items():
             psnr = file.psnr()
             for name, judge in judges.items():
-                maps = tuple(judge.card.maps)
-                features = mvmic_codec.decode_features(file.data, maps, device=device)
+                features = mvmic_codec.decode_features(
+                    file.data, judge.feature_maps(), device=device
+                )
                 (prediction,) = judge.predict(features)
                 iou = overlap(torch.from_numpy(prediction.mask), truth).iou
                 size, setting = len(file.data), setting_of(head, power)
@@ -202,10 +203,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def heads_of(paths: Sequence[Path], device: str | None) -> dict[str, Head]:
-    """Heads by name. Raises InputError for one of several classes, and for one given twice."""
+    """Heads by name. InputError for one of several classes or on pixels, or one given twice."""
     heads = {}
     for path in paths:
         head = load_head(path, device)
+        head.feature_maps()
         if len(head.card.classes) != 1:
             raise InputError(f"{path} has several classes, and masks here have one")
         heads[f"{path.stem} {name_of(head)}"] = head

@@ -68,6 +68,7 @@ def importance_map(
 
 def check_model(head: Head, fingerprint: bytes) -> None:
     """Raise InputError unless a head takes features of the model with this fingerprint."""
+    head.feature_maps()
     if fingerprint.hex() != head.card.fingerprint:
         raise InputError(other_model(head.card.fingerprint, fingerprint.hex()))
 
@@ -80,7 +81,7 @@ def task_errors(coded: CodedCandidate, head: Head) -> Tensor:
     random = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         coefficients = model.blocks.inverse(coded.latent, coded.modes).requires_grad_()
-        features = features_of(coded, coefficients, tuple(head.card.maps))
+        features = features_of(coded, coefficients, head.feature_maps())
         head.check(features)
         maps = {name: each.to(device) for name, each in features.maps.items()}
         logits = head.network(maps, torch.tensor([coded.rate], device=device), coded.size)

@@ -38,10 +38,10 @@ PIXELS, _ = picture(0)
 GRID = (-(-HEIGHT // 16), -(-WIDTH // 16))
 
 
-def head_of(network=None, **changes):
+def head_of(module=None, **changes):
     torch.manual_seed(0)
     card = replace(CARD, **changes)
-    return Head(card, (network or make_network(card)).eval())
+    return Head(card, (module or make_network(card)).eval())
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +145,8 @@ def test_drawn_numbers_have_the_covariance_of_fisher(classes):
 @pytest.mark.parametrize("network", ["fpn", "erfnet"])
 @pytest.mark.parametrize("classes", [["disc"], ["road", "tree", "sky"]])
 def test_every_kind_of_head_gives_a_map(coded, network, classes, device):
-    head = head_of(network=None, classes=classes, maps={"s16": 224, "s8": 128})
-    card = replace(head.card, network=network)
-    head = Head(card, make_network(card).eval().to(device))
+    head = head_of(network=network, classes=classes, maps={"s16": 224, "s8": 128})
+    head.network.to(device)
     importance = importance_map(coded, head)
     assert importance.shape == GRID and importance.std() > 0
 
@@ -193,6 +192,11 @@ def test_effort_is_spent_on_the_file_with_the_map_alone():
         (PIXELS[:, :, 0], head_of(), "takes features of colour images, .* a gray image"),
         (PIXELS, head_of(fingerprint=GRAY), "takes features of gray images, .* a colour image"),
         (PIXELS, head_of(fingerprint="0" * 16), "takes features of model 0000000000000000"),
+        (
+            PIXELS,
+            head_of(network="pixels-light", maps={"pixels": 3}),
+            "takes decoded pixels and not features",
+        ),
         (PIXELS, "head.safetensors", "task must be a head, .* or a numpy array; got str"),
         (PIXELS, np.ones((3, 3)), "5 rows and 9 columns, .* got an array of 3x3"),
     ],
