@@ -177,9 +177,10 @@ def command(
             seconds=round(seconds, 3),
         )
 
-    records, failures = batch.run(
-        planned.jobs, work, lambda job: job.source, label="encode", quiet=quiet
-    )
+    with batch.warnings_noted():
+        records, failures = batch.run(
+            planned.jobs, work, lambda job: job.source, label="encode", quiet=quiet
+        )
     batch.tell_unplanned(planned)
     failures += planned.failed
     if as_json:

@@ -240,6 +240,18 @@ def test_on_the_command_line(tmp_path):
     assert not (tmp_path / "gray.mvm").exists()
 
 
+def test_a_rate_that_the_head_does_not_know_is_one_line(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "image.png")
+    save_head(head_of(rates=[40, 50]), tmp_path / "head.safetensors")
+    result = run(
+        "encode", tmp_path / "image.png", "--rate-index", 27,
+        "--device", "cpu", "--task", tmp_path / "head.safetensors",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("mvmic: the head was trained on rate indices 40 to 50")
+
+
 @pytest.mark.parametrize("name", ["none.safetensors", "image.png"])
 def test_what_is_no_head_stops_the_command_line(tmp_path, name):
     Image.fromarray(PIXELS).save(tmp_path / "image.png")
