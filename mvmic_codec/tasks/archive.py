@@ -6,9 +6,7 @@ NAME.r18.mirrored.mvm    its left-right mirror image, mirrored before it was enc
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from mvmic_codec.api import encode, read_header
 from mvmic_codec.errors import InputError
 from mvmic_codec.rate import checked_index
 from mvmic_codec.tasks.layouts import Item, size_of
+from mvmic_codec.tasks.whole import write_whole
 
 _NAME = re.compile(r"(?P<name>.+)\.r(?P<rate>\d\d)(?P<mirrored>\.mirrored)?\.mvm")
 
@@ -94,17 +93,6 @@ def parse_file_name(path: Path) -> tuple[str, bool] | None:
     """The name of an image, and whether it is mirrored. None for other files."""
     found = _NAME.fullmatch(path.name)
     return None if found is None else (found["name"], found["mirrored"] is not None)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Several processes may write the same one."""
-    part = path.with_name(f".{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _encoded(path: Path, rate: int, mirrored: bool, device: str | None) -> bytes:

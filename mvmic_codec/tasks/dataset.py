@@ -26,9 +26,10 @@ from mvmic_codec.features import statistics
 from mvmic_codec.features.extract import decode_features
 from mvmic_codec.features.maps import DEFAULT_MAPS, checked_names
 from mvmic_codec.features.mirror import decode_mirrored_features, margin_of
-from mvmic_codec.tasks.archive import parse_file_name, write_whole
+from mvmic_codec.tasks.archive import parse_file_name
 from mvmic_codec.tasks.layouts import Item
 from mvmic_codec.tasks.truth import IGNORED, GroundTruth
+from mvmic_codec.tasks.whole import write_whole
 
 # The packed flat areas in an entry of a cache, beside its maps.
 _FLAT = "flat"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mvmic_codec.errors import InputError, ModelError
@@ -29,6 +28,7 @@ from mvmic_codec.model.loaded import fingerprint
 from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry
+from mvmic_codec.tasks.whole import write_whole
 
 # Heads that ship, each with its card.
 WEIGHTS = Path(__file__).parent / "weights"
@@ -209,10 +209,7 @@ def save_head(head: Head, path: Path) -> None:
     """Write a head, whole or not at all."""
     arrays = {name: value.cpu().contiguous() for name, value in head.network.state_dict().items()}
     text = json.dumps(asdict(head.card))
-    part = path.with_name(f".{path.name}.part")
-    save_file(arrays, part, {"card": text, "digest": digest(text, arrays)})
-    part.chmod(0o644)
-    os.replace(part, path)
+    write_whole(path, save(arrays, {"card": text, "digest": digest(text, arrays)}))
 
 
 def load_head(path: Path | str, device: str | None = None) -> Head:

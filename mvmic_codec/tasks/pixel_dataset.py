@@ -18,12 +18,12 @@ from torch.utils.data import Dataset
 from mvmic_codec import __version__
 from mvmic_codec.api import decode, read_header
 from mvmic_codec.errors import InputError, MvmError
-from mvmic_codec.tasks.archive import write_whole
 from mvmic_codec.tasks.crops import Batch, collate
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample, mirrored_truth, read_entry
 from mvmic_codec.tasks.heads import UNTOLD_RATE
 from mvmic_codec.tasks.layouts import Item
 from mvmic_codec.tasks.pixels import PIXELS
+from mvmic_codec.tasks.whole import write_whole
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
-from mvmic_codec.tasks.archive import draw_rates, write_archive, write_whole
+from mvmic_codec.tasks.archive import draw_rates, write_archive
 from mvmic_codec.tasks.crops import collate, random_crop
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample
 from mvmic_codec.tasks.heads import Card, Head, Prediction, make_network, save_head
@@ -36,6 +36,7 @@ from mvmic_codec.tasks.layouts import Item, split
 from mvmic_codec.tasks.metrics import Overlap, overlap
 from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
 from mvmic_codec.tasks.train import TrainConfig, train
+from mvmic_codec.tasks.whole import write_whole
 
 BATCH = 4
 # Scores are given for so many equal parts of the band of rates.

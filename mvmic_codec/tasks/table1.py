@@ -27,11 +27,11 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation.codec import MVM, Codec, Setting
 from mvmic_codec.evaluation.metrics import ms_ssim, psnr
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks.archive import write_whole
 from mvmic_codec.tasks.heads import Head, Prediction, digest, load_head, other_model
 from mvmic_codec.tasks.layouts import Item
 from mvmic_codec.tasks.metrics import Overlap, overlap, paired_difference
 from mvmic_codec.tasks.pixel_dataset import as_planes, original_pixels
+from mvmic_codec.tasks.whole import write_whole
 
 Each = TypeVar("Each")
 # Set, image, codec, setting and scale of a row.

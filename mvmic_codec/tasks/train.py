@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -21,6 +21,7 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.model.loaded import multiplies_bfloat16
 from mvmic_codec.tasks.crops import Batch
 from mvmic_codec.tasks.truth import IGNORED
+from mvmic_codec.tasks.whole import write_whole
 
 # The norm to which gradients are clipped.
 CLIP = 1.0
@@ -214,9 +215,9 @@ def save_checkpoint(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    os.replace(part, path)
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    write_whole(path, stream.getvalue())
 
 
 def load_checkpoint(
