@@ -81,7 +81,7 @@ def _names(
     "--learned",
     "weights",
     type=click.Path(path_type=Path, readable=False),
-    help=f"Folder with weights of {' and '.join(LEARNED)}.",
+    help=f"Folder with weights of {', '.join(LEARNED)}.",
 )
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the rows here.")
 @click.option("--resume", is_flag=True, help="Go on with the rows that the CSV file has.")
@@ -127,8 +127,9 @@ def command(
     memory if asked for. Gray images of more than 8 bits are compared in a rendering to 8 bits (set
     NAME_8bit).
 
-    heic and jxl need the packages of the extra "peers", bpg and vvc need programs on the PATH,
-    mbt2018-mean and cheng2020-anchor those of the extra "learned" and weights.
+    heic and jxl need the packages of the extra "peers", bpg and vvc programs on the PATH.
+    bmshj2018-hyperprior, mbt2018-mean and cheng2020-anchor need those of the extra "learned" and
+    weights.
     """
     from mvmic_codec.evaluation import evaluate, images, peers, require, rows
     from mvmic_codec.evaluation.report import comparison_table

@@ -281,7 +281,7 @@ def _scales(context: click.Context, option: click.Parameter, text: str) -> tuple
     "--learned",
     "weights",
     type=click.Path(path_type=Path),
-    help=f"Folder with weights of {' and '.join(LEARNED)}.",
+    help=f"Folder with weights of {', '.join(LEARNED)}.",
 )
 @click.option(
     "--files",

@@ -14,7 +14,7 @@ MVM = {1: "mvm", 2: "mvm-effort2", 3: "mvm-effort3"}
 # All but mvm itself and the learned ones. `peers.peer` says what each needs.
 PEERS = ("jpeg", "jpeg2000", "webp", "avif", "heic", "jxl", "bpg", "vvc")
 # These need weights, see `learned`.
-LEARNED = ("mbt2018-mean", "cheng2020-anchor")
+LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Learned peers: two models of the CompressAI package, with weights from a folder.
+"""Learned peers: three models of the CompressAI package, with weights from a folder.
 
-MBT2018-Mean is the mean and scale hyperprior of Minnen, Ballé and Toderici (2018), Cheng2020-Anchor
-the model of Cheng et al. (2020) without attention; both with 128 channels.
-`benchmarks/training/learned_peer.py` trains them.
+bmshj2018-hyperprior is the scale hyperprior of Ballé et al. (2018), MBT2018-Mean the mean and scale
+hyperprior of Minnen, Ballé and Toderici (2018), Cheng2020-Anchor the model of Cheng et al. (2020)
+without attention; all with 128 channels. `benchmarks/training/learned_peer.py` trains them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from mvmic_codec.evaluation import require
 from mvmic_codec.evaluation.codec import Codec, Setting
 
 CHANNELS = 128
-# Of the latent of MBT2018-Mean, as CompressAI has it for 128 channels.
+# Of the latent of the two hyperpriors, as CompressAI has it for 128 channels.
 _LATENT = 192
-# Both reduce an image 64 times, down to the hyper-latent.
+# All reduce an image 64 times, down to the hyper-latent.
 _REDUCTION = 64
 # Number of the model, width, height, length of the first of two strings: the least a file needs.
 _HEADER = struct.Struct("<BHHI")
 
 
 def make(name: str) -> Any:
-    """A fresh model, `mbt2018-mean` or `cheng2020-anchor`. MvmError without CompressAI."""
+    """A fresh model, one of LEARNED. MvmError without CompressAI."""
     require("compressai", extra="learned")
-    from compressai.models import Cheng2020Anchor, MeanScaleHyperprior
+    from compressai.models import Cheng2020Anchor, MeanScaleHyperprior, ScaleHyperprior
 
+    if name == "bmshj2018-hyperprior":
+        return ScaleHyperprior(CHANNELS, _LATENT)
     if name == "mbt2018-mean":
         return MeanScaleHyperprior(CHANNELS, _LATENT)
     return Cheng2020Anchor(CHANNELS)

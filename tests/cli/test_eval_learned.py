@@ -1,4 +1,4 @@
-"""MBT2018-Mean and Cheng2020-Anchor: trained for some steps, then measured by the command."""
+"""Models of CompressAI: trained for some steps, then measured by the command."""
 
 import subprocess
 import sys
@@ -65,13 +65,14 @@ def test_from_training_to_rows(mvmic, scans, tmp_path, name):
 
 
 @pytest.mark.usefixtures("compressai")
-def test_files_decode_to_what_the_model_means(tmp_path):
+@pytest.mark.parametrize("name", ["bmshj2018-hyperprior", "mbt2018-mean"])
+def test_files_decode_to_what_the_model_means(tmp_path, name):
     """Coded bytes give what the model gives when it rounds without coding."""
     torch.manual_seed(0)
-    model = learned.make("mbt2018-mean")
-    torch.save({"model": model.state_dict()}, learned.weights_path(tmp_path, "mbt2018-mean", 1))
+    model = learned.make(name)
+    torch.save({"model": model.state_dict()}, learned.weights_path(tmp_path, name, 1))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
-    codec = learned.learned("mbt2018-mean", tmp_path)
+    codec = learned.learned(name, tmp_path)
     (setting,) = codec.curves(False)[0]
     decoded = np.asarray(codec.decode(setting.encode(Image.fromarray(pixels))))
     with torch.inference_mode():
