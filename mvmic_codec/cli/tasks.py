@@ -114,7 +114,7 @@ def _items(folder: Path, masks: Path | None, layout: str) -> list[Item]:
     default=4,
     show_default=True,
     type=click.IntRange(1),
-    help="Rate indices for each image, and for its mirror image.",
+    help="Rate indices for each image.",
 )
 @click.option(
     "--archive",

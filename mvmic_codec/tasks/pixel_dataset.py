@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,18 @@ from mvmic_codec.tasks.whole import write_whole
 
 @dataclass(frozen=True)
 class _View:
-    """A view of an image: its file, whether that is the original, and whether it is mirrored."""
+    """A view of an image.
+
+    original     whether the file is the image itself
+    of_mirrored  whether the file holds the mirror image
+    mirror       whether to mirror what the file holds
+    """
 
     item: Item
     file: Path
     original: bool
-    mirrored: bool
+    of_mirrored: bool
+    mirror: bool
 
 
 class PixelDataset(Dataset[TaskSample]):
@@ -44,7 +50,7 @@ class PixelDataset(Dataset[TaskSample]):
     originals  whether to add the images themselves. Their samples have the rate index `UNTOLD_RATE`
     cache      a folder for decoded pixels as uint8, or None to decode each time. Originals are not
                put there
-    mirror     whether to add the mirror image of each original
+    mirror     whether to add the mirrored view of each
     transform  as for `TaskDataset`
     device     where to decode. Samples are on the CPU
 
@@ -71,10 +77,11 @@ class PixelDataset(Dataset[TaskSample]):
             files = TaskDataset(items, archive)
             self.fingerprint = files.fingerprint
             for each in files.views:
-                self.views.append(_View(each.item, each.file, False, each.of_mirrored))
+                self.views.append(_View(each.item, each.file, False, each.of_mirrored, False))
         if originals:
-            for mirrored in (False, True) if mirror else (False,):
-                self.views += [_View(item, item.image, True, mirrored) for item in items]
+            self.views += [_View(item, item.image, True, False, False) for item in items]
+        if mirror:
+            self.views += [replace(each, mirror=True) for each in self.views]
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
 
@@ -85,7 +92,6 @@ class PixelDataset(Dataset[TaskSample]):
         view = self.views[index]
         if view.original:
             pixels, rate = original_pixels(view.file), UNTOLD_RATE
-            pixels = pixels.flip(2) if view.mirrored else pixels
         else:
             try:
                 pixels, rate = self._decoded(view.file), read_header(view.file).rate_index
@@ -98,11 +104,14 @@ class PixelDataset(Dataset[TaskSample]):
                 f"{view.file} is {size[1]}x{size[0]}, but the ground truth of {view.item.name} is "
                 f"{truth.mask.shape[1]}x{truth.mask.shape[0]}"
             )
-        if view.mirrored:
+        if view.mirror:
+            pixels = pixels.flip(2)
+        mirrored = view.of_mirrored != view.mirror
+        if mirrored:
             truth = mirrored_truth(truth, size[1], 0)
         sample = TaskSample(
             view.item.name,
-            view.mirrored,
+            mirrored,
             OrderedDict({PIXELS: pixels / 255}),
             size,
             rate,

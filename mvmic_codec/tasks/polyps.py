@@ -8,7 +8,8 @@ All that a run makes lies in one folder:
     NAME-seed0.checkpoint     to go on from
     NAME-seed0.safetensors    the head; see `heads`
 
-Training images come from files at rates over a whole band, so that one head serves all of it. The
+Training images come from files at rates over a whole band, so that one head serves all of it. Each
+is seen mirrored too: features from mirrored coefficients, pixels as they are. The
 images that `layouts.split` holds out give the scores in the card.
 """
 
@@ -92,7 +93,7 @@ def archive_of(
 ) -> Path:
     """Write the archive of a run, or the rest of it: `copies` rates of the band for each image.
 
-    Images to train on are there mirrored too. Returns the folder.
+    Returns the folder.
 
     Raises InputError for a folder with an archive of other rates. Errors as `write_archive`.
     """
@@ -100,8 +101,7 @@ def archive_of(
     drawn = draw_rates([*data.train, *data.validation], *rates, copies)
     out.mkdir(parents=True, exist_ok=True)
     same_settings(out / "archive.json", {"rates": list(rates), "copies": copies})
-    write_archive(data.train, folder, drawn, mirrored=True, device=device)
-    write_archive(data.validation, folder, drawn, device=device)
+    write_archive([*data.train, *data.validation], folder, drawn, device=device)
     return folder
 
 
@@ -169,7 +169,7 @@ def _datasets(
     crops = partial(random_crop, size=(settings.crop, settings.crop))
     if settings.maps:
         of_features = partial(TaskDataset, maps=settings.maps, cache=cache, device=device)
-        return of_features(data.train, archive, transform=crops), {
+        return of_features(data.train, archive, mirror=True, transform=crops), {
             "": of_features(data.validation, archive)
         }
     of_pixels = partial(PixelDataset, cache=cache, device=device)

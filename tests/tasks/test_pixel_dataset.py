@@ -35,11 +35,17 @@ def test_samples_are_the_pixels_of_the_files(items, files):
     assert np.array_equal(mirrored.truth.mask.numpy(), disc[:, ::-1])
 
 
-def test_originals_and_their_mirror_images(items, files):
+def test_files_and_originals_and_their_mirror_images(items, files):
     data = PixelDataset(items, files, originals=True, mirror=True)
-    assert len(data) == 12
+    assert len(data) == 20
     pixels, disc = picture(0)
-    for index, flip in ((8, 1), (10, -1)):
+    # The first file holds the mirror image, so that its mirrored view is the plain one.
+    for index, mirrored in ((0, True), (10, False)):
+        sample = data[index]
+        assert sample.mirrored is mirrored
+        assert np.array_equal(sample.truth.mask.numpy(), disc[:, :: -1 if mirrored else 1])
+    assert np.array_equal(as_samples(data[10]), as_samples(data[0])[:, ::-1])
+    for index, flip in ((8, 1), (18, -1)):
         assert np.array_equal(as_samples(data[index]), pixels[:, ::flip])
         assert np.array_equal(data[index].truth.mask.numpy(), disc[:, ::flip])
         assert data[index].rate_index == UNTOLD_RATE
