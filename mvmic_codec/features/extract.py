@@ -79,8 +79,6 @@ def last_of(names: Sequence[str]) -> str:
     return max(names, key=list(STRIDES).index)
 
 
-# As `maps.stacked`.
-@torch.inference_mode(False)
 def normalised(
     maps: dict[str, Tensor], names: Sequence[str], header: Header, areas: Flat | None
 ) -> Features:

@@ -123,6 +123,15 @@ def test_normalised_features_are_about_standard(file):
         assert each.abs().max() <= statistics.LIMIT
 
 
+def test_far_values_are_clamped(file):
+    table = statistics.load(mvmic_codec.read_header(file).fingerprint)
+    mean, deviation = (each["s16"][0][:, None, None] for each in (table.mean, table.deviation))
+    values = torch.cat((mean + 7 * deviation, mean + 900 * deviation, mean - 9 * deviation), 2)[None]
+    table.normalise("s16", values, 0)
+    expected = torch.tensor([7.0, statistics.LIMIT, -statistics.LIMIT])
+    assert torch.allclose(values, expected.expand_as(values), atol=1e-3)
+
+
 def test_statistics_of_a_rate_between_two(file):
     table = statistics.load(mvmic_codec.read_header(file).fingerprint)
     assert table.rates[0] == 0 and table.rates[-1] == 63
@@ -179,9 +188,10 @@ def test_flat_areas_are_handed_out():
     assert expected.any() and np.array_equal(features.flat[0], expected)
 
 
-def test_features_train_a_network_whatever_mode_they_were_decoded_in(file):
+@pytest.mark.parametrize("count", [None, 1, 2])
+def test_features_train_a_network_whatever_mode_they_were_decoded_in(file, count):
     with torch.inference_mode():
-        features = mvmic_codec.decode_features(file)
+        features = mvmic_codec.decode_features(file if count is None else [file] * count)
     layer = torch.nn.Conv2d(224, 1, 1)
     layer(features["s16"]).sum().backward()
     assert layer.weight.grad.abs().sum() > 0

@@ -62,8 +62,10 @@ def test_linear_picture_of_mirrored_coefficients(monkeypatch, planes, width):
     model, coefficients, modes = parts_of(data)
     columns = -(-width // 16)
     seen = linear(model, coefficients)[..., : 16 * columns]
-    mirrored, _ = mirror.mirror(coefficients, modes, columns)
+    mirrored, mirrored_modes = mirror.mirror(coefficients, modes, columns)
     assert mirrored.shape == coefficients.shape
+    assert len(modes.unique()) > 1
+    assert torch.equal(mirrored_modes[..., :columns], modes[..., :columns].flip(2))
     # The border filter is stored in half precision, which its two halves are rounded to apart.
     found = linear(model, mirrored)[..., : 16 * columns]
     inner = slice(None) if width == 128 else slice(8, -8)
@@ -136,10 +138,11 @@ def test_the_mirror_of_a_view_is_the_image():
     assert torch.equal(again[0], coefficients) and torch.equal(again[1], modes)
 
 
-def test_stripes_join(monkeypatch):
+@pytest.mark.parametrize("blocks", [80, 1])
+def test_stripes_join(monkeypatch, blocks):
     data = mvmic_codec.encode(picture(400, 90, 1), rate_index=9, device="cpu")
     whole = mirrored_features(data)
-    monkeypatch.setattr(decode, "STRIPE_BLOCKS", 80)
+    monkeypatch.setattr(decode, "STRIPE_BLOCKS", blocks)
     stripes = mirrored_features(data)
     for name in MAPS:
         assert torch.allclose(stripes[name], whole[name], rtol=1e-3, atol=1e-3)
