@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +75,7 @@ def tune(config: Config, out: Path) -> Path:
     journal = Log(out)
 
     def validation() -> None:
-        found = measure(trainer.ema, task, crops, config.rates)
+        found = measure(trainer, task, crops)
         journal.write("validation.csv", trainer, found)
         card = EncoderCard(
             fingerprint=identity.fingerprint,
@@ -114,20 +113,17 @@ def centre(each: Masked, size: int) -> Masked:
 
 
 @torch.no_grad()
-def measure(
-    model: Model, task: JointTask, crops: Sequence[Masked], rates: tuple[int, int]
-) -> dict[str, float]:
+def measure(trainer: Trainer, task: JointTask, crops: Sequence[Masked]) -> dict[str, float]:
     """Means over crops at rates of the band: bits per pixel, error, loss of the task, and of all.
 
-    The error is that of `model.Output`. The head stays as it is.
+    The error is that of `model.Output`.
     """
+    model, (low, high) = trainer.ema, trainer.config.rates
+    rate = torch.linspace(low, high, VALIDATION_RATES, device=trainer.device).round().long()
     found: list[Tensor] = []
     for each in crops:
-        planes, mask = as_batch([each] * VALIDATION_RATES)
-        rate = torch.from_numpy(np.linspace(*rates, VALIDATION_RATES).round().astype(np.int64))
-        device = next(model.parameters()).device
-        planes, mask, rate = (x.to(device) for x in (planes, mask, rate))
-        with torch.autocast(device.type, torch.bfloat16):
+        planes, mask = (x.to(trainer.device) for x in as_batch([each] * VALIDATION_RATES))
+        with trainer.bfloat16_autocast():
             out = model(planes, rate)
             losses = task.losses(out.s16, rate, mask)
         bpp = out.bits / planes[0, 0].numel()

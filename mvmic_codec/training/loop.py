@@ -21,6 +21,7 @@ from tqdm import tqdm
 from mvmic_codec.errors import InputError
 from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
+from mvmic_codec.model.loaded import multiplies_bfloat16
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.transforms import block_dct_matrix, colour_matrix
@@ -207,6 +208,9 @@ class Trainer:
     def __init__(self, config: Config, device: torch.device, task: Task | None = None) -> None:
         torch.manual_seed(config.seed)
         self.config, self.device, self.task = config, device, task
+        # Where a processor only imitates bfloat16, a step in it takes ten times as long. Runs
+        # without a task keep it all the same, and end as they did before there were tasks.
+        self.bfloat16 = task is None or device.type != "cpu" or multiplies_bfloat16()
         self.model = Model(config.shape).to(device)
         if config.encoder:
             for name, parameter in self.model.named_parameters():
@@ -277,14 +281,14 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["share"] if lr.is_cuda else float(lr) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.bfloat16_autocast():
             out = self.model(planes, rate)
         bits = out.bits / (planes.shape[2] * planes.shape[3])
         each = bits + self.model.ladder[rate] * out.error
         whole, task = each, None
         if self.task is not None and mask is not None:
             judged = len(planes) - len(mask)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with self.bfloat16_autocast():
                 task = self.task.losses(out.s16[judged:], rate[judged:], mask)
             whole = torch.cat((each[:judged], each[judged:] + self.task.lambda2 * task))
         bucket = rate * RATE_BUCKETS // RATES
@@ -299,6 +303,10 @@ class Trainer:
             if task is not None:
                 facts = torch.cat((facts, task.mean()[None]))
             self.facts.copy_(torch.where(self.facts > 0, self.facts.lerp(facts, 0.02), facts))
+
+    def bfloat16_autocast(self) -> torch.autocast:
+        """A context for networks, in bfloat16 but for layers that refuse."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def clip(self) -> Tensor:
         """Have the optimiser clip the gradient to twice its usual norm; returns the norm."""
