@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_model import picture
 
 import mvmic_codec
+from mvmic_codec.cli import main
 from mvmic_codec.encoder.image_encoder import ImageEncoder
 from mvmic_codec.errors import InputError, ModelError
 from mvmic_codec.image.samples import from_input
@@ -74,6 +76,9 @@ def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monke
     assert encoder.flat_candidates is not None
     candidates = [*encoder.flat_candidates.at(30, "cpu")]
     net = getattr(encoder.model, part)
+    arrays = load_encoder(path).arrays
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, arrays[f"{part}.{name}"].float()), name
     assert all(getattr(each.model, part) is net for each in candidates)
     assert encoder.plain_file_at(30).coded.model is encoder.model
 
@@ -124,6 +129,22 @@ def test_bad_files_are_one_sentence_each(weights, tmp_path):
     refused(InputError, "there is no encoder")
     with pytest.raises(InputError, match="must be the path of a file.*got int"):
         mvmic_codec.encode(image_of(3), encoder=7, device="cpu")
+
+
+def test_the_command_line_takes_an_encoder(weights, tmp_path):
+    path = write_encoder(weights, tmp_path / "x.encoder.safetensors")
+    image_of(3).save(tmp_path / "x.png")
+
+    def encode(encoder):
+        options = ["--rate-index", "30", "--device", "cpu", "--force", "--encoder", str(encoder)]
+        return CliRunner().invoke(main, ["encode", str(tmp_path / "x.png"), *options])
+
+    assert encode(path).exit_code == 0
+    expected = mvmic_codec.encode(image_of(3), rate_index=30, encoder=path, device="cpu")
+    assert (tmp_path / "x.mvm").read_bytes() == expected
+    missing = encode(tmp_path / "none")
+    assert missing.exit_code == 1 and "there is no encoder" in missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
 
 
 def test_nothing_half_written_is_left(weights, tmp_path, monkeypatch):
