@@ -101,7 +101,9 @@ def _run(config_path: Path | None, given: dict[str, Any], out: Path) -> None:
     try:
         config = read_config(config_path, **given)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{config_path or 'this'} is no configuration: {error}") from error
+        if config_path is None:
+            raise InputError(str(error)) from error
+        raise InputError(f"{config_path} is no configuration: {error}") from error
     if config.task is None:
         train(config, out)
         return

@@ -81,7 +81,7 @@ def tune(config: Config, out: Path) -> Path:
             fingerprint=identity.fingerprint,
             rates=list(config.rates),
             data=f"{len(train)} images of {Path(settings.data).name}",
-            licence="as its training data allows; not stated",
+            licence="not stated",
             notes=(
                 f"{trainer.step} steps of {settings.batch} crops of {config.crop}x{config.crop}, "
                 f"lambda2 {settings.lambda2:g}, the head {Path(settings.head).name}"

@@ -171,6 +171,12 @@ def read_config(path: Path | None, **given: Any) -> Config:
         low, high = values["rates"]
         values["rates"] = low, high
     if task:
+        known = {f.name for f in fields(TaskConfig)}
+        missing, unknown = {"data", "masks", "lambda2"} - set(task), set(task) - known
+        if missing:
+            raise ValueError(f"the task lacks {', '.join(sorted(missing))}")
+        if unknown:
+            raise ValueError(f"unknown settings of the task, {', '.join(sorted(unknown))}")
         values["task"] = TaskConfig(**task)
     if values.get("encoder"):
         values = ENCODER_DEFAULTS | values

@@ -197,7 +197,8 @@ def test_a_configuration_has_a_task(folder, tmp_path):
         ({"encoder": True}, "the file of its head"),
         ({"task": {**task, "head": "h"}}, "a new model has others"),
         ({"task": {**task, "lambda2": -1}}, "lambda2 of 0 or more"),
-        ({"task": {"data": "polyp"}}, "masks"),
+        ({"task": {"data": "polyp"}}, "the task lacks lambda2, masks"),
+        ({"task": {**task, "lamda": 1}}, "of the task, lamda"),
         ({"data": ""}, "folder of images is missing"),
     ):
         path.write_text(json.dumps({"data": ".", "task": task} | wrong))
