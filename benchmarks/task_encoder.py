@@ -1,21 +1,27 @@
-"""What an encoder that weighs errors by a head gains for other heads, at equal bits.
+"""What an encoder that knows a task gains for other heads, at equal bits.
 
     python benchmarks/task_encoder.py IMAGES MASKS --head MAP.safetensors \\
+        --encoder TUNED.encoder.safetensors --untasked OTHER.encoder.safetensors \\
         --judge A.safetensors --judge B.safetensors --csv task_encoder.csv
 
-IMAGES/NAME.* have masks of one class, MASKS/NAME.*. Each image is encoded in three ways at each
-rate index:
+IMAGES/NAME.* have masks of one class, MASKS/NAME.*. Each image is encoded at each rate index in
+several ways:
 
     plain     as always
     map       with the importance map that the head of --head makes of the plain file
-    mirrored  with that map mirrored from left to right: the control. It moves as many bits, to
+    mirrored  with that map mirrored from left to right: its control. It moves as many bits, to
               places that mean nothing, or no more than the middle of an image does
+    tuned     by the encoder of --encoder, which `mvmic train --encoder` made
+    untasked  by the encoder of --untasked: its control, tuned as long on the same images with
+              lambda2 = 0
 
-Heads that had no part in the map judge all files by IoU; train each with a seed of its own. For
+--head brings map and mirrored, --encoder and --untasked one way each; at least one is needed.
+
+Heads that had no part in these judge all files by IoU; train each with a seed of its own. For
 each image the curves of score over log bytes are interpolated by straight lines, and their
-difference is the mean over the range that all three ways have in common. Prints mean differences
-over the images with standard errors, in IoU and in dB of PSNR. A gain is shown if `map - mirrored`
-is above its standard error by far, not only `map - plain`.
+difference is the mean over the range that all ways have in common. Prints mean differences over
+the images with standard errors, in IoU and in dB of PSNR. A gain is shown if `map - mirrored`, or
+`tuned - untasked`, is above its standard error by far, not only the difference from plain.
 
 The table is resumable: images whose rows are all in the CSV are not encoded again.
 """
@@ -36,24 +42,34 @@ from PIL import Image
 from tqdm import tqdm
 
 import mvmic_codec
-from mvmic_codec.encoder.image_encoder import ImageEncoder
-from mvmic_codec.errors import InputError
-from mvmic_codec.image.samples import from_input
+from mvmic_codec.encoder.image_encoder import EncodedFile, ImageEncoder
+from mvmic_codec.errors import InputError, ModelError
+from mvmic_codec.image.samples import Samples, from_input
+from mvmic_codec.model.tuned import TunedEncoder, load_encoder
+from mvmic_codec.model.tuned import digest as encoder_digest
 from mvmic_codec.tasks.archive import write_whole
 from mvmic_codec.tasks.heads import Head, digest, load_head
 from mvmic_codec.tasks.importance import POWER, check_model, importance_map
 from mvmic_codec.tasks.layouts import Item, folder_of_masks
 from mvmic_codec.tasks.metrics import overlap, paired_difference
 
-WAYS = ("plain", "map", "mirrored")
-DIFFERENCES = (("map", "plain"), ("mirrored", "plain"), ("map", "mirrored"))
+WAYS = ("plain", "map", "mirrored", "tuned", "untasked")
+# Those of them are shown whose ways were measured.
+DIFFERENCES = (
+    ("map", "plain"),
+    ("mirrored", "plain"),
+    ("map", "mirrored"),
+    ("tuned", "plain"),
+    ("untasked", "plain"),
+    ("tuned", "untasked"),
+)
 # Points of the common range at which curves are compared.
 POINTS = 101
 
 
 @dataclass(frozen=True)
 class Row:
-    """How well a judge did on one file. `setting` names the head of the map and the power."""
+    """How well a judge did on one file. `setting` is that of `Study`."""
 
     setting: str
     image: str
@@ -73,12 +89,54 @@ def name_of(head: Head) -> str:
     return digest(json.dumps(asdict(head.card)), dict(head.network.state_dict()))[:8]
 
 
+@dataclass(frozen=True)
+class Study:
+    """In which ways images are encoded.
+
+    head      that makes maps, if any, and their power
+    encoders  by way, tuned or untasked
+    """
+
+    head: Head | None
+    power: float
+    encoders: Mapping[str, TunedEncoder]
+
+    @property
+    def ways(self) -> list[str]:
+        """All ways, in the order of WAYS."""
+        mapped = ("map", "mirrored") if self.head is not None else ()
+        return [way for way in WAYS if way in ("plain", *mapped, *self.encoders)]
+
+    @property
+    def setting(self) -> str:
+        """What tells it from other studies."""
+        names = [] if self.head is None else [f"{name_of(self.head)} {self.power:g}"]
+        for way, each in self.encoders.items():
+            names.append(f"{way} {encoder_digest(json.dumps(asdict(each.card)), each.arrays)[:8]}")
+        return " ".join(names)
+
+    def files(self, samples: Samples, index: int, device: str | None) -> dict[str, EncodedFile]:
+        """The file of each way. Errors as `check_model` and `ImageEncoder`."""
+        plain = ImageEncoder(samples, {}, device=device)
+        if self.head is not None:
+            check_model(self.head, plain.fingerprint)
+        files = {"plain": plain.file_at(index)}
+        if self.head is not None:
+            importance = importance_map(files["plain"].coded, self.head, self.power)
+            for way, weights in (("map", importance), ("mirrored", importance[:, ::-1])):
+                # A copy: torch takes no arrays that run backwards.
+                encoder = ImageEncoder(samples, {}, importance=weights.copy(), device=device)
+                files[way] = encoder.file_at(index)
+        for way, tuned in self.encoders.items():
+            files[way] = ImageEncoder(samples, {}, tuned=tuned, device=device).file_at(index)
+        return files
+
+
 def rows_of(
     item: Item,
-    head: Head,
+    study: Study,
     judges: Mapping[str, Head],
     indices: Sequence[int],
-    power: float,
     device: str | None,
 ) -> list[Row]:
     """All rows of an image. Raises InputError if it cannot be read, or is for other heads."""
@@ -91,15 +149,7 @@ def rows_of(
     assert truth is not None
     rows = []
     for index in indices:
-        plain = ImageEncoder(samples, {}, device=device)
-        check_model(head, plain.fingerprint)
-        files = {"plain": plain.file_at(index)}
-        importance = importance_map(files["plain"].coded, head, power)
-        for way, weights in (("map", importance), ("mirrored", importance[:, ::-1])):
-            # A copy: torch takes no arrays that run backwards.
-            encoder = ImageEncoder(samples, {}, importance=weights.copy(), device=device)
-            files[way] = encoder.file_at(index)
-        for way, file in files.items():
+        for way, file in study.files(samples, index, device).items():
             psnr = file.psnr()
             for name, judge in judges.items():
                 features = mvmic_codec.decode_features(
@@ -107,13 +157,9 @@ def rows_of(
                 )
                 (prediction,) = judge.predict(features)
                 iou = overlap(torch.from_numpy(prediction.mask), truth).iou
-                size, setting = len(file.data), setting_of(head, power)
-                rows.append(Row(setting, item.name, way, index, size, psnr, name, iou))
+                size = len(file.data)
+                rows.append(Row(study.setting, item.name, way, index, size, psnr, name, iou))
     return rows
-
-
-def setting_of(head: Head, power: float) -> str:
-    return f"{name_of(head)} {power:g}"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -161,10 +207,11 @@ def at_equal_bits(curves: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str
 def scores_of(rows: Sequence[Row]) -> dict[str, dict[str, float]] | None:
     """By score and way, the mean over the common range of an image's sizes, None without one."""
     judges = sorted({row.judge for row in rows})
+    ways = ways_of(rows)
 
     def mean(of_score: Callable[[Row], float], chosen: Sequence[Row]) -> dict[str, float] | None:
         return at_equal_bits(
-            {way: [(r.bytes, of_score(r)) for r in chosen if r.way == way] for way in WAYS}
+            {way: [(r.bytes, of_score(r)) for r in chosen if r.way == way] for way in ways}
         )
 
     psnr = mean(lambda row: row.psnr, rows)
@@ -176,9 +223,15 @@ def scores_of(rows: Sequence[Row]) -> dict[str, dict[str, float]] | None:
         assert iou is not None
         scores[f"IoU, {judge}"] = iou
     scores["IoU, mean of judges"] = {
-        way: float(np.mean([scores[f"IoU, {judge}"][way] for judge in judges])) for way in WAYS
+        way: float(np.mean([scores[f"IoU, {judge}"][way] for judge in judges])) for way in ways
     }
     return scores
+
+
+def ways_of(rows: Sequence[Row]) -> list[str]:
+    """The ways that were measured, in the order of WAYS."""
+    found = {row.way for row in rows}
+    return [way for way in WAYS if way in found]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -188,11 +241,13 @@ def table(rows: Sequence[Row]) -> str:
     found = [scores for scores in every if scores is not None]
     if len(found) < 2:
         raise InputError("differences need at least 2 images whose sizes overlap; give more")
-    titles = [f"{first} - {second}" for first, second in DIFFERENCES]
+    ways = ways_of(rows)
+    differences = [pair for pair in DIFFERENCES if set(pair) <= set(ways)]
+    titles = [f"{first} - {second}" for first, second in differences]
     lines = [f"| score | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
     for score in found[0]:
         cells = []
-        for first, second in DIFFERENCES:
+        for first, second in differences:
             ours, theirs = ([each[score][way] for each in found] for way in (first, second))
             difference = paired_difference(ours, theirs)
             cells.append(f"{difference.mean:+.4f} ({difference.standard_error:.4f})")
@@ -218,18 +273,19 @@ def heads_of(paths: Sequence[Path], device: str | None) -> dict[str, Head]:
 
 def measure(
     items: Sequence[Item],
-    head: Head,
+    study: Study,
     judges: Mapping[str, Head],
     indices: Sequence[int],
-    power: float,
     path: Path,
     device: str | None,
 ) -> list[Row]:
     """The rows of all images; those that the table lacks are measured and added to it."""
     rows = read_rows(path)
-    if any(row.setting != setting_of(head, power) for row in rows):
-        raise InputError(f"{path} is of another head or power: give another --csv, or remove it")
-    wanted = {(way, index, judge) for way in WAYS for index in indices for judge in judges}
+    if any(row.setting != study.setting for row in rows):
+        raise InputError(
+            f"{path} is of another head, power or encoder: give another --csv, or remove it"
+        )
+    wanted = {(way, index, judge) for way in study.ways for index in indices for judge in judges}
     by_image: dict[str, list[Row]] = {item.name: [] for item in items}
     for row in rows:
         if row.image in by_image and (row.way, row.index, row.judge) in wanted:
@@ -244,7 +300,7 @@ def measure(
     ]
     write_whole(path, as_text([TITLES, *map(astuple, kept)]).encode())
     for item in tqdm(missing, unit="image", disable=None):
-        found = rows_of(item, head, judges, indices, power, device)
+        found = rows_of(item, study, judges, indices, device)
         by_image[item.name] = found
         with open(path, "a", encoding="utf-8") as file:
             file.write(as_text(map(astuple, found)))
@@ -254,7 +310,9 @@ def measure(
 @click.command()
 @click.argument("images", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("masks", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--head", "of_map", required=True, type=click.Path(path_type=Path))
+@click.option("--head", "of_map", type=click.Path(path_type=Path))
+@click.option("--encoder", "tuned", type=click.Path(path_type=Path))
+@click.option("--untasked", type=click.Path(path_type=Path))
 @click.option("--judge", "of_judges", required=True, multiple=True, type=click.Path(path_type=Path))
 @click.option("--csv", "path", required=True, type=click.Path(path_type=Path))
 @click.option("--index", "indices", multiple=True, default=(12, 18, 24), show_default=True)
@@ -264,7 +322,9 @@ def measure(
 def main(
     images: Path,
     masks: Path,
-    of_map: Path,
+    of_map: Path | None,
+    tuned: Path | None,
+    untasked: Path | None,
     of_judges: tuple[Path, ...],
     path: Path,
     indices: tuple[int, ...],
@@ -272,12 +332,19 @@ def main(
     limit: int | None,
     device: str | None,
 ) -> None:
-    """What an encoder that weighs errors by a head gains for other heads, at equal bits."""
+    """What an encoder that knows a task gains for other heads, at equal bits."""
+    if of_map is None and tuned is None and untasked is None:
+        raise click.UsageError("give --head, --encoder or --untasked: else there is one way")
     try:
-        head, *judges = heads_of([of_map, *of_judges], device).items()
+        maps = [] if of_map is None else [of_map]
+        heads = list(heads_of([*maps, *of_judges], device).items())
+        judges = dict(heads[len(maps) :])
+        files = {"tuned": tuned, "untasked": untasked}
+        encoders = {way: load_encoder(each) for way, each in files.items() if each is not None}
+        study = Study(heads[0][1] if maps else None, power, encoders)
         items = folder_of_masks(images, masks).items[:limit]
-        click.echo(table(measure(items, head[1], dict(judges), indices, power, path, device)))
-    except InputError as error:
+        click.echo(table(measure(items, study, judges, indices, path, device)))
+    except (InputError, ModelError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mvmic_codec.encoder.image_encoder import EncodedFile, ImageEncoder
     from mvmic_codec.features.maps import Features
+    from mvmic_codec.model.tuned import TunedEncoder
     from mvmic_codec.tasks.heads import Head
 
 
@@ -47,6 +48,7 @@ def encode(
     effort: int = 1,
     on_round: Callable[[], object] | None = None,
     task: Head | NDArray[Any] | None = None,
+    encoder: str | os.PathLike[str] | TunedEncoder | None = None,
     device: str | None = None,
 ) -> bytes:
     """Encode an image as the bytes of an `.mvm` file.
@@ -73,6 +75,9 @@ def encode(
                  takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says
                  what errors in each block of 16x16 pixels count, from 0.01 to 100. Every decoder
                  reads the file. See docs/features.md
+    encoder      a file of `mvmic train --encoder`: the analysis of the image in it takes the place
+                 of the released one. Every decoder reads the file. Warns of rates that it was not
+                 tuned at. See docs/features.md
 
     exif, icc_profile, xmp, dpi, text
                  metadata of the file. One that is not given (`...`) is taken over from the image;
@@ -81,8 +86,9 @@ def encode(
 
     device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU
 
-    Raises InputError for an image or option that cannot be used, for a head that takes images of
-    the other kind, gray or colour, and for a target that cannot be met.
+    Raises InputError for an image or option that cannot be used, for a head or an encoder that
+    takes images of the other kind, gray or colour, and for a target that cannot be met. Raises
+    ModelError for a file that is damaged or no encoder.
     """
     from functools import partial
 
@@ -99,19 +105,23 @@ def encode(
         given, image if isinstance(image, Image.Image) else None, gray=len(samples.planes) == 1
     )
 
-    def chosen(encoder: ImageEncoder) -> EncodedFile:
+    def chosen(image_encoder: ImageEncoder) -> EncodedFile:
         if index is not None:
-            return encoder.file_at(index)
+            return image_encoder.file_at(index)
         if psnr is not None:
-            return target.smallest_with_psnr(encoder, psnr)
+            return target.smallest_with_psnr(image_encoder, psnr)
         if bpp is not None:
-            return target.best_within_bpp(encoder, bpp)
+            return target.best_within_bpp(image_encoder, bpp)
         assert max_bytes is not None
-        return target.best_within_bytes(encoder, max_bytes)
+        return target.best_within_bytes(image_encoder, max_bytes)
 
-    encoder_of = partial(ImageEncoder, samples, chunks, psnr=psnr, device=device)
+    tuned = None if encoder is None else _tuned(encoder)
+    encoder_of = partial(ImageEncoder, samples, chunks, psnr=psnr, tuned=tuned, device=device)
     importance = None if task is None else _importance(task, encoder_of, chosen)
-    return chosen(encoder_of(effort=effort, on_round=on_round, importance=importance)).data
+    file = chosen(encoder_of(effort=effort, on_round=on_round, importance=importance))
+    if tuned is not None:
+        tuned.check_rate(file.coded.rate)
+    return file.data
 
 
 @overload
@@ -215,6 +225,20 @@ def _checked_effort(effort: object) -> int:
     if isinstance(effort, bool) or not isinstance(effort, Integral) or effort not in (1, 2, 3):
         raise InputError(f"effort must be 1, 2 or 3, got {effort!r}")
     return int(effort)
+
+
+def _tuned(encoder: object) -> TunedEncoder:
+    """An encoder, read if it is given by its path. Errors as `encode`."""
+    from mvmic_codec.model.tuned import TunedEncoder, load_encoder
+
+    if isinstance(encoder, TunedEncoder):
+        return encoder
+    if isinstance(encoder, (str, os.PathLike)):
+        return load_encoder(encoder)
+    raise InputError(
+        "encoder must be the path of a file that `mvmic train --encoder` wrote; got "
+        f"{type(encoder).__name__}"
+    )
 
 
 def _importance(

@@ -30,6 +30,7 @@ class _Candidate:
         flat_payload=None,
         like=None,
         keep_stages=False,
+        model=None,
         device=None,
     ):
         assert planes.dtype == np.float32 and planes.ndim == 3

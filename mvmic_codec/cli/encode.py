@@ -21,6 +21,7 @@ from mvmic_codec.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mvmic_codec.model.tuned import TunedEncoder
     from mvmic_codec.tasks.heads import Head
 
 # Formats of Pillow's that are not looked for in folders, since it has no pixels of them: drawings
@@ -70,6 +71,11 @@ class _Record:
     type=click.Path(readable=False),
     help="A head's file: keep more of what it looks at. Takes 2 to 3 times as long.",
 )
+@click.option(
+    "--encoder",
+    type=click.Path(readable=False),
+    help="A file of mvmic train --encoder, in place of the released encoder.",
+)
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
@@ -86,6 +92,7 @@ def command(
     max_bytes: int | None,
     effort: int,
     task: str | None,
+    encoder: str | None,
     dropped: frozenset[str],
     force: bool,
     device: str | None,
@@ -127,7 +134,7 @@ def command(
             raise click.UsageError(
                 f"the output of encode ends in .mvm, not in {files.shown(job.target.suffix)}"
             )
-    head = _head(task, device)
+    head, tuned = _head(task, device), _tuned(encoder)
     without: dict[str, Any] = dict.fromkeys(dropped)
     outputs = files.Outputs(force=force)
 
@@ -151,6 +158,7 @@ def command(
                 effort=effort,
                 on_round=rounds.update,
                 task=head,
+                encoder=tuned,
                 device=device,
                 **without,
             )
@@ -198,6 +206,17 @@ def _head(path: str | None, device: str | None) -> Head | None:
         from mvmic_codec.tasks.heads import load_head
 
         return load_head(path, device)
+    except batch.KNOWN_ERRORS as error:
+        raise batch.stop(error) from error
+
+
+def _tuned(path: str | None) -> TunedEncoder | None:
+    if path is None:
+        return None
+    try:
+        from mvmic_codec.model.tuned import load_encoder
+
+        return load_encoder(path)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 

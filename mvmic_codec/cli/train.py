@@ -1,8 +1,9 @@
-"""`mvmic train`: train a model from a configuration file."""
+"""`mvmic train`: train a model from a configuration file, or an encoder for a task."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,9 +15,8 @@ from mvmic_codec.errors import InputError
 @click.option(
     "--config",
     "config_path",
-    required=True,
     type=click.Path(path_type=Path),
-    help="JSON file.",
+    help="JSON file. Needed unless --encoder is given.",
 )
 @click.option(
     "--out",
@@ -24,26 +24,95 @@ from mvmic_codec.errors import InputError
     help="Folder for checkpoints and logs.  [default: runs/NAME, by the name of the configuration]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
-def command(config_path: Path, out: Path | None, resume: bool) -> None:
-    """Train a model. A run may be killed at any time and goes on with --resume."""
-    out = out or Path("runs") / config_path.stem
+@click.option(
+    "--task",
+    "images",
+    type=click.Path(path_type=Path),
+    help="Folder of images with masks: R + lambda1 D + lambda2 L_task is trained.",
+)
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    help="Folder of their masks.  [default: FOLDER_mask, beside FOLDER]",
+)
+@click.option(
+    "--lambda2", type=click.FloatRange(0), help="What the task's loss weighs, 0 for nothing."
+)
+@click.option(
+    "--encoder",
+    is_flag=True,
+    help="Train only an encoder, through the released decoder and the head of --head.",
+)
+@click.option(
+    "--head", type=click.Path(path_type=Path), help="For --encoder: a head's file, on s16."
+)
+def command(
+    config_path: Path | None,
+    out: Path | None,
+    resume: bool,
+    images: Path | None,
+    masks: Path | None,
+    lambda2: float | None,
+    encoder: bool,
+    head: Path | None,
+) -> None:
+    """Train a model, or an encoder for a task. A killed run goes on with --resume.
+
+    With a task a head learns beside the new model. With --encoder the released decoder and a
+    trained head stay as they are, and mvmic encode --encoder takes the result.
+    """
+    if config_path is None and not encoder:
+        raise click.UsageError("Missing option '--config'.")
+    if masks is not None and images is None:
+        raise click.UsageError("--masks goes with --task alone")
+    if images is not None and masks is None:
+        masks = images.with_name(f"{images.resolve().name}_mask")
+    task = {"data": images, "masks": masks, "lambda2": lambda2, "head": head}
+    given: dict[str, Any] = {
+        "task": {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in task.items()
+            if value is not None
+        }
+    }
+    if encoder:
+        given["encoder"] = True
+    out = out or Path("runs") / ("encoder" if config_path is None else config_path.stem)
     try:
-        if not config_path.is_file():
+        if config_path is not None and not config_path.is_file():
             raise InputError(f"{config_path} is not a file")
         started = out.is_dir() and any(out.iterdir())
         if started and not resume:
             raise InputError(f"{out} holds a run already; use --resume to go on with it")
         if resume and not started:
             raise InputError(f"{out} holds no run to go on with")
-        from mvmic_codec.evaluation import require
-
-        require("bjontegaard", extra="train")
-        from mvmic_codec.training.loop import read_config, train
-
-        try:
-            config = read_config(config_path)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{config_path} is no configuration: {error}") from error
-        train(config, out)
+        _run(config_path, given, out)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
+
+
+def _run(config_path: Path | None, given: dict[str, Any], out: Path) -> None:
+    """Train, or go on. Errors as those of the loops."""
+    from mvmic_codec.evaluation import require
+
+    require("bjontegaard", extra="train")
+    from mvmic_codec.training.loop import read_config, train
+
+    try:
+        config = read_config(config_path, **given)
+    except (TypeError, ValueError) as error:
+        if config_path is None:
+            raise InputError(str(error)) from error
+        raise InputError(f"{config_path} is no configuration: {error}") from error
+    if config.task is None:
+        train(config, out)
+        return
+    require("torchvision", "torchmetrics", "pycocotools", extra="tasks")
+    if config.encoder:
+        from mvmic_codec.tasks.tune import tune
+
+        click.echo(tune(config, out))
+        return
+    from mvmic_codec.tasks.joint import new_task
+
+    train(config, out, new_task(config))

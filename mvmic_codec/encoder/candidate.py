@@ -28,6 +28,7 @@ class EncodeCandidate:
     flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
     has these. What planes hold there does not matter. like is a candidate of another version of the
     same image at the same rate, made with keep_stages. What is the same is not computed again.
+    model is what encodes; None is the released one.
     """
 
     encoder: Encoder
@@ -41,11 +42,12 @@ class EncodeCandidate:
         flat_payload: bytes | None = None,
         like: EncodeCandidate | None = None,
         keep_stages: bool = False,
+        model: LoadedModel | None = None,
         device: str | None = None,
     ) -> None:
         self.flat, self.flat_payload = flat, flat_payload
         self.size: tuple[int, int] = planes.shape[1], planes.shape[2]
-        self.model = encoding_model(planes, device)
+        self.model = encoding_model(planes, device) if model is None else model
         with full_precision(self.model.device):
             hidden = None if flat is None else flat.hidden
             known = None if like is None else like.encoder

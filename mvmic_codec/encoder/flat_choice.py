@@ -19,6 +19,7 @@ from mvmic_codec.bitstream import container, flat
 from mvmic_codec.encoder import flat_fill, flat_search
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.image.samples import Samples
+from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.rate import RATES, lambda_of
 
 Planes = npt.NDArray[np.float32]
@@ -116,11 +117,15 @@ class Areas:
 
 @dataclass(frozen=True)
 class FlatCandidates:
-    """The flat areas that planes [C, H, W] of an image of these samples could be coded with."""
+    """The flat areas that planes [C, H, W] of an image of these samples could be coded with.
+
+    model is what encodes; None is the released one.
+    """
 
     planes: Planes
     samples: Samples
     areas: list[Areas]
+    model: LoadedModel | None = None
 
     def at(self, index: int, device: str | None) -> list[EncodeCandidate]:
         """The candidates that may cost least at a rate index: one, or two to be coded both.
@@ -132,7 +137,9 @@ class FlatCandidates:
                 exact = self.candidate(areas, areas.map, index, device, blended=False)
                 exact.flat_payload = self.payload_of(exact)
                 return [exact]
-        plain = EncodeCandidate(self.planes, index, keep_stages=True, device=device)
+        plain = EncodeCandidate(
+            self.planes, index, keep_stages=True, model=self.model, device=device
+        )
         plain_cost = plain.estimate_rd_cost()
         widest, *others = self.areas
         best = self.best_with(widest, plain, index, device, HOPELESS * plain_cost)
@@ -199,6 +206,7 @@ class FlatCandidates:
             index,
             flat=coded,
             like=like,
+            model=self.model,
             device=device,
         )
 
@@ -209,14 +217,17 @@ class FlatCandidates:
 
 
 def flat_candidates_of(
-    planes: Planes, samples: Samples, psnr: float | None = None
+    planes: Planes,
+    samples: Samples,
+    psnr: float | None = None,
+    model: LoadedModel | None = None,
 ) -> FlatCandidates | None:
     """The flat areas of planes [C, H, W] to be coded of an image, if it has any.
 
-    If psnr is given, only those that allow so many dB.
+    If psnr is given, only those that allow so many dB. model is as for `FlatCandidates`.
     """
     # Where all samples are one value anyway, no map is needed.
     found = [] if samples.lo == samples.hi else flat_search.find(planes)
     areas = [Areas(planes, samples, *each) for each in found]
     areas = [each for each in areas if psnr is None or each.psnr() >= psnr]
-    return FlatCandidates(planes, samples, areas) if areas else None
+    return FlatCandidates(planes, samples, areas, model) if areas else None

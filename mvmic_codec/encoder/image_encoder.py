@@ -16,7 +16,9 @@ from mvmic_codec.encoder.candidate import CodedCandidate, EncodeCandidate
 from mvmic_codec.encoder.flat_choice import flat_candidates_of
 from mvmic_codec.errors import InputError
 from mvmic_codec.image.samples import Samples, psnr
+from mvmic_codec.model.device import pick_device
 from mvmic_codec.model.identity import GENERATION, model_identity
+from mvmic_codec.model.tuned import TunedEncoder
 
 Planes = npt.NDArray[np.float32]
 
@@ -51,6 +53,9 @@ class ImageEncoder:
     IMPORTANCE_MIN to IMPORTANCE_MAX, or None for 1 everywhere. It weighs errors where modes and
     symbols are chosen. Candidates are compared without it: flat areas are exact for the eye, as for
     burned-in text, and what a task needs should not decide on them. Raises InputError for another.
+
+    tuned is an encoder for the image's model, or None for the released one. Errors as
+    `TunedEncoder.model`.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class ImageEncoder:
         effort: int = 1,
         on_round: Callable[[], object] | None = None,
         importance: npt.NDArray[Any] | None = None,
+        tuned: TunedEncoder | None = None,
         device: str | None = None,
     ) -> None:
         self.samples, self.chunks = samples, chunks
@@ -73,7 +79,8 @@ class ImageEncoder:
         _, self.fingerprint = model_identity(gray=not colour)
         size = (samples.planes.shape[1], samples.planes.shape[2])
         self.importance = None if importance is None else checked_importance(importance, size)
-        self.flat_candidates = flat_candidates_of(self.planes, samples, psnr)
+        self.model = None if tuned is None else tuned.model(self.fingerprint, pick_device(device))
+        self.flat_candidates = flat_candidates_of(self.planes, samples, psnr, self.model)
 
     def file_at(self, index: int) -> EncodedFile:
         """The file at a rate index: of several candidates the one that costs least."""
@@ -85,7 +92,8 @@ class ImageEncoder:
 
     def plain_file_at(self, index: int) -> EncodedFile:
         """The file at a rate index without flat areas."""
-        return self.file_of(EncodeCandidate(self.planes, index, device=self.device), index)
+        candidate = EncodeCandidate(self.planes, index, model=self.model, device=self.device)
+        return self.file_of(candidate, index)
 
     def file_of(self, candidate: EncodeCandidate, index: int) -> EncodedFile:
         """The file of one candidate."""

@@ -99,6 +99,7 @@ class Output:
     z_bits: Tensor
     mode_bits: Tensor
     coded: Coded
+    s16: Tensor  # features [B,width16,H/16,W/16] after the synthesis body at 1/16
 
     @property
     def bits(self) -> Tensor:
@@ -137,10 +138,10 @@ class Model(nn.Module):
         modes, features, mode_bits = self.entropy.code_modes(features, costs, rate)
         y = self.blocks(coefficients, modes)
         coded = self.entropy(y, modes, features, z_symbol, rate, lambda_error)
-        out = self.synthesis(self.blocks.inverse(coded.latent, modes), modes, rate)
+        out, s16 = self.synthesis.with_s16(self.blocks.inverse(coded.latent, modes), modes, rate)
         bits = (coded.bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3)), mode_bits)
         error = (out - rotated).square().sum(1).mean((1, 2)) / 3.0
-        return Output(out, error, *bits, coded)
+        return Output(out, error, *bits, coded, s16)
 
     def config(self) -> dict[str, int | bool]:
         """The fields of the model's Shape."""

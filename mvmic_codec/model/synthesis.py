@@ -114,11 +114,15 @@ class Synthesis(nn.Module):
 
     def forward(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> Tensor:
         """Rotated planes at rate indices [B]. Float32 whatever autocast does."""
+        return self.with_s16(coefficients, modes, rate)[0]
+
+    def with_s16(self, coefficients: Tensor, modes: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and the features [B,width16,h,w] after `body16`."""
         linear = self.linear_planes(coefficients)
-        x = self.body16(self.enter16(coefficients, modes, rate))
-        x = self.body8(self.enter8(x, linear, rate))
+        s16 = self.body16(self.enter16(coefficients, modes, rate))
+        x = self.body8(self.enter8(s16, linear, rate))
         planes: Tensor = self.retouch(self.leave8(x, linear), rate)
-        return planes
+        return planes, s16
 
     def linear_planes(self, coefficients: Tensor) -> Tensor:
         """The linear picture [B,P,16h,16w] of coefficients [B,256P,h,w], in float32."""

@@ -9,20 +9,24 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mvmic_codec.errors import InputError
 from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
+from mvmic_codec.model.loaded import multiplies_bfloat16
 from mvmic_codec.model.model import Model, Shape
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.transforms import block_dct_matrix, colour_matrix
-from mvmic_codec.rate import RATES
+from mvmic_codec.model.tuned import ENCODER
+from mvmic_codec.rate import RATES, checked_index
 from mvmic_codec.training.fit import fit_release
 from mvmic_codec.training.images import CropSource, Split, load_for_model, mix_of
 from mvmic_codec.training.start import start_from_statistics
@@ -38,13 +42,59 @@ RATE_BUCKETS = 8
 LOG_EVERY = 100
 FACTS = ("bpp", "mse", "loss", "norm", "learning_rate")  # that a step reports
 WARM_STEPS = 3  # before a step is recorded as a graph
+HEAD_LEARNING_RATE = 2e-3  # of a head that is trained along, at the full learning rate
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A task whose loss is trained with: L = R + lambda1 D + lambda2 L_task.
+
+    data, masks  folders of images and of their masks
+    lambda2      what the task's loss weighs, against bits per pixel; see `Trainer.update`
+    layout       "folders" for masks of one class, or "camvid"; see `mvmic_codec.tasks.layouts`
+    batch        crops with masks in each step
+    head         the file of a head, for an encoder alone: it judges, and stays as it is
+    """
+
+    data: str
+    masks: str
+    lambda2: float
+    layout: str = "folders"
+    batch: int = 2
+    head: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise InputError for numbers that cannot be."""
+        if not 0 <= self.lambda2 < math.inf or self.batch < 1:
+            raise InputError(
+                "a task has a lambda2 of 0 or more and at least one crop in a batch, got lambda2 "
+                f"{self.lambda2} and {self.batch} crops"
+            )
+
+
+class Task(Protocol):
+    """A task to train with. `mvmic_codec.tasks.joint` makes them: this room knows no tasks."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The head. Those of its parameters that require gradients are trained along."""
+
+    @property
+    def lambda2(self) -> float:
+        """What the losses weigh."""
+
+    def crops(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless batches: planes [M,P,s,s] in 0..1, and the class of each pixel, int64 [M,s,s]."""
+
+    def losses(self, s16: Tensor, rate: Tensor, mask: Tensor) -> Tensor:
+        """The loss of each crop [M], of features after the body at 1/16 and rate indices [M]."""
 
 
 @dataclass(frozen=True)
 class Config:
     """A training run. It ends at `steps` or after `minutes` of training, whichever comes first."""
 
-    data: str
+    data: str = ""
     steps: int = 40_000
     minutes: float = 1e9
     batch: int = 8
@@ -61,6 +111,29 @@ class Config:
     # A released model's .safetensors to start from in place of statistics; it may be smaller.
     start: str = ""
     shape: Shape = field(default_factory=Shape)
+    rates: tuple[int, int] = (0, RATES - 1)  # the lowest and the highest rate index of crops
+    task: TaskConfig | None = None
+    # Whether only analysis and hyper-analysis are trained, those of the model of the task's head.
+    # It learns from crops with masks alone: data, batch, start and shape have no part in it.
+    encoder: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InputError for settings that do not go together."""
+        low, high = (checked_index(rate) for rate in self.rates)
+        if low > high:
+            raise InputError(
+                f"rates are the lowest and the highest rate index, got {low} and {high}"
+            )
+        head = "" if self.task is None else self.task.head
+        if self.encoder and not head:
+            raise InputError("an encoder is trained with a task, and with the file of its head")
+        if head and not self.encoder:
+            raise InputError(
+                f"the head {head} was trained on features of a released model, and a new model has "
+                "others: leave it out, and a new head is trained along"
+            )
+        if not self.data and not self.encoder:
+            raise InputError("a folder of images is missing, data")
 
     @property
     def gray(self) -> bool:
@@ -68,17 +141,45 @@ class Config:
         return self.shape.planes == 1
 
 
-def read_config(path: Path) -> Config:
-    """A JSON file with the fields of Config; relative paths are taken from the file's folder."""
-    values: dict[str, Any] = json.loads(path.read_text())
+# What is set otherwise by default where an encoder alone is trained.
+ENCODER_DEFAULTS = {"steps": 1000, "crop": 320, "learning_rate": 1e-4, "warmup": 10}
+
+
+def read_config(path: Path | None, **given: Any) -> Config:
+    """A JSON file with the fields of Config; relative paths are taken from the file's folder.
+
+    Fields that are `given` count in place of those of the file, which is optional then. Those of a
+    task are given as a dictionary, and may be a part of them.
+    """
+    values: dict[str, Any] = {} if path is None else json.loads(path.read_text())
     unknown = set(values) - {f.name for f in fields(Config)}
     if unknown:
         raise ValueError(f"{path}: unknown settings {sorted(unknown)}")
+    if path is not None:
+        for part, keys in (
+            (values, ("data", "start")),
+            (values.get("task") or {}, ("data", "masks", "head")),
+        ):
+            for key in keys:
+                if part.get(key):
+                    part[key] = str((path.parent / part[key]).resolve())
+    task = (values.get("task") or {}) | given.pop("task", {})
+    values |= given
     if "shape" in values:
         values["shape"] = Shape(**values["shape"])
-    for key in ("data", "start"):
-        if values.get(key):
-            values[key] = str((path.parent / values[key]).resolve())
+    if "rates" in values:
+        low, high = values["rates"]
+        values["rates"] = low, high
+    if task:
+        known = {f.name for f in fields(TaskConfig)}
+        missing, unknown = {"data", "masks", "lambda2"} - set(task), set(task) - known
+        if missing:
+            raise ValueError(f"the task lacks {', '.join(sorted(missing))}")
+        if unknown:
+            raise ValueError(f"unknown settings of the task, {', '.join(sorted(unknown))}")
+        values["task"] = TaskConfig(**task)
+    if values.get("encoder"):
+        values = ENCODER_DEFAULTS | values
     return Config(**values)
 
 
@@ -86,6 +187,8 @@ def parameter_groups(model: Model, learning_rate: float) -> list[dict[str, Any]]
     """Groups of parameters with their learning rates: rate tables and post-filter move most."""
     fast, entropy, rest = [], [], []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if "knots" in name or "base_pass" in name or "retouch" in name:
             fast.append(parameter)
         elif name.startswith("entropy") or name == "hyper_analysis.linear.weight":
@@ -104,15 +207,29 @@ class Trainer:
 
     A step leaves its report on the device, so that the device never waits for the CPU. On CUDA the
     model is compiled and a step is recorded as one graph.
+
+    With a task, its head is trained along, where it is not frozen. The head is no part of the EMA.
     """
 
-    def __init__(self, config: Config, device: torch.device) -> None:
+    def __init__(self, config: Config, device: torch.device, task: Task | None = None) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
+        self.config, self.device, self.task = config, device, task
+        # Where a processor only imitates bfloat16, a step in it takes ten times as long. Runs
+        # without a task keep it all the same, and end as they did before there were tasks.
+        self.bfloat16 = task is None or device.type != "cpu" or multiplies_bfloat16()
         self.model = Model(config.shape).to(device)
+        if config.encoder:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith(ENCODER))
         self.ema = Model(config.shape).to(device).eval().requires_grad_(False)
+        groups = parameter_groups(self.model, config.learning_rate)
+        if task is not None:
+            task.network.to(device)
+            head = [each for each in task.network.parameters() if each.requires_grad]
+            share = HEAD_LEARNING_RATE / config.learning_rate
+            groups += [{"params": head, "lr": HEAD_LEARNING_RATE, "share": share}] if head else []
         self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.model, config.learning_rate),
+            groups,
             betas=(0.9, 0.99),
             weight_decay=0.0,
             fused=True,
@@ -125,8 +242,9 @@ class Trainer:
         # of the gradient's norm. 0 stands for "not known yet".
         self.level = torch.zeros(RATE_BUCKETS, device=device)
         self.norm = torch.zeros((), device=device)
-        # Running means of FACTS
-        self.facts = torch.zeros(len(FACTS), device=device)
+        # Running means of what a step reports
+        self.fact_names = FACTS if task is None else (*FACTS, "task")
+        self.facts = torch.zeros(len(self.fact_names), device=device)
         self.recorded: Recorded | None = None
 
     def progress(self) -> float:
@@ -140,12 +258,16 @@ class Trainer:
         decay = 0.5 * (1 + math.cos(math.pi * max(0.0, t - c.hold) / (1 - c.hold)))
         return c.learning_rate * warm * (c.floor + (1 - c.floor) * decay)
 
-    def train_step(self, planes: Tensor) -> None:
-        """One step with planes [B,P,s,s] in 0..1, at random rate indices."""
-        rate = torch.randint(0, RATES, (len(planes),))
+    def train_step(self, planes: Tensor, mask: Tensor | None = None) -> None:
+        """One step with planes [B,P,s,s] in 0..1, at random rate indices.
+
+        mask [M,s,s] is the truth of the last M, if there is a task.
+        """
+        low, high = self.config.rates
+        rate = torch.randint(low, high + 1, (len(planes),))
         lr = torch.tensor(self.learning_rate())
         decay = torch.tensor(1 - min(self.config.ema, (1 + self.step) / (10 + self.step)))
-        batch = (planes, rate, lr, decay)
+        batch = (planes, rate, lr, decay) if mask is None else (planes, rate, lr, decay, mask)
         if self.device.type == "cuda":
             if self.recorded is None:
                 self.recorded = Recorded(self, batch)
@@ -154,25 +276,43 @@ class Trainer:
             self.update(*batch)
         self.step += 1
 
-    def update(self, planes: Tensor, rate: Tensor, lr: Tensor, decay: Tensor) -> None:
-        """The step itself, all on the device. A gradient that is not finite changes nothing."""
+    def update(
+        self, planes: Tensor, rate: Tensor, lr: Tensor, decay: Tensor, mask: Tensor | None = None
+    ) -> None:
+        """The step itself, all on the device. A gradient that is not finite changes nothing.
+
+        The loss of a crop is R + lambda1 D, in bits per pixel, and with a mask R + lambda1 D +
+        lambda2 L_task. Either is divided by the usual R + lambda1 D at such a rate.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["share"] if lr.is_cuda else float(lr) * group["share"]
         self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with self.bfloat16_autocast():
             out = self.model(planes, rate)
         bits = out.bits / (planes.shape[2] * planes.shape[3])
         each = bits + self.model.ladder[rate] * out.error
+        whole, task = each, None
+        if self.task is not None and mask is not None:
+            judged = len(planes) - len(mask)
+            with self.bfloat16_autocast():
+                task = self.task.losses(out.s16[judged:], rate[judged:], mask)
+            whole = torch.cat((each[:judged], each[judged:] + self.task.lambda2 * task))
         bucket = rate * RATE_BUCKETS // RATES
         level = self.level[bucket]
-        (each / torch.where(level > 0, level, each.detach())).mean().backward()
+        (whole / torch.where(level > 0, level, each.detach())).mean().backward()
         with torch.no_grad():
             norm = self.clip()
             self.optimiser.step()
             self.follow(decay)
             self.follow_level(each, bucket)
             facts = torch.stack((bits.mean(), out.error.mean(), each.mean(), norm, lr))
+            if task is not None:
+                facts = torch.cat((facts, task.mean()[None]))
             self.facts.copy_(torch.where(self.facts > 0, self.facts.lerp(facts, 0.02), facts))
+
+    def bfloat16_autocast(self) -> torch.autocast:
+        """A context for networks, in bfloat16 but for layers that refuse."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def clip(self) -> Tensor:
         """Have the optimiser clip the gradient to twice its usual norm; returns the norm."""
@@ -217,6 +357,8 @@ class Trainer:
             "level": self.level,
             "random": torch.get_rng_state(),
         }
+        if self.task is not None:
+            state["head"] = self.task.network.state_dict()
         half = path.with_suffix(".part")
         try:
             torch.save(state, half)
@@ -225,8 +367,16 @@ class Trainer:
             half.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint. Raises InputError for one of a run with another task."""
         state = torch.load(path, map_location="cpu", weights_only=True)
+        # Checkpoints of earlier versions know no task.
+        if state["config"].get("task") != asdict(self.config)["task"]:
+            raise InputError(
+                f"{path} is of a run with another task, or with none: give the same task, or name "
+                "another folder"
+            )
+        if self.task is not None:
+            self.task.network.load_state_dict(state["head"])
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -301,7 +451,7 @@ class Log:
     def step(self, trainer: Trainer) -> None:
         """Write the running means of a step's facts every LOG_EVERY steps."""
         if trainer.step % LOG_EVERY == 0:
-            facts = dict(zip(FACTS, trainer.facts.tolist(), strict=True))
+            facts = dict(zip(trainer.fact_names, trainer.facts.tolist(), strict=True))
             self.write("train.csv", trainer, facts)
 
     def write(self, name: str, trainer: Trainer, facts: dict[str, float]) -> None:
@@ -327,9 +477,15 @@ def crop_source(
     return CropSource(split.train, mix, planes, batch, size, seed, device)
 
 
-def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path) -> Trainer:
+def prepare(
+    config: Config,
+    split: Split,
+    device: torch.device,
+    checkpoint: Path,
+    task: Task | None = None,
+) -> Trainer:
     """A trainer at the checkpoint, at the weights of `config.start`, or at the first guess."""
-    trainer = Trainer(config, device)
+    trainer = Trainer(config, device, task)
     if checkpoint.exists():
         trainer.load(checkpoint)
         return trainer
@@ -344,12 +500,16 @@ def prepare(config: Config, split: Split, device: torch.device, checkpoint: Path
     return trainer
 
 
-def train(config: Config, out: Path) -> Path:
+def train(config: Config, out: Path, task: Task | None = None) -> Path:
     """Run or resume a training; returns the checkpoint.
 
     `out` receives checkpoint.pt, train.csv, validation.csv and config.json. Whenever validation
     improves it also receives the release files NAME.safetensors and NAME.json. When the run is
     over, their tables are fitted to what an encoder writes. SIGTERM and SIGINT save and stop.
+
+    With a task every validation writes the release files: it does not see what the task gains. The
+    head is in the checkpoint alone. Features of a release have statistics of their own, and heads
+    that judge it are trained on them.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
@@ -362,9 +522,50 @@ def train(config: Config, out: Path) -> Path:
         check_growth(config.shape, model_of(Path(config.start)).shape)
     split = load_for_model(Path(config.data), config.gray, config.threads)
     samples = make_samples(split.validation)
-    trainer = prepare(config, split, device, checkpoint)
+    trainer = prepare(config, split, device, checkpoint, task)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+    journal = Log(out)
+    name = GRAY_MODEL if config.gray else COLOUR_MODEL
+    weights = out / f"{name}.safetensors"
+    seed = seed_of(trainer)
+    source = crop_source(config, split, config.batch, config.crop, seed, device)
 
+    def validation() -> None:
+        result = validate(trainer.ema, samples)
+        journal.write("validation.csv", trainer, result)
+        if result["log_loss"] < trainer.best or task is not None:
+            trainer.best = result["log_loss"]
+            export(trainer.ema, out, name, card(config, trainer))
+
+    batches = ((planes,) for planes in source) if task is None else joined(source, task, seed)
+    run(trainer, batches, checkpoint, journal, validation)
+    if trainer.progress() >= 1 and weights.exists():
+        fit_release(
+            weights, crop_source(config, split, FIT_CROPS, START_SIZE, config.seed + 1).make()
+        )
+    return checkpoint
+
+
+def seed_of(trainer: Trainer) -> int:
+    """The seed of crops from here on: a run that goes on sees others than at its start."""
+    return trainer.config.seed + 7919 * trainer.step
+
+
+def joined(source: CropSource, task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Usual crops, then crops with masks in each batch."""
+    for planes, (more, mask) in zip(source, task.crops(seed), strict=False):
+        yield torch.cat((planes, more.to(planes.device))), mask
+
+
+def run(
+    trainer: Trainer,
+    batches: Iterable[tuple[Tensor, ...]],
+    checkpoint: Path,
+    journal: Log,
+    validation: Callable[[], None],
+) -> None:
+    """Train until the run is over. SIGTERM and SIGINT end it sooner. It saves before it returns."""
+    config = trainer.config
     stopping = False
 
     def stop(*_: object) -> None:
@@ -373,42 +574,32 @@ def train(config: Config, out: Path) -> Path:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
-    journal = Log(out)
-    name = GRAY_MODEL if config.gray else COLOUR_MODEL
-    weights = out / f"{name}.safetensors"
-    seed = config.seed + 7919 * trainer.step
-    source = crop_source(config, split, config.batch, config.crop, seed, device)
     saved = began = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
-        for planes in source:
+        for batch in batches:
             if trainer.progress() >= 1 or stopping:
                 break
-            trainer.train_step(planes)
+            trainer.train_step(*batch)
             trainer.seconds += time.monotonic() - began
             journal.step(trainer)
             bar.update()
             if trainer.step % config.validate_every == 0 or trainer.progress() >= 1:
-                result = validate(trainer.ema, samples)
-                journal.write("validation.csv", trainer, result)
-                if result["log_loss"] < trainer.best:
-                    trainer.best = result["log_loss"]
-                    export(trainer.ema, out, name, card(config, trainer))
+                validation()
             if time.monotonic() - saved > config.save_minutes * 60:
                 trainer.save(checkpoint)
                 saved = time.monotonic()
             began = time.monotonic()
     trainer.save(checkpoint)
-    if trainer.progress() >= 1 and weights.exists():
-        fit_release(
-            weights, crop_source(config, split, FIT_CROPS, START_SIZE, config.seed + 1).make()
-        )
-    return checkpoint
 
 
 def card(config: Config, trainer: Trainer) -> str:
     """A line for the model card."""
+    more, lambda2 = "", ""
+    if config.task is not None:
+        more, lambda2 = f" and {config.task.batch} with masks", f", lambda2 {config.task.lambda2:g}"
     return (
-        f"{trainer.step} steps of {config.batch} crops of {config.crop}x{config.crop}, "
+        f"{trainer.step} steps of {config.batch} crops{more} of {config.crop}x{config.crop}"
+        f"{lambda2}, "
         f"{trainer.seconds / 3600:.1f} hours; validation log loss {trainer.best:.4f}. "
         "Trained on research images, some for non-commercial use only."
     )

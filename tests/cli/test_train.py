@@ -6,18 +6,24 @@ import pytest
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Takes the place of the training loop; lists what it was called with."""
+    """Takes the place of the loops; lists what they were called with."""
     calls = []
-    loop = types.ModuleType("mvmic_codec.training.loop")
+    loop, joint, tune = (
+        types.ModuleType(f"mvmic_codec.{name}")
+        for name in ("training.loop", "tasks.joint", "tasks.tune")
+    )
 
-    def read_config(path):
-        if "steps" not in path.read_text():
+    def read_config(path, task, encoder=False):
+        if path is not None and "steps" not in path.read_text():
             raise ValueError("no steps")
-        return "configuration"
+        return types.SimpleNamespace(task=task or None, encoder=encoder)
 
     loop.read_config = read_config
-    loop.train = lambda config, out: calls.append((config, out))
-    monkeypatch.setitem(sys.modules, loop.__name__, loop)
+    loop.train = lambda config, out, *task: calls.append((config.task, out, *task))
+    joint.new_task = lambda config: "a new head"
+    tune.tune = lambda config, out: calls.append((config.task, out)) or out / "x.safetensors"
+    for module in (loop, joint, tune):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls
 
 
@@ -31,7 +37,27 @@ def test_a_run_starts_once_and_resumes_when_asked(mvmic, runs, tmp_path):
     refused = mvmic("train", "--config", config, "--out", out)
     assert refused.exit_code == 1 and "--resume" in refused.stderr
     assert mvmic("train", "--config", config, "--out", out, "--resume").exit_code == 0
-    assert runs == [("configuration", out)] * 2
+    assert runs == [(None, out)] * 2
+
+
+def test_a_task_comes_from_the_command_line(mvmic, runs, tmp_path):
+    config, out = tmp_path / "small.json", tmp_path / "run"
+    config.write_text('{"steps": 1}')
+    options = ["--out", out, "--task", tmp_path / "polyp", "--lambda2", "0.5"]
+    assert mvmic("train", "--config", config, *options).exit_code == 0
+    folders = {"data": str(tmp_path / "polyp"), "masks": str(tmp_path / "polyp_mask")}
+    assert runs == [({**folders, "lambda2": 0.5}, out, "a new head")]
+    assert mvmic("train", "--config", config, "--masks", tmp_path).exit_code == 2
+
+
+def test_an_encoder_needs_no_configuration(mvmic, runs, tmp_path):
+    head = ["--head", tmp_path / "head.safetensors", "--masks", tmp_path / "m"]
+    options = ["--out", tmp_path / "run", "--task", tmp_path / "polyp", "--lambda2", "0"]
+    result = mvmic("train", "--encoder", *options, *head)
+    assert result.exit_code == 0 and result.stdout == f"{tmp_path / 'run/x.safetensors'}\n"
+    ((task, out),) = runs
+    assert task["head"] == str(head[1]) and task["masks"] == str(tmp_path / "m")
+    assert task["lambda2"] == 0 and out == tmp_path / "run"
 
 
 def test_a_bad_configuration_is_one_sentence(mvmic, runs, tmp_path):

@@ -454,7 +454,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
     attempt, decode = fake_codec.EncodeCandidate, fake_codec.decode_planes
 
-    def attempt_on(planes, index, *, device):
+    def attempt_on(planes, index, *, model, device):
         seen.append(device)
         return attempt(planes, index)
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from task_files import picture
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.model.identity import default_identity
+from mvmic_codec.model.identity import default_identity, find_identity
+from mvmic_codec.model.trainable import model_of
+from mvmic_codec.model.tuned import EncoderCard, load_encoder, save_encoder
 from mvmic_codec.tasks.heads import Card, Head, make_network, save_head
 from mvmic_codec.tasks.layouts import folder_of_masks
 
@@ -70,7 +73,7 @@ def test_differences_are_paired_and_at_equal_bits(script):
     gains = {"plain": (0, 0), "map": (0.1, 0.3), "mirrored": (0.1, 0.1)}
     rows = [
         row(script, image, way, step, judge, gains[way][image == "b"] * (judge == "J"))
-        for image in "ab" for way in script.WAYS for step in range(3) for judge in "JK"
+        for image in "ab" for way in gains for step in range(3) for judge in "JK"
     ]  # fmt: skip
     lines = script.table(rows).splitlines()
     assert lines[0] == "| score | map - plain | mirrored - plain | map - mirrored |"
@@ -89,19 +92,19 @@ def test_the_table_goes_on_where_it_stopped(script, study, monkeypatch):
     items = folder_of_masks(study / "images", study / "masks").items
     measured = []
 
-    def rows_of(item, head, judges, indices, power, device):
+    def rows_of(item, study, judges, indices, device):
         measured.append(item.name)
-        setting = script.setting_of(head, power)
         return [
-            script.Row(setting, item.name, way, index, 100 + index, 1 / 3, judge, 2 / 3)
-            for index in indices for way in script.WAYS for judge in judges
+            script.Row(study.setting, item.name, way, index, 100 + index, 1 / 3, judge, 2 / 3)
+            for index in indices for way in study.ways for judge in judges
         ]  # fmt: skip
 
     monkeypatch.setattr(script, "rows_of", rows_of)
     path = study / "x.csv"
 
     def measure(judges, power=0.25):
-        return script.measure(items, head, judges, (12, 24), power, path, "cpu")
+        study = script.Study(head, power, {})
+        return script.measure(items, study, judges, (12, 24), path, "cpu")
 
     first, second = ({name: each} for name, each in judges.items())
     expected = measure(first)
@@ -115,7 +118,7 @@ def test_the_table_goes_on_where_it_stopped(script, study, monkeypatch):
     # Another judge leaves the rows of the first.
     measure(second)
     assert measure(first) == expected and len(measured) == 5
-    with pytest.raises(InputError, match="of another head or power"):
+    with pytest.raises(InputError, match="of another head, power or encoder"):
         measure(first, power=0.5)
     path.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="is not a table of this program"):
@@ -132,8 +135,59 @@ def test_judges_must_differ(script, study):
 def test_the_whole_experiment(script, study):
     head, judges = heads(script, study)
     items = folder_of_masks(study / "images", study / "masks").items
-    rows = script.measure(items, head, judges, (12, 36), 0.5, study / "x.csv", "cpu")
+    ways = script.Study(head, 0.5, {})
+    rows = script.measure(items, ways, judges, (12, 36), study / "x.csv", "cpu")
     assert len(rows) == 2 * 3 * 2 * 2 and script.read_rows(study / "x.csv") == rows
     files = {(r.image, r.way, r.index): (r.bytes, r.psnr) for r in rows}
     assert len(set(files.values())) > len(files) * 2 / 3
     assert "2 images" in script.table(rows)
+
+
+def tuned_encoder(path, change):
+    """An encoder of the installed model, changed a little."""
+    identity, weights = find_identity(bytes.fromhex(default_identity(False).fingerprint))
+    model = model_of(weights)
+    with torch.no_grad():
+        model.analysis.leave.bias.add_(change)
+    save_encoder(model, EncoderCard(identity.fingerprint, [0, 63], "", "", ""), path)
+    return load_encoder(path)
+
+
+def test_encoders_are_ways_of_their_own(script, study):
+    """Without a head of a map, and with one."""
+    (item, *_) = folder_of_masks(study / "images", study / "masks").items
+    head, judges = heads(script, study)
+    path = study / "x.encoder.safetensors"
+    encoders = {way: tuned_encoder(path, k) for k, way in enumerate(("untasked", "tuned"))}
+    ways = script.Study(None, 0.25, encoders)
+    assert ways.ways == ["plain", "tuned", "untasked"]
+    assert script.Study(head, 0.25, encoders).ways == list(script.WAYS)
+    settings = {script.Study(each, 0.25, some).setting for each in (None, head)
+                for some in ({}, encoders, {"tuned": encoders["untasked"]})}  # fmt: skip
+    assert len(settings) == 6
+    first = dict([judges.popitem()])
+    sizes = {
+        row.way: (row.bytes, row.psnr) for row in script.rows_of(item, ways, first, (18,), "cpu")
+    }
+    assert sizes["untasked"] == sizes["plain"] != sizes["tuned"]
+
+
+def test_differences_of_encoders_are_shown_where_they_were_measured(script):
+    gains = {"plain": (0, 0), "untasked": (0.1, 0.1), "tuned": (0.1, 0.3)}
+    rows = [
+        row(script, image, way, step, "J", gains[way][image == "b"])
+        for image in "ab" for way in gains for step in range(3)
+    ]  # fmt: skip
+    lines = script.table(rows).splitlines()
+    assert lines[0] == "| score | tuned - plain | untasked - plain | tuned - untasked |"
+    assert lines[3] == "| IoU, J | +0.2000 (0.1000) | +0.1000 (0.0000) | +0.1000 (0.1000) |"
+
+
+def test_a_study_needs_another_way(script, study):
+    options = ["--judge", str(study / "0.safetensors"), "--csv", str(study / "x.csv")]
+    folders = [str(study / "images"), str(study / "masks")]
+    result = CliRunner().invoke(script.main, [*folders, *options])
+    assert result.exit_code == 2 and "give --head, --encoder or --untasked" in result.output
+    head = str(study / "1.safetensors")
+    result = CliRunner().invoke(script.main, [*folders, *options, "--encoder", head])
+    assert result.exit_code == 1 and "is not an encoder" in result.output
