@@ -25,8 +25,8 @@ from mvmic_codec.tasks.whole import write_whole
 
 # The norm to which gradients are clipped.
 CLIP = 1.0
-# What is to fall: of a network and a batch, on the network's device.
-Loss = Callable[[nn.Module, Batch], Tensor]
+# What is to fall: of a network, of the kind that the loss is for, and a batch. On its device.
+Loss = Callable[[Any, Batch], Tensor]
 
 
 @dataclass(frozen=True)
