@@ -8,7 +8,7 @@ from PIL import Image
 
 from mvmic_codec.cli import main
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks import table1
+from mvmic_codec.tasks import table1, tables
 from mvmic_codec.tasks.heads import Card, Head, load_head, make_network, save_head
 
 SMALL = ("--copies", 1, "--steps", 2, "--crop", 64, "--width", 6, "--rates", 18, 27)
@@ -135,7 +135,7 @@ def test_table1(mvmic, frames, heads, tmp_path):
     assert result.exit_code == 0, result.output
     # The head knows rates up to 27. That is said once, not for each image.
     assert result.stderr.count("may do badly at 36") == 1 == result.stderr.count("\n")
-    rows = table1.read_rows(table)
+    rows = tables.read_rows(table1.TaskRow, table, "mvmic tasks table1")
     assert {(row.codec, row.judge) for row in rows} == {
         *(("original", "pixels-light"), ("jpeg", "pixels-light")),
         *(("mvm", "pixels-light"), ("mvm", "features s16")),
