@@ -412,6 +412,7 @@ def test_the_error_is_that_of_sets_of_as_many_images():
         assert meter.standard_errors().boxes == errors
 
 
+@pytest.mark.filterwarnings("error")
 def test_an_error_needs_boxes():
     meter = DetectionMeter()
     meter.add(detection(sample()), target_of(sample(())))
