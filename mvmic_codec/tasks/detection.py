@@ -31,7 +31,11 @@ from torchvision.ops.poolers import LevelMapper
 
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.model.layers import RateScale
-from mvmic_codec.tasks.average_precision import DetectionScores, detection_scores
+from mvmic_codec.tasks.average_precision import (
+    MOST_DETECTIONS,
+    DetectionScores,
+    detection_scores,
+)
 from mvmic_codec.tasks.crops import SAMPLES, Batch
 from mvmic_codec.tasks.heads import other_model
 from mvmic_codec.tasks.pixels import PIXELS, StemConfig
@@ -53,9 +57,8 @@ PROPOSALS = 250
 # Sides of what is pooled for a box, and for its mask.
 BOX_SIDE = 7
 MASK_SIDE = 14
-# Detections of less than this are not given. COCO's average precision looks at 100 an image.
+# Detections of less than this are not given.
 LEAST_SCORE = 0.05
-MOST_DETECTIONS = 100
 # About half of the multiply-adds of the rest of a detector.
 LIGHT = StemConfig((12, 24, 48, 96), (0, 0, 0, 0))
 # About the multiply-adds of decoding as far as s16 and s8, with residual bodies like a decoder's.

@@ -36,6 +36,13 @@ NOTICE = "Not a medical device: for research only."
 # Networks on decoded pixels, by their names in cards, and the maps that their stems make.
 STEMS = {"pixels-light": LIGHT, "pixels-deep": DEEP}
 MADE_BY_STEM = {"s16": 224}
+# Networks that detect objects, on features and on pixels, by their names in cards: whether they
+# find masks of them, and the stem.
+DETECTORS = {
+    f"{name}{'' if stem is None else f'-{stem}'}": (masks, stem)
+    for name, masks in (("faster-rcnn", False), ("mask-rcnn", True))
+    for stem in (None, *STEMS)
+}
 # The rate index that networks on pixels are given. One network judges the pixels of all codecs, so
 # it is not told how an image was coded.
 UNTOLD_RATE = 63
@@ -47,13 +54,14 @@ class Card:
 
     task         in a few words, such as "polyp segmentation"
     network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet` on features; "pixels-light"
-                 or "pixels-deep", a `PixelNetwork` with that stem
+                 or "pixels-deep", a `PixelNetwork` with that stem; a name among DETECTORS, a
+                 `detection.Detector`
     fingerprint  16 hexadecimal digits: the model whose features it takes, or whose decoded pixels
                  it was trained on
     maps         channels of each map that it takes, by the name of the map. "pixels" alone is what
                  networks on pixels take
     classes      names of the classes. One means that class against the background
-    width        of the trunk; an ErfNet has but one
+    width        of the trunk; an ErfNet and a detector have but one
     rates        lowest and highest rate index that it was trained on
     data         what it was trained on
     licence      what its training data allows
@@ -88,8 +96,24 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """What a detector finds in one image: K objects, the surest first.
+
+    boxes   float32 [K,4]: left, top, right and bottom edge, in samples
+    labels  int64 [K]: the number of the class, from 1
+    scores  float32 [K], in 0..1
+    masks   bool [K,H,W]; None for a Faster R-CNN
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    masks: npt.NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
 class Head:
-    """A head that is ready to use."""
+    """A head that is ready to use. One for segmentation predicts, and a detector detects."""
 
     card: Card
     network: nn.Module
@@ -98,8 +122,9 @@ class Head:
         """What the head says of each image, at the image's size. Runs where the network is.
 
         Warns of rates that the head was not trained on. Raises InputError for features of another
-        model, and for features without a map that the head takes.
+        model, for features without a map that the head takes, and for a detector.
         """
+        self.check_task(detects=False)
         self.check(features)
         maps = {name: features[name] for name in self.card.maps}
         return self._predictions(maps, features.rate_indices, features.size)
@@ -107,9 +132,51 @@ class Head:
     def predict_pixels(self, planes: Tensor) -> Prediction:
         """What a head on pixels says of one image, given as planes [P,H,W] in 0..1.
 
-        Raises InputError for a head on features, and for gray planes where it takes colour or the
-        reverse.
+        Raises InputError for a head on features, for gray planes where it takes colour or the
+        reverse, and for a detector.
         """
+        self.check_task(detects=False)
+        self._check_pixels(planes)
+        return self._predictions({PIXELS: planes[None]}, (UNTOLD_RATE,), _size_of(planes))[0]
+
+    def detect(self, features: Features) -> list[Detection]:
+        """What a detector finds in each image. Warnings and errors as `predict`.
+
+        Raises InputError for a head for segmentation.
+        """
+        self.check_task(detects=True)
+        self.check(features)
+        maps = {name: features[name] for name in self.card.maps}
+        return self._detections(maps, features.rate_indices, features.size)
+
+    def detect_pixels(self, planes: Tensor) -> Detection:
+        """What a detector on pixels finds in one image. Errors as `predict_pixels`.
+
+        Raises InputError for a head for segmentation.
+        """
+        self.check_task(detects=True)
+        self._check_pixels(planes)
+        return self._detections({PIXELS: planes[None]}, (UNTOLD_RATE,), _size_of(planes))[0]
+
+    @property
+    def detects(self) -> bool:
+        """Whether it is a detector, and not for segmentation."""
+        return self.card.network in DETECTORS
+
+    def check_task(self, *, detects: bool) -> None:
+        """Raise InputError unless the head is a detector, or is for segmentation, as wanted."""
+        if self.detects and not detects:
+            raise InputError(
+                f"the head is a detector, {self.card.network}, and gives no mask of the whole "
+                "image: use a head that was trained with --network segmentation"
+            )
+        if detects and not self.detects:
+            raise InputError(
+                "the head is for segmentation and detects no objects: use a head that was trained "
+                "with --network faster-rcnn or mask-rcnn"
+            )
+
+    def _check_pixels(self, planes: Tensor) -> None:
         if not self.takes_pixels:
             raise InputError(
                 f"the head takes features, {', '.join(self.card.maps)}, and not pixels: use a head "
@@ -122,8 +189,6 @@ class Head:
                 f"the head takes {kinds.get(wanted)} pixels, and the image is "
                 f"{kinds.get(given)}: use a head for {kinds.get(given)} images"
             )
-        size = planes.shape[1], planes.shape[2]
-        return self._predictions({PIXELS: planes[None]}, (UNTOLD_RATE,), size)[0]
 
     @property
     def takes_pixels(self) -> bool:
@@ -156,8 +221,27 @@ class Head:
             for mask, each in zip(masks, probabilities, strict=True)
         ]
 
+    def _detections(
+        self, maps: dict[str, Tensor], rate_indices: Sequence[int], size: tuple[int, int]
+    ) -> list[Detection]:
+        device = next(self.network.parameters()).device
+        rates = torch.tensor(rate_indices, device=device)
+        with full_precision(device):
+            found = self.network(
+                {name: each.to(device) for name, each in maps.items()}, rates, [size] * len(rates)
+            )
+        return [
+            Detection(
+                each["boxes"].cpu().numpy(),
+                each["labels"].cpu().numpy(),
+                each["scores"].cpu().numpy(),
+                each["masks"].cpu().numpy() if "masks" in each else None,
+            )
+            for each in found
+        ]
+
     def check(self, features: Features) -> None:
-        """Errors and warnings as `predict`."""
+        """Errors and warnings as `predict`, for features."""
         names = self.feature_maps()
         if features.fingerprint.hex() != self.card.fingerprint:
             raise InputError(other_model(self.card.fingerprint, features.fingerprint.hex()))
@@ -193,8 +277,13 @@ def other_model(expected: str, got: str) -> str:
 
 
 def make_network(card: Card) -> nn.Module:
-    """The network of a card, with fresh weights. Raises ValueError for one that is unknown."""
+    """The network of a card, with fresh weights. Raises ValueError for one that is unknown.
+
+    Raises MvmError for a detector where torchvision or what else it needs is not installed.
+    """
     count = len(card.classes)
+    if card.network in DETECTORS:
+        return _make_detector(card)
     if card.network == "fpn":
         return SegmentationHead(HeadConfig(card.maps, count, card.width))
     if card.network == "erfnet":
@@ -203,6 +292,31 @@ def make_network(card: Card) -> nn.Module:
         config = HeadConfig(MADE_BY_STEM, count, card.width)
         return PixelNetwork(STEMS[card.network], config, card.maps[PIXELS])
     raise ValueError(f"there is no network {card.network!r}")
+
+
+def _make_detector(card: Card) -> nn.Module:
+    """Errors as `make_network`."""
+    # Heads for segmentation work without these packages.
+    from mvmic_codec.evaluation import require
+
+    require("torchvision", "pycocotools", extra="tasks")
+    from mvmic_codec.tasks import detection
+
+    masks, stem = DETECTORS[card.network]
+    count = len(card.classes)
+    if stem is None:
+        if card.maps != detection.CHANNELS:
+            raise ValueError(f"a detector takes the maps {detection.CHANNELS}, not {card.maps}")
+        fingerprint = bytes.fromhex(card.fingerprint)
+        return detection.Detector(count, masks=masks, fingerprint=fingerprint)
+    config = {"pixels-light": detection.LIGHT, "pixels-deep": detection.DEEP}[stem]
+    pixels = detection.PixelStem(config, card.maps[PIXELS])
+    return detection.Detector(count, masks=masks, stem=pixels)
+
+
+def _size_of(planes: Tensor) -> tuple[int, int]:
+    """Height and width of planes [P,H,W]."""
+    return planes.shape[1], planes.shape[2]
 
 
 def save_head(head: Head, path: Path) -> None:

@@ -67,7 +67,8 @@ def importance_map(
 
 
 def check_model(head: Head, fingerprint: bytes) -> None:
-    """Raise InputError unless a head takes features of the model with this fingerprint."""
+    """Raise InputError unless a head segments features of the model with this fingerprint."""
+    head.check_task(detects=False)
     head.feature_maps()
     if fingerprint.hex() != head.card.fingerprint:
         raise InputError(other_model(head.card.fingerprint, fingerprint.hex()))

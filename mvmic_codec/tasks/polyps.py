@@ -4,7 +4,8 @@ All that a run makes lies in one folder:
 
     archive/                  the images as .mvm files at several rates; see `archive`
     cache/                    decoded maps and pixels; may be deleted at any time
-    NAME.json                 the settings of the heads called NAME, such as features-s16
+    NAME.json                 the settings of the heads called NAME, such as features-s16 or
+                              mask-rcnn-features-s8-s16
     NAME-seed0.checkpoint     to go on from
     NAME-seed0.safetensors    the head; see `heads`
 
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,17 +30,31 @@ from torch.utils.data import DataLoader
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
+from mvmic_codec.tasks import detection
 from mvmic_codec.tasks.archive import draw_rates, write_archive
+from mvmic_codec.tasks.average_precision import DetectionMeter
 from mvmic_codec.tasks.crops import collate, random_crop
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample
-from mvmic_codec.tasks.heads import Card, Head, Prediction, make_network, save_head
+from mvmic_codec.tasks.heads import (
+    DETECTORS,
+    Card,
+    Detection,
+    Head,
+    Prediction,
+    make_network,
+    save_head,
+)
 from mvmic_codec.tasks.layouts import Item, split
 from mvmic_codec.tasks.metrics import Overlap, overlap
 from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
-from mvmic_codec.tasks.train import TrainConfig, train
+from mvmic_codec.tasks.train import TrainConfig, segmentation_loss_of, train
+from mvmic_codec.tasks.truth import GroundTruth
 from mvmic_codec.tasks.whole import write_whole
 
+# Crops of a batch for segmentation.
 BATCH = 4
+# Images of a batch for a detector. Whole frames, since a polyp may be as large as its frame.
+DETECTOR_BATCH = 2
 # Scores are given for so many equal parts of the band of rates.
 BANDS = 3
 
@@ -48,12 +63,12 @@ BANDS = 3
 class HeadSettings:
     """What is trained, besides the seed.
 
-    network        "fpn" on features, "pixels-light" or "pixels-deep"; see `heads.Card`
-    maps           names of the feature maps for "fpn"; empty for pixels
+    network        "fpn", "pixels-light", "pixels-deep" or a detector; see `heads.Card`
+    maps           names of the feature maps; empty for pixels
     rates          lowest and highest rate index of the files to train on
     steps, seconds see `train.TrainConfig`
     learning_rate  see `train.TrainConfig`
-    crop           side of the crops, a multiple of 64
+    crop           side of the crops, a multiple of 64; None for whole images
     width          of the trunk
     data, licence  for the card
     """
@@ -64,7 +79,7 @@ class HeadSettings:
     steps: int
     seconds: float
     learning_rate: float
-    crop: int
+    crop: int | None
     width: int
     data: str
     licence: str
@@ -72,7 +87,14 @@ class HeadSettings:
     @property
     def name(self) -> str:
         """The name of heads of this kind in a folder."""
-        return self.network if not self.maps else "-".join(("features", *self.maps))
+        if not self.maps:
+            return self.network
+        return "-".join((*([self.network] if self.detects else []), "features", *self.maps))
+
+    @property
+    def detects(self) -> bool:
+        """Whether a detector is trained."""
+        return self.network in DETECTORS
 
 
 @dataclass(frozen=True)
@@ -119,9 +141,11 @@ def train_head(
     A run that was stopped goes on from its checkpoint, and a head that is there already stays.
     Returns its path.
 
-    Raises InputError for a folder with heads of this name and other settings. Errors as `train`,
-    `TaskDataset` and `PixelDataset`.
+    Raises InputError for a folder with heads of this name and other settings, and for a detector
+    where no image has an object. Errors as `train`, `TaskDataset` and `PixelDataset`.
     """
+    if settings.detects:
+        _check_objects(data)
     out.mkdir(parents=True, exist_ok=True)
     same_settings(
         out / f"{settings.name}.json", asdict(settings) | {"archive": os.path.relpath(archive, out)}
@@ -132,7 +156,7 @@ def train_head(
     training, held_out = _datasets(data, archive, settings, device, cache)
     first = training[0]
     card = Card(
-        task="polyp segmentation",
+        task="polyp detection" if settings.detects else "polyp segmentation",
         network=settings.network,
         fingerprint=training.fingerprint.hex(),
         maps={name: len(each) for name, each in first.maps.items()},
@@ -145,28 +169,47 @@ def train_head(
     )
     torch.manual_seed(seed)
     network = make_network(card)
+    count = DETECTOR_BATCH if settings.detects else BATCH
     batches = DataLoader(
         training,
-        BATCH,
+        count,
         shuffle=True,
-        drop_last=len(training) >= BATCH,
+        drop_last=len(training) >= count,
         collate_fn=collate if settings.maps else collate_untold,
     )
     config = TrainConfig(settings.steps, settings.seconds, settings.learning_rate, seed=seed)
-    train(network, batches, config, device, path.with_suffix(".checkpoint"))
+    loss = detection.loss_of if settings.detects else segmentation_loss_of
+    train(network, batches, config, device, path.with_suffix(".checkpoint"), loss)
     head = Head(card, network.requires_grad_(False))
     scores: dict[str, float] = {}
     for label, each in held_out.items():
-        scores |= mean_scores(((label, *scored) for scored in predictions(head, each)), settings)
+        if settings.detects:
+            scores |= detection_scores(label, detections(head, each), settings)
+        else:
+            scored = predictions(head, each)
+            scores |= mean_scores(((label, *every) for every in scored), settings)
     save_head(replace(head, card=replace(card, scores=scores)), path)
     return path
+
+
+def _check_objects(data: Halves) -> None:
+    """Raise InputError if there is no object to train on, or none to score with."""
+    for items, purpose in ((data.train, "to train on"), (data.validation, "that are held out")):
+        labels = (item.read().labels for item in items)
+        if not any(each is not None and len(each) for each in labels):
+            raise InputError(
+                f"a detector needs objects, and the {len(items)} images {purpose} have none: give "
+                "more images"
+            )
 
 
 def _datasets(
     data: Halves, archive: Path, settings: HeadSettings, device: str, cache: Path | None
 ) -> tuple[TaskDataset | PixelDataset, dict[str, TaskDataset | PixelDataset]]:
     """What to train on, and by label what to score on."""
-    crops = partial(random_crop, size=(settings.crop, settings.crop))
+    crops = None
+    if settings.crop is not None:
+        crops = partial(random_crop, size=(settings.crop, settings.crop))
     if settings.maps:
         of_features = partial(TaskDataset, maps=settings.maps, cache=cache, device=device)
         return of_features(data.train, archive, mirror=True, transform=crops), {
@@ -185,11 +228,21 @@ def predicted(head: Head, sample: TaskSample) -> Prediction:
     """What a head says of a sample with the maps that it takes."""
     if head.takes_pixels:
         return head.predict_pixels(sample.maps["pixels"])
+    return head.predict(features_of(sample))[0]
+
+
+def detected(head: Head, sample: TaskSample) -> Detection:
+    """What a detector finds in a sample with the maps that it takes."""
+    if head.takes_pixels:
+        return head.detect_pixels(sample.maps["pixels"])
+    return head.detect(features_of(sample))[0]
+
+
+def features_of(sample: TaskSample) -> Features:
+    """The maps of a sample as decoding gives them."""
     maps = OrderedDict((name, each[None]) for name, each in sample.maps.items())
     flat = np.asarray(sample.flat)[None]
-    return head.predict(
-        Features(maps, sample.size, (sample.rate_index,), sample.fingerprint, flat)
-    )[0]
+    return Features(maps, sample.size, (sample.rate_index,), sample.fingerprint, flat)
 
 
 def predictions(head: Head, data: TaskDataset | PixelDataset) -> Iterator[tuple[int, Overlap]]:
@@ -209,21 +262,63 @@ def mean_scores(
 
     Samples with the label "" are those of files. They are given together and by parts of the band.
     """
-    low, high = settings.rates
-    edges = [low + (high + 1 - low) * k // BANDS for k in range(BANDS + 1)]
     groups: dict[str, list[Overlap]] = {}
     for label, rate, each in scored:
-        groups.setdefault(label, []).append(each)
-        if not label:
-            for first, last in zip(edges, edges[1:], strict=False):
-                if first <= rate < last:
-                    groups.setdefault(f"rates {first} to {last - 1}", []).append(each)
+        for name in groups_of(label, rate, settings):
+            groups.setdefault(name, []).append(each)
     means = {}
     for label, group in groups.items():
         for measure, name in (("IoU", "iou"), ("mIoU", "miou"), ("Dice", "dice")):
             mean = float(np.mean([getattr(each, name) for each in group]))
             means[f"{measure}, {label}" if label else measure] = round(mean, 4)
     return means
+
+
+def detections(
+    head: Head, data: TaskDataset | PixelDataset
+) -> Iterator[tuple[int, Detection, GroundTruth]]:
+    """The rate index of each sample, what a detector finds in it, and what is there."""
+    for k in range(len(data)):
+        sample = data[k]
+        yield sample.rate_index, detected(head, sample), sample.truth
+
+
+def detection_scores(
+    label: str,
+    found: Iterable[tuple[int, Detection, GroundTruth]],
+    settings: HeadSettings,
+) -> dict[str, float]:
+    """Average precision of boxes, and of masks where they are found, over what has this label.
+
+    Labels and parts of the band are as for `mean_scores`. Parts without an object have no scores.
+    """
+    masks = DETECTORS[settings.network][0]
+    meters: dict[str, DetectionMeter] = defaultdict(lambda: DetectionMeter(masks=masks))
+    for rate, each, truth in found:
+        target = {"boxes": truth.boxes, "labels": truth.labels, "masks": truth.instances}
+        for group in groups_of(label, rate, settings):
+            meters[group].add(asdict(each), target)
+    scores = {}
+    for group, meter in meters.items():
+        if not meter.objects:
+            continue
+        precision = meter.scores()
+        for kind, values in (("box", precision.boxes), ("mask", precision.masks)):
+            if values is not None:
+                for at, value in zip(("", "50", "75"), astuple(values), strict=True):
+                    name = f"{kind} AP{at}"
+                    scores[f"{name}, {group}" if group else name] = round(value, 4)
+    return scores
+
+
+def groups_of(label: str, rate: int, settings: HeadSettings) -> list[str]:
+    """The labels that a sample is scored under: its own, and for files a part of the band."""
+    if label:
+        return [label]
+    low, high = settings.rates
+    edges = [low + (high + 1 - low) * k // BANDS for k in range(BANDS + 1)]
+    parts = zip(edges, edges[1:], strict=False)
+    return [label, *(f"rates {a} to {b - 1}" for a, b in parts if a <= rate < b)]
 
 
 def same_settings(path: Path, settings: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The training loop of networks for segmentation. A run that was stopped goes on."""
+"""The training loop of networks for tasks. A run that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from mvmic_codec.tasks.whole import write_whole
 
 # The norm to which gradients are clipped.
 CLIP = 1.0
+# What is to fall: of a network, of the kind that the loss is for, and a batch. On its device.
+Loss = Callable[[Any, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,20 @@ def train(
     config: TrainConfig,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    loss: Loss | None = None,
 ) -> Progress:
     """Train a network in place, by AdamW. It ends on `device`, in evaluation mode.
 
-    network     as those of `segmentation`: called with maps, rates and the size of the image
+    network     by default as those of `segmentation`
     batches     one epoch each time it is iterated, such as a DataLoader. It may draw random numbers
-                from torch alone: torch is seeded at the start of each epoch. A network with one
-                logit knows the classes 0, background, and 1, foreground
+                from torch alone: torch is seeded at the start of each epoch
     checkpoint  written after each epoch, and read first if it is there. A run that goes on from one
                 ends as it would have without a stop, up to float rounding
+    loss        `segmentation_loss_of` by default, or `detection.loss_of` for a detector. It runs
+                under autocast to bfloat16 where that is faster
 
-    Raises InputError if there are no batches or no masks in them, and for a checkpoint that is
-    damaged or of another run. Raises MvmError if the loss is no longer finite.
+    Raises InputError if there are no batches, and for a checkpoint that is damaged or of another
+    run. Raises MvmError if the loss is no longer finite. Else errors as `loss`.
     """
     network.to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
@@ -93,7 +97,16 @@ def train(
     with tqdm(total=config.steps, initial=progress.step, unit="step", disable=None) as bar:
         while progress.share(config) < 1:
             torch.manual_seed(epoch_seed(config.seed, progress.epoch))
-            train_epoch(network, optimiser, batches, config, progress, torch.device(device), bar)
+            train_epoch(
+                network,
+                optimiser,
+                batches,
+                config,
+                progress,
+                torch.device(device),
+                loss or segmentation_loss_of,
+                bar,
+            )
             bar.set_postfix(loss=f"{progress.loss:.3f}")
             if checkpoint is not None:
                 save_checkpoint(checkpoint, network, optimiser, config, progress)
@@ -113,6 +126,7 @@ def train_epoch(
     config: TrainConfig,
     progress: Progress,
     device: torch.device,
+    loss: Loss,
     bar: tqdm[Any],
 ) -> None:
     """One pass over the batches, or less if the run ends within it. Errors as `train`."""
@@ -123,9 +137,8 @@ def train_epoch(
     for batch in batches:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, progress)
-        loss = train_step(network, optimiser, batch, device)
         # Added on the device, which then never waits for the CPU.
-        total += loss
+        total += train_step(network, optimiser, batch, device, loss)
         count += 1
         progress.step += 1
         progress.seconds = clock() - start
@@ -144,22 +157,20 @@ def train_epoch(
 
 
 def train_step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, device: torch.device
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    device: torch.device,
+    loss: Loss,
 ) -> Tensor:
     """One step of the optimiser. Returns the loss before it."""
-    maps = {name: each.to(device, non_blocking=True) for name, each in batch["maps"].items()}
-    rates = batch["rate_indices"].to(device)
-    if batch["mask"] is None:
-        raise InputError("a network for segmentation learns from masks, and the data has none")
-    mask = batch["mask"].to(device, non_blocking=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        logits = network(maps, rates, (mask.shape[-2], mask.shape[-1]))
-    loss = segmentation_loss(logits.float(), mask)
+        value = loss(network, batch)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    value.backward()
     nn.utils.clip_grad_norm_(network.parameters(), CLIP)
     optimiser.step()
-    return loss.detach()
+    return value.detach()
 
 
 def learning_rate(config: TrainConfig, progress: Progress) -> float:
@@ -178,6 +189,21 @@ def has_bfloat16(device: torch.device) -> bool:
 def clock_of(device: torch.device) -> Callable[[], float]:
     """The clock of `TrainConfig.seconds`."""
     return time.process_time if device.type == "cpu" else time.perf_counter
+
+
+def segmentation_loss_of(network: nn.Module, batch: Batch) -> Tensor:
+    """The `segmentation_loss` of a network that is called as those of `segmentation`.
+
+    One with one logit knows the classes 0, background, and 1, foreground. Raises InputError for a
+    batch without masks.
+    """
+    if batch["mask"] is None:
+        raise InputError("a network for segmentation learns from masks, and the data has none")
+    device = next(network.parameters()).device
+    maps = {name: each.to(device, non_blocking=True) for name, each in batch["maps"].items()}
+    mask = batch["mask"].to(device, non_blocking=True)
+    logits = network(maps, batch["rate_indices"].to(device), (mask.shape[-2], mask.shape[-1]))
+    return segmentation_loss(logits.float(), mask)
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:

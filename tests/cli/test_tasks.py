@@ -1,4 +1,4 @@
-"""`mvmic tasks`: heads trained and table 1 made by commands; what goes wrong in one sentence."""
+"""`mvmic tasks`: heads trained and tables made by commands; what goes wrong in one sentence."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from PIL import Image
 
 from mvmic_codec.cli import main
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks import table1
+from mvmic_codec.tasks import polyps, table1, table2, tables
 from mvmic_codec.tasks.heads import Card, Head, load_head, make_network, save_head
 
 SMALL = ("--copies", 1, "--steps", 2, "--crop", 64, "--width", 6, "--rates", 18, 27)
@@ -74,6 +74,89 @@ def test_a_head_is_trained(mvmic, frames, tmp_path):
     assert "licence 'any use' and not 'not stated'" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "network", "maps", "crop", "width"),
+    [
+        ((), "fpn", ("s16",), 448, 96),
+        (("--input", "pixels", "--width", 9), "pixels-light", (), 448, 9),
+        (("--network", "mask-rcnn"), "mask-rcnn", ("s8", "s16"), None, 64),
+        (
+            ("--network", "faster-rcnn", "--input", "pixels", "--stem", "deep", "--crop", 64),
+            *("faster-rcnn-pixels-deep", (), 64, 64),
+        ),
+    ],
+)
+def test_what_options_choose(
+    arguments, network, maps, crop, width, mvmic, frames, heads, monkeypatch
+):
+    seen = []
+
+    def train_head(data, archive, out, settings, *rest):
+        seen.append(settings)
+        return heads / "fpn.safetensors"
+
+    monkeypatch.setattr(polyps, "train_head", train_head)
+    common = ("--data", frames, "--out", frames.parent / "run", "--archive", frames)
+    assert mvmic("tasks", "train", "polyp", *common, *arguments).exit_code == 0
+    (settings,) = seen
+    assert (settings.network, settings.maps) == (network, maps)
+    assert (settings.crop, settings.width) == (crop, width)
+
+
+def test_a_detector_gives_no_mask_of_the_whole_image(mvmic, frames, tmp_path):
+    head = tmp_path / "x.safetensors"
+    fingerprint, maps = default_identity(False).fingerprint, {"s8": 128, "s16": 224}
+    card = Card("polyps", "mask-rcnn", fingerprint, maps, ["polyp"], 64, [0, 63], "", "", {})
+    save_head(Head(card, make_network(card).eval()), head)
+    for command in (
+        ("encode", frames / "C0_0.png", "-o", tmp_path / "x.mvm", "--task", head),
+        ("demo", frames / "C0_0.png", "-o", tmp_path / "x.png", "--head", head),
+    ):
+        refused = mvmic(*command)
+        assert refused.exit_code == 1 and "the head is a detector, mask-rcnn" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_detector_is_trained_and_makes_table2(mvmic, frames, tmp_path):
+    out, table = tmp_path / "run", tmp_path / "rows.csv"
+    small = ("--copies", 1, "--steps", 1, "--rates", 18, 27, "--network", "mask-rcnn")
+    result = mvmic("tasks", "train", "polyp", "--data", frames, "--out", out, *small)
+    assert result.exit_code == 0, result.output
+    assert "mask-rcnn-features-s8-s16-seed0.safetensors: box AP 0." in result.stdout
+    assert "mask AP75 0." in result.stdout and ", rates" not in result.stdout
+    # One head alone: it is no use to table 1.
+    arguments = ("--data", frames, "--heads", out, "--csv", table, "--codec", "mvm")
+    refused = mvmic("tasks", "table1", *arguments)
+    assert refused.exit_code == 1 and "holds no heads: train some by" in refused.stderr
+    result = mvmic("tasks", "table2", *arguments, "--rate-index", 18)
+    assert result.exit_code == 0, result.output
+    (row,) = tables.read_rows(table2.DetectionRow, table, "mvmic tasks table2")
+    assert (row.codec, row.setting, row.judge) == ("mvm", "18", "mask-rcnn features s8+s16")
+    assert (row.images, row.objects) == (2, 2)
+    assert "2 objects in 2 images." in result.stdout
+    before = table.read_bytes()
+    again = mvmic("tasks", "table2", *arguments, "--rate-index", 18)
+    assert again.stdout == result.stdout and table.read_bytes() == before
+    refused = mvmic("tasks", "table1", "--heads", out, "--data", frames, "--csv", table)
+    assert "is not a table of `mvmic tasks table1`" in refused.stderr
+
+
+def test_a_failed_codec_of_table2_shows_in_the_exit_code(mvmic, frames, heads, monkeypatch):
+    monkeypatch.setattr(tables, "load_judges", lambda *arguments, detect: [])
+    monkeypatch.setattr(table2.Measurement, "run", lambda self, codecs: ["x: it failed"])
+    arguments = ("--data", frames, "--heads", heads, "--csv", frames.parent / "x.csv")
+    result = mvmic("tasks", "table2", *arguments, "--codec", "mvm")
+    assert result.exit_code == 1 and "mvmic: x: it failed" in result.stderr
+
+
+def test_what_table2_cannot_use(mvmic, frames, heads, tmp_path):
+    arguments = ("--data", frames, "--heads", heads, "--csv", tmp_path / "x.csv")
+    result = mvmic("tasks", "table2", *arguments)
+    assert result.exit_code == 1 and "holds no detectors: train some by" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
     out = tmp_path / "run"
@@ -83,6 +166,10 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
     assert mvmic(*arguments, "--input", "pixels", "--stem", "deep").exit_code == 0
     found = sorted(path.stem for path in out.glob("*.safetensors"))
     assert found == ["features-s16-s8-seed1", "pixels-deep-seed0"]
+    rcnn = (*arguments[: -len(SMALL)], "--network", "faster-rcnn", "--steps", 1, "--copies", 1)
+    chosen = ("--rates", 18, 27, "--input", "pixels", "--crop", 64)
+    assert mvmic(*rcnn, *chosen).exit_code == 0
+    assert (out / "faster-rcnn-pixels-light-seed0.safetensors").exists()
     other = ("--out", tmp_path / "other", "--archive", out / "archive")
     assert mvmic(*arguments, *other, "--input", "pixels").exit_code == 0
     assert archive == {path: path.stat().st_mtime_ns for path in (out / "archive").iterdir()}
@@ -93,6 +180,8 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
     [
         (("--input", "pixels", "--map", "s8"), "--map goes with --input features alone"),
         (("--stem", "deep"), "--stem goes with --input pixels alone"),
+        (("--network", "mask-rcnn", "--map", "s8"), "--map goes with --network segmentation"),
+        (("--network", "faster-rcnn", "--width", 9), "--width goes with --network segmentation"),
         (("--crop", 100), "--crop must be a multiple of 64, got 100"),
         (("--layout", "colondb", "--masks", "x"), "--masks goes with --layout folders alone"),
     ],
@@ -135,7 +224,7 @@ def test_table1(mvmic, frames, heads, tmp_path):
     assert result.exit_code == 0, result.output
     # The head knows rates up to 27. That is said once, not for each image.
     assert result.stderr.count("may do badly at 36") == 1 == result.stderr.count("\n")
-    rows = table1.read_rows(table)
+    rows = tables.read_rows(table1.TaskRow, table, "mvmic tasks table1")
     assert {(row.codec, row.judge) for row in rows} == {
         *(("original", "pixels-light"), ("jpeg", "pixels-light")),
         *(("mvm", "pixels-light"), ("mvm", "features s16")),

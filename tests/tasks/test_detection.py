@@ -1,8 +1,9 @@
 """Faster and Mask R-CNN on made-up feature maps: shapes, training, refusals; average precision."""
 
+import math
 import re
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from mvmic_codec import InputError, MvmError
 pytest.importorskip("torchvision")
 pytest.importorskip("pycocotools")
 
-from mvmic_codec.tasks.average_precision import detection_scores  # noqa: E402
+from mvmic_codec.tasks.average_precision import DetectionMeter, detection_scores  # noqa: E402
 from mvmic_codec.tasks.crops import _target, collate  # noqa: E402
 from mvmic_codec.tasks.dataset import TaskSample  # noqa: E402
 from mvmic_codec.tasks.detection import (  # noqa: E402
@@ -361,6 +362,61 @@ def test_precision_without_any_box_is_refused():
     empty = sample(())
     with pytest.raises(InputError, match="not defined for images without a single box"):
         detection_scores([(detection(sample()), target_of(empty))])
+
+
+def drawn(random, count):
+    """Boxes in 128x128 with masks, of two classes."""
+    corners = 60 * torch.rand(count, 2, generator=random)
+    sides = 5 + 50 * torch.rand(count, 2, generator=random)
+    boxes = torch.cat([corners, corners + sides], 1)
+    masks = torch.zeros(count, 128, 128, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.long().tolist(), strict=True):
+        mask[top:bottom, left:right] = True
+    labels = torch.randint(1, 3, (count,), generator=random)
+    scores = torch.rand(count, generator=random)
+    return {"boxes": boxes, "labels": labels, "scores": scores, "masks": masks}
+
+
+def test_precision_is_that_of_torchmetrics():
+    from torchmetrics.detection import MeanAveragePrecision
+
+    random = torch.Generator().manual_seed(0)
+    meter, other = DetectionMeter(masks=True), MeanAveragePrecision(iou_type=("bbox", "segm"))
+    for k in range(12):
+        target, extra = drawn(random, k % 4), drawn(random, 3)
+        found = {name: torch.cat([target[name], extra[name]]) for name in target}
+        found["boxes"] = found["boxes"] + 4 * torch.rand(len(found["boxes"]), 4, generator=random)
+        meter.add(found, target)
+        other.update([found], [target])
+    expected = other.compute()
+    scores = meter.scores()
+    assert (meter.images, meter.objects) == (12, 18)
+    for kind, ours in (("bbox", scores.boxes), ("segm", scores.masks)):
+        for key, value in zip(("map", "map_50", "map_75"), astuple(ours), strict=True):
+            assert value == pytest.approx(float(expected[f"{kind}_{key}"]), abs=1e-6)
+    assert 0.05 < scores.boxes.mean < 0.95
+
+
+def test_the_error_is_that_of_sets_of_as_many_images():
+    """The object of half of the images is found: a share of .5, whose error is .5 / sqrt(n)."""
+    each, nothing = sample(), detection(sample(()))
+    for count in (8, 32):
+        meter = DetectionMeter()
+        for k in range(count):
+            meter.add(nothing if k % 2 else detection(each), target_of(each))
+        errors = meter.standard_errors().boxes
+        for each_error in astuple(errors):
+            assert each_error == pytest.approx(0.5 / count**0.5, rel=0.25)
+        # Drawing leaves the scores as they are, and the same images give the same errors.
+        assert meter.scores().boxes.mean == pytest.approx(0.5, abs=0.01)
+        assert meter.standard_errors().boxes == errors
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_error_needs_boxes():
+    meter = DetectionMeter()
+    meter.add(detection(sample()), target_of(sample(())))
+    assert all(math.isnan(each) for each in astuple(meter.standard_errors().boxes))
 
 
 def test_masks_of_two_sizes_are_refused():

@@ -3,14 +3,16 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.tasks import polyps
 from mvmic_codec.tasks import train as training
-from mvmic_codec.tasks.heads import load_head
+from mvmic_codec.tasks.heads import Detection, load_head
 from mvmic_codec.tasks.metrics import Overlap
+from mvmic_codec.tasks.truth import GroundTruth
 
 SETTINGS = polyps.HeadSettings(
     network="fpn",
@@ -25,6 +27,7 @@ SETTINGS = polyps.HeadSettings(
     licence="any use",
 )
 PIXELS = replace(SETTINGS, network="pixels-light", maps=())
+MASK_RCNN = replace(SETTINGS, network="mask-rcnn", maps=("s8", "s16"), steps=1, crop=None, width=64)
 
 
 def weights(path):
@@ -58,6 +61,68 @@ def test_a_head_knows_what_it_is(settings, data, files, tmp_path):
     assert all(0 <= value <= 1 for value in card.scores.values())
     # Two images, each in 4 files. Features of mirrored views are decoded apart.
     assert len(list((tmp_path / "cache").iterdir())) == (8 if of_pixels else 12)
+
+
+@pytest.mark.parametrize("network", ["mask-rcnn", "faster-rcnn-pixels-light"])
+def test_a_detector_knows_what_it_is(network, data, files, tmp_path, cache):
+    settings = replace(MASK_RCNN, network=network)
+    of_pixels, kinds = network != "mask-rcnn", ["box", "mask"]
+    if of_pixels:
+        settings, kinds = replace(settings, maps=()), ["box"]
+    path = polyps.train_head(data, files, tmp_path, settings, 3, "cpu", cache)
+    assert path.name == f"{network}{'' if of_pixels else '-features-s8-s16'}-seed3.safetensors"
+    head = load_head(path)
+    assert head.detects and head.card.task == "polyp detection"
+    assert head.card.maps == ({"pixels": 3} if of_pixels else {"s8": 128, "s16": 224})
+    labels = ["", ", rates 18 to 26", ", rates 27 to 35"] + [", originals"] * of_pixels
+    names = [f"{kind} AP{at}{end}" for kind in kinds for at in ("", "50", "75") for end in labels]
+    assert sorted(head.card.scores) == sorted(names)
+    assert all(0 <= value <= 1 for value in head.card.scores.values())
+
+
+def test_a_detector_learns_from_whole_frames_or_crops(data, files):
+    whole, held_out = polyps._datasets(data, files, MASK_RCNN, "cpu", None)
+    sample = whole[0]
+    assert sample.size == (75, 141) and len(sample.truth.boxes) == 1
+    crops, _ = polyps._datasets(data, files, replace(MASK_RCNN, crop=64), "cpu", None)
+    assert crops[0].size == (64, 64)
+    # It is scored on whole frames either way.
+    assert held_out[""].transform is None
+
+
+@pytest.mark.parametrize(
+    ("half", "words"), [("train", "1 images to train on"), ("validation", "images that are held")]
+)
+def test_a_detector_needs_objects(half, words, data, files, tmp_path):
+    """It says so before it trains."""
+    none = GroundTruth(None, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    for truth in (none, GroundTruth()):
+        empty = [replace(each, read=lambda truth=truth: truth) for each in getattr(data, half)]
+        with pytest.raises(InputError, match=f"needs objects, and the .*{words}.* have none"):
+            polyps.train_head(
+                replace(data, **{half: empty}), files, tmp_path, MASK_RCNN, 0, "cpu", None
+            )
+    assert not list(tmp_path.iterdir())
+
+
+def test_precision_is_given_by_parts_of_the_band():
+    """Over the images of a part together; parts without an object have none."""
+    box, mask = np.array([[8, 8, 40, 40]], np.float32), np.zeros((1, 64, 64), np.bool_)
+    mask[0, 8:40, 8:40] = True
+    one = np.ones(1)
+    right, off = (Detection(box + shift, one, one, mask) for shift in (0, 30))
+    truth = GroundTruth(None, torch.tensor(box), torch.ones(1), torch.tensor(mask))
+    nothing = GroundTruth(None, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 64, 64))
+    found = [(9, right, truth), (17, off, truth), (20, right, nothing), (30, right, truth)]
+    scores = polyps.detection_scores("", found, MASK_RCNN)
+    assert scores["box AP, rates 27 to 35"] == scores["mask AP75, rates 9 to 17"] == 1
+    assert 0 < scores["box AP50, rates 9 to 17"] < 1
+    assert scores["box AP"] < scores["mask AP"] < 1
+    assert not any("18 to 26" in name for name in scores)
+    faster = replace(MASK_RCNN, network="faster-rcnn")
+    assert sorted(polyps.detection_scores("originals", found, faster)) == [
+        f"box AP{at}, originals" for at in ("", "50", "75")
+    ]
 
 
 def test_networks_on_pixels_see_originals_too(data, files):

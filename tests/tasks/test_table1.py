@@ -1,7 +1,7 @@
 """Table 1: rows of files and heads, what is kept, what fails, and what the summary says."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,12 +14,13 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation import peers
 from mvmic_codec.evaluation.metrics import psnr
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks import table1
-from mvmic_codec.tasks.heads import Card, Head, make_network, save_head
+from mvmic_codec.tasks import table1, tables
+from mvmic_codec.tasks.heads import Card, Head, Prediction, make_network, save_head
 from mvmic_codec.tasks.metrics import overlap
 from mvmic_codec.tasks.table1 import Measurement, TaskRow
 
 BAND = (0.5, 2.5)
+COLUMNS = tuple(field.name for field in fields(TaskRow))
 
 
 def card(**changes):
@@ -45,7 +46,7 @@ def heads(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images(items):
-    return table1.image_set("drawn", items)
+    return tables.image_set("drawn", items)
 
 
 class Saved:
@@ -57,8 +58,9 @@ class Saved:
 
 
 def measurement(images, heads, folder, rows):
-    judges = table1.load_judges(heads, images.gray, "cpu")
-    return Measurement(images, judges, rows, BAND, folder, "cpu", Saved())
+    judges = tables.load_judges(heads, images.gray, "cpu", detect=False)
+    coded = tables.CodedSet(images, folder, BAND)
+    return Measurement(coded, judges, rows, "cpu", Saved())
 
 
 def codecs():
@@ -133,7 +135,7 @@ def refuse(*arguments):
 
 def test_rows_and_files_that_are_there_are_kept(measured, images, heads, tmp_path):
     whole, folder = measured
-    rows = table1.read_rows(_written(whole.rows, tmp_path / "x.csv"))
+    rows = _read(_written(whole.rows, tmp_path / "x.csv"))
     count = len(rows)
     again = measurement(images, heads, folder, rows)
     frozen = []
@@ -151,8 +153,12 @@ def _is_there(folder, setting):
     return (folder / "drawn/scale1/jpeg" / setting.label.replace("/", "_")).is_dir()
 
 
+def _read(path):
+    return tables.read_rows(TaskRow, path, "mvmic tasks table1")
+
+
 def _written(rows, path):
-    path.write_text(table1.format_rows(rows))
+    path.write_text(tables.format_rows(TaskRow, rows))
     return path
 
 
@@ -170,7 +176,7 @@ def test_a_new_head_adds_its_rows_alone(measured, images, heads, tmp_path):
 
 def test_a_table_comes_back(measured, tmp_path):
     rows = measured[0].rows
-    again = table1.read_rows(_written(rows, tmp_path / "x.csv"))
+    again = _read(_written(rows, tmp_path / "x.csv"))
     assert len(again) == len(rows)
     for ours, theirs in zip(again, rows, strict=True):
         assert table1._key(ours) == table1._key(theirs) and ours.digest == theirs.digest
@@ -183,15 +189,15 @@ def test_a_table_comes_back(measured, tmp_path):
     ("text", "message"),
     [
         ("a,b\n1,2\n", "is not a table of `mvmic tasks table1`"),
-        (",".join(table1.COLUMNS) + "\ndrawn,a,mvm\n", "line 2"),
-        (",".join(table1.COLUMNS) + "\n" + ",".join(["x"] * 17) + "\n", "line 2: "),
+        (",".join(COLUMNS) + "\ndrawn,a,mvm\n", "line 2"),
+        (",".join(COLUMNS) + "\n" + ",".join(["x"] * 17) + "\n", "line 2: "),
     ],
 )
 def test_files_that_are_no_table(text, message, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        table1.read_rows(path)
+        _read(path)
 
 
 def test_images_are_resized_and_judged_at_their_own_size(images, heads, tmp_path):
@@ -210,7 +216,7 @@ def test_images_are_resized_and_judged_at_their_own_size(images, heads, tmp_path
             assert planes.shape == (3, 38, 70)
             found = Image.fromarray(disc).convert("L").resize((70, 38), Image.Resampling.BOX)
             probabilities = np.asarray(found, np.float32)[None] / 255
-            return table1.Prediction(np.zeros((38, 70), np.uint8), probabilities)
+            return Prediction(np.zeros((38, 70), np.uint8), probabilities)
 
     whole.judges = [replace(each, head=Half(each.head)) for each in whole.judges[-1:]]
     whole.run([], [0.5])
@@ -270,12 +276,12 @@ def test_files_of_another_image_are_not_measured(images, heads, tmp_path):
 def test_heads_for_something_else(changes, message, tmp_path):
     write_head(tmp_path / "x.safetensors", **changes)
     with pytest.raises(InputError, match=message):
-        table1.load_judges(tmp_path, False, "cpu")
+        tables.load_judges(tmp_path, False, "cpu", detect=False)
 
 
 def test_a_folder_without_heads(tmp_path):
     with pytest.raises(InputError, match="holds no heads: train some"):
-        table1.load_judges(tmp_path, False, "cpu")
+        tables.load_judges(tmp_path, False, "cpu", detect=False)
 
 
 def test_gray_images_among_others(images, heads, tmp_path):
@@ -306,7 +312,7 @@ def test_the_summary_is_of_images_not_of_heads(images):
         row("a", "features s16", "other", 0.0),
         row("a", "features s16", "f0", 0.0, set="another"),
     ]
-    judges = [table1.Judge("", name, name, None) for name in ("f0", "f1", "p0")]
+    judges = [tables.Judge("", name, name, None) for name in ("f0", "f1", "p0")]
     text = table1.summary(rows, replace(images, name="s"), judges)
     lines = [line.split() for line in text.splitlines()]
     # Means 0.7 and 0.9 of two images.
@@ -316,6 +322,6 @@ def test_the_summary_is_of_images_not_of_heads(images):
     assert "features s16 minus pixels-light: mIoU +0.250 ± 0.050" in text
     assert "by pairs" not in text
     more = [*rows, row("a", "pixels-light", "p1", 0.4), row("b", "pixels-light", "p1", 0.6)]
-    judges.append(table1.Judge("", "p1", "p1", None))
+    judges.append(tables.Judge("", "p1", "p1", None))
     text = table1.summary(more, replace(images, name="s"), judges)
     assert "; mIoU by pairs of heads +0.150 to +0.400" in text

@@ -138,6 +138,27 @@ def test_in_bfloat16(monkeypatch):
     assert weights(network).isfinite().all()
 
 
+def test_any_loss_is_trained():
+    """It is given the network and each batch, and is what progress tells of."""
+    network, data, seen = make(), Squares(2), []
+    before = weights(network)
+
+    def loss(given, batch):
+        assert given is network and batch["mask"] is data.seen[-1]
+        seen.append(batch)
+        return given.logits.bias.square().sum() + 7
+
+    done = train(network, data, replace(CONFIG, steps=4), loss=loss)
+    assert len(seen) == 4 and done.loss == pytest.approx(7, abs=0.1)
+    assert (weights(network) != before).sum() > 0
+
+
+def test_no_masks():
+    batch = {**next(iter(Squares())), "mask": None}
+    with pytest.raises(InputError, match="learns from masks, and the data has none"):
+        train(make(), [batch], CONFIG)
+
+
 def test_gradients_are_clipped(monkeypatch):
     norms = []
     original = nn.utils.clip_grad_norm_
