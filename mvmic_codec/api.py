@@ -74,10 +74,10 @@ def encode(
                  the head sees, and less in others. The image is first encoded without it, so this
                  takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says
                  what errors in each block of 16x16 pixels count, from 0.01 to 100. Every decoder
-                 reads the file. See docs/features.md
+                 reads the file. See docs/tasks.md
     encoder      a file of `mvmic train --encoder`: the analysis of the image in it takes the place
                  of the released one. Every decoder reads the file. Warns of rates that it was not
-                 tuned at. See docs/features.md
+                 tuned at. See docs/tasks.md
 
     exif, icc_profile, xmp, dpi, text
                  metadata of the file. One that is not given (`...`) is taken over from the image;

@@ -29,12 +29,13 @@ class Setting:
 class Codec:
     """A codec under comparison.
 
-    name    as in the tables
-    deep    whether it takes gray images of more than 8 bits
-    curves  for gray (True) or colour (False): one list of settings for each variant to try. The
-            better variant is kept for each image
-    decode  file -> image
-    apart   whether it runs in another process, so that this one's memory says nothing of it
+    name      as in the tables
+    deep      whether it takes gray images of more than 8 bits
+    curves    for gray (True) or colour (False): one list of settings for each variant to try. The
+              better variant is kept for each image
+    decode    file -> image
+    apart     whether it runs in another process, so that this one's memory says nothing of it
+    features  whether its files are this codec's, which have features
     """
 
     name: str
@@ -42,3 +43,4 @@ class Codec:
     curves: Callable[[bool], list[list[Setting]]]
     decode: Callable[[bytes], Image.Image]
     apart: bool = False
+    features: bool = False

@@ -85,22 +85,32 @@ def _register_jxl() -> None:
     JpegXLImagePlugin.DECODE_THREADS = 0
 
 
-def mvm(rate_indices: Sequence[int], device: str | None = None, effort: int = 1) -> Codec:
-    """This codec at the given rate indices."""
+def mvm(
+    rate_indices: Sequence[int],
+    device: str | None = None,
+    effort: int = 1,
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> Codec:
+    """This codec at the given rate indices. Other options of `encode` need a name of their own."""
     from mvmic_codec import api
 
     def setting(index: int) -> Setting:
         return Setting(
             str(index),
-            lambda image: api.encode(image, rate_index=index, effort=effort, device=device),
+            lambda image: api.encode(
+                image, rate_index=index, effort=effort, device=device, **options
+            ),
         )
 
     settings = [setting(index) for index in rate_indices]
     return Codec(
-        MVM[effort],
+        name or MVM[effort],
         deep=True,
         curves=lambda gray: [settings],
         decode=lambda data: api.decode(data, device=device),
+        features=True,
     )
 
 

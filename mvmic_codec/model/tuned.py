@@ -35,6 +35,7 @@ class EncoderCard:
     """What an encoder belongs to, and what it was tuned on.
 
     fingerprint  16 hexadecimal digits: the model whose decoder reads its files
+    lambda2      what the loss of the task counts; 0 for a control that was tuned without it
     rates        lowest and highest rate index that it was tuned at
     data         what it was tuned on
     licence      what its training data allows
@@ -42,6 +43,7 @@ class EncoderCard:
     """
 
     fingerprint: str
+    lambda2: float
     rates: list[int]
     data: str
     licence: str

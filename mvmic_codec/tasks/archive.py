@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mvmic_codec.api import encode, read_header
 from mvmic_codec.errors import InputError
+from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.rate import checked_index
 from mvmic_codec.tasks.layouts import Item, size_of
 from mvmic_codec.tasks.whole import write_whole
@@ -56,6 +57,7 @@ def write_archive(
     rates: Mapping[str, Sequence[int]],
     *,
     mirrored: bool = False,
+    encoder: TunedEncoder | None = None,
     device: str | None = None,
 ) -> list[Path]:
     """Encode images into a folder at the rate indices given by their names. Returns all files.
@@ -63,7 +65,7 @@ def write_archive(
     With `mirrored`, the mirror image of each is encoded at the same rates too. Files carry no
     metadata. A file that is there already stays, if its header reads and has the size of the image
     and the rate. So an interrupted call goes on where it stopped. Files are written whole or not at
-    all. device is as for `encode`.
+    all. encoder and device are as for `encode`.
 
     Raises InputError for an image that cannot be read or encoded.
     """
@@ -78,7 +80,7 @@ def write_archive(
                 for rate in rates[item.name]:
                     file = folder / file_name(item.name, rate, flipped)
                     if not _is_done(file, size, rate):
-                        write_whole(file, _encoded(item.image, rate, flipped, device))
+                        write_whole(file, _encoded(item.image, rate, flipped, encoder, device))
                     files.append(file)
                     bar.update()
     return files
@@ -95,7 +97,9 @@ def parse_file_name(path: Path) -> tuple[str, bool] | None:
     return None if found is None else (found["name"], found["mirrored"] is not None)
 
 
-def _encoded(path: Path, rate: int, mirrored: bool, device: str | None) -> bytes:
+def _encoded(
+    path: Path, rate: int, mirrored: bool, encoder: TunedEncoder | None, device: str | None
+) -> bytes:
     try:
         with Image.open(path) as image:
             return encode(
@@ -106,6 +110,7 @@ def _encoded(path: Path, rate: int, mirrored: bool, device: str | None) -> bytes
                 xmp=None,
                 dpi=None,
                 text=None,
+                encoder=encoder,
                 device=device,
             )
     except OSError as error:

@@ -27,7 +27,7 @@ from mvmic_codec.model.identity import default_identity
 from mvmic_codec.model.loaded import fingerprint
 from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
-from mvmic_codec.tasks.street import ErfNet, FeatureEntry
+from mvmic_codec.tasks.street import ErfNet, FeatureEntry, PixelEntry
 from mvmic_codec.tasks.whole import write_whole
 
 # Heads that ship, each with its card.
@@ -53,9 +53,9 @@ class Card:
     """What a head is, what it was trained on, and what it takes.
 
     task         in a few words, such as "polyp segmentation"
-    network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet` on features; "pixels-light"
-                 or "pixels-deep", a `PixelNetwork` with that stem; a name among DETECTORS, a
-                 `detection.Detector`
+    network      "fpn", a `SegmentationHead`, or "erfnet", an `ErfNet`, on features; on pixels
+                 "pixels-light" or "pixels-deep", a `PixelNetwork` with that stem, or
+                 "erfnet-pixels"; a name among DETECTORS, a `detection.Detector`
     fingerprint  16 hexadecimal digits: the model whose features it takes, or whose decoded pixels
                  it was trained on
     maps         channels of each map that it takes, by the name of the map. "pixels" alone is what
@@ -288,6 +288,8 @@ def make_network(card: Card) -> nn.Module:
         return SegmentationHead(HeadConfig(card.maps, count, card.width))
     if card.network == "erfnet":
         return ErfNet(FeatureEntry(card.maps), count)
+    if card.network == "erfnet-pixels":
+        return ErfNet(PixelEntry(card.maps[PIXELS]), count)
     if card.network in STEMS:
         config = HeadConfig(MADE_BY_STEM, count, card.width)
         return PixelNetwork(STEMS[card.network], config, card.maps[PIXELS])

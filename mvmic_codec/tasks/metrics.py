@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.tasks.truth import IGNORED
+
+Confusion = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,46 @@ class ClassScores:
     accuracy: float
 
 
-def class_scores(pairs: Iterable[tuple[Tensor, Tensor]], classes: int) -> ClassScores:
-    """Scores of a set with several classes, by torchmetrics.
+def confusion(predicted: Tensor, mask: Tensor, classes: int) -> Confusion:
+    """How many pixels of each class (row) are taken for which (column), int64 [K,K].
 
-    pairs  predicted and true masks [H,W], classes 0 to `classes` - 1. Pixels whose true class is
-           IGNORED are left out.
-
-    Raises InputError if there are no masks.
+    predicted, mask  masks [H,W], classes 0 to `classes` - 1. Pixels whose true class is IGNORED are
+                     left out
     """
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    iou = MulticlassJaccardIndex(classes, average="macro", ignore_index=IGNORED)
-    accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=IGNORED)
-    count = 0
-    for predicted, mask in pairs:
-        for metric in (iou, accuracy):
-            metric.update(predicted[None].long().cpu(), mask[None].long().cpu())
-        count += 1
-    if count == 0:
+    counts = multiclass_confusion_matrix(
+        predicted.long().cpu()[None], mask.long().cpu()[None], classes, ignore_index=IGNORED
+    )
+    return counts.numpy().astype(np.int64)
+
+
+def class_scores(confusions: Sequence[Confusion]) -> ClassScores:
+    """Scores of a set, of the confusion of each image. Raises InputError if there are none."""
+    if not len(confusions):
         raise InputError("there are no masks to score")
-    return ClassScores(float(iou.compute()), float(accuracy.compute()))
+    counts = np.sum(confusions, axis=0)
+    right, either = counts.diagonal(), counts.sum(0) + counts.sum(1) - counts.diagonal()
+    there = either > 0
+    iou = right[there] / either[there]
+    total = int(counts.sum())
+    return ClassScores(float(iou.mean()) if total else 1.0, ratio(int(right.sum()), total))
+
+
+def class_errors(confusions: Sequence[Confusion], draws: int = 100) -> ClassScores:
+    """Standard errors of `class_scores` over images, by the bootstrap. Of one image they are nan.
+
+    It draws as many images as there are, with replacement (Efron 1979).
+    """
+    count = len(confusions)
+    if count < 2:
+        return ClassScores(math.nan, math.nan)
+    rng = np.random.default_rng(0)
+    drawn = [
+        class_scores([confusions[k] for k in rng.integers(count, size=count)]) for _ in range(draws)
+    ]
+    miou, accuracy = np.array([(each.miou, each.accuracy) for each in drawn]).std(axis=0, ddof=1)
+    return ClassScores(float(miou), float(accuracy))
 
 
 @dataclass(frozen=True)

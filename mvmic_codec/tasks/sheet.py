@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+
+from mvmic_codec.api import decode, decode_features, encode
+from mvmic_codec.errors import InputError
+from mvmic_codec.tasks.heads import Head
+from mvmic_codec.tasks.layouts import Item
+from mvmic_codec.tasks.metrics import overlap
+from mvmic_codec.tasks.overlay import draw_overlay
+from mvmic_codec.tasks.pixel_dataset import as_planes
+from mvmic_codec.tasks.tables import ImageSet
 
 # Pixels: width of a picture, and height of the line of text above it.
 _WIDTH, _TEXT = 480, 24
@@ -19,6 +30,27 @@ class Scored:
     name: str
     iou: float
     overlay: Image.Image
+
+
+def scored(images: ImageSet, item: Item, head: Head, index: int, device: str | None) -> Scored:
+    """What a head for one class finds in an image's file at a rate index, over the original.
+
+    Raises InputError for an image without a mask. Errors as `encode` and `Head.predict`.
+    """
+    mask = item.read().mask
+    if mask is None:
+        raise InputError(f"{item.image} has no mask to compare with")
+    image = images.load(item)
+    data = encode(image, rate_index=index, device=device)
+    if head.takes_pixels:
+        planes = as_planes(decode(data, device=device), item.image) / 255
+        prediction = head.predict_pixels(planes)
+    else:
+        features = decode_features(data, head.feature_maps(), device=device)
+        prediction = head.predict(features)[0]
+    iou = overlap(torch.from_numpy(prediction.mask), mask).iou
+    overlay = draw_overlay(image, mask=prediction.mask, truth=np.asarray(mask) == 1)
+    return Scored(item.name, iou, overlay)
 
 
 def draw_sheet(scored: Sequence[Scored], count: int) -> Image.Image:

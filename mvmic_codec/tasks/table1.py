@@ -30,7 +30,6 @@ from mvmic_codec.tasks.tables import (
     ImageSet,
     Judge,
     decoded,
-    is_ours,
     shown,
 )
 
@@ -141,7 +140,7 @@ class Measurement:
     def _add_file(self, key: Key, codec: Codec, file: CodedFile) -> None:
         """The rows of one file that are missing."""
         missing = self._missing(key)
-        on_features = [each for each in missing if not each.head.takes_pixels and is_ours(codec)]
+        on_features = [each for each in missing if not each.head.takes_pixels and codec.features]
         on_pixels = [each for each in missing if each.head.takes_pixels]
         if not on_features and not on_pixels:
             return

@@ -30,7 +30,6 @@ from mvmic_codec.tasks.tables import (
     CodedSet,
     Judge,
     decoded,
-    is_ours,
     shown,
 )
 
@@ -142,7 +141,7 @@ class Measurement:
             try:
                 for setting, files in self.coded.settings(codec):
                     key = name, codec.name, setting.label
-                    if missing := self._missing(key, features=is_ours(codec)):
+                    if missing := self._missing(key, features=codec.features):
                         self._add(key, missing, self._files(codec, files, missing))
             # Pillow's errors of damaged files, and this package's.
             except OSError as error:

@@ -1,4 +1,4 @@
-"""What tables 1 and 2 share: images, files of codecs that are made once, heads that judge, rows."""
+"""What the tables share: images, files of codecs that are made once, heads that judge, rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mvmic_codec.errors import InputError, MvmError
-from mvmic_codec.evaluation.codec import MVM, Codec, Setting
+from mvmic_codec.evaluation.codec import Codec, Setting
 from mvmic_codec.model.identity import default_identity
 from mvmic_codec.tasks.heads import Head, digest, load_head, other_model
 from mvmic_codec.tasks.layouts import Item
@@ -49,11 +49,13 @@ class Judge:
     head: Head
 
 
-def load_judges(folder: Path, gray: bool, device: str | None, *, detect: bool) -> list[Judge]:
+def load_judges(
+    folder: Path, gray: bool, device: str | None, *, detect: bool, classes: int = 1
+) -> list[Judge]:
     """All detectors in a folder, or all heads for segmentation, by name.
 
-    Raises InputError if there are none, and for one that is not for such images or not for a single
-    class. Errors as `load_head`.
+    Raises InputError if there are none, and for one that is not for such images or not for so many
+    classes. Errors as `load_head`.
     """
     judges = []
     for path in sorted(folder.glob("*.safetensors")):
@@ -61,8 +63,11 @@ def load_judges(folder: Path, gray: bool, device: str | None, *, detect: bool) -
         card = head.card
         if head.detects != detect:
             continue
-        if len(card.classes) != 1:
-            raise InputError(f"{path} tells {len(card.classes)} classes apart, and polyps are one")
+        if len(card.classes) != classes:
+            raise InputError(
+                f"{path} knows {len(card.classes)} classes, and the images have {classes}: name a "
+                "folder of heads for these images"
+            )
         fingerprint = default_identity(gray).fingerprint
         if card.fingerprint != fingerprint:
             raise InputError(f"{path}: {other_model(card.fingerprint, fingerprint)}")
@@ -70,10 +75,8 @@ def load_judges(folder: Path, gray: bool, device: str | None, *, detect: bool) -
         whole = digest(json.dumps(asdict(card)), state)
         judges.append(Judge(_kind(head), path.stem, whole[:_DIGEST], head))
     if not judges:
-        kind, network = ("detectors", "mask-rcnn") if detect else ("heads", "segmentation")
-        raise InputError(
-            f"{folder} holds no {kind}: train some by `mvmic tasks train polyp --network {network}`"
-        )
+        kind, option = ("detectors", " --network mask-rcnn") if detect else ("heads", "")
+        raise InputError(f"{folder} holds no {kind}: train some by `mvmic tasks train`{option}")
     return judges
 
 
@@ -81,7 +84,7 @@ def _kind(head: Head) -> str:
     if head.takes_pixels:
         return head.card.network
     maps = f"features {'+'.join(head.card.maps)}"
-    return f"{head.card.network} {maps}" if head.detects else maps
+    return maps if head.card.network == "fpn" else f"{head.card.network} {maps}"
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class CodedSet:
             # In the order of their rates.
             for setting in curve:
                 files = self._encoded(codec, setting, scale)
-                if not is_ours(codec):
+                if not codec.features:
                     bpp = np.mean([file.bpp for file in files])
                     if bpp > high:
                         break
@@ -163,7 +166,7 @@ class CodedSet:
         folder.mkdir(parents=True, exist_ok=True)
         files = []
         for item in shown(self.images.items, f"{codec.name} {setting.label}: encode"):
-            path = folder / f"{item.name}{'.mvm' if is_ours(codec) else '.bin'}"
+            path = folder / f"{item.name}{'.mvm' if codec.features else '.bin'}"
             image = self.images.load(item, scale)
             if not path.exists():
                 write_whole(path, setting.encode(image))
@@ -185,11 +188,6 @@ def decoded(codec: Codec, data: bytes, file: CodedFile, image: Image.Image) -> I
             f"{file.path} is not of {file.item.image}: delete it, and it is encoded anew"
         )
     return pixels
-
-
-def is_ours(codec: Codec) -> bool:
-    """Whether files of the codec have features."""
-    return codec.name in MVM.values()
 
 
 def shown(items: Sequence[Each], label: str) -> Iterator[Each]:

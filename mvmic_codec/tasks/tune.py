@@ -79,12 +79,13 @@ def tune(config: Config, out: Path) -> Path:
         journal.write("validation.csv", trainer, found)
         card = EncoderCard(
             fingerprint=identity.fingerprint,
+            lambda2=settings.lambda2,
             rates=list(config.rates),
             data=f"{len(train)} images of {Path(settings.data).name}",
             licence="not stated",
             notes=(
                 f"{trainer.step} steps of {settings.batch} crops of {config.crop}x{config.crop}, "
-                f"lambda2 {settings.lambda2:g}, the head {Path(settings.head).name}"
+                f"the head {Path(settings.head).name}"
             ),
         )
         save_encoder(trainer.ema, card, path)

@@ -6,9 +6,12 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+import mvmic_codec
 from mvmic_codec.cli import main
-from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks import polyps, table1, table2, tables
+from mvmic_codec.model.identity import default_identity, find_identity
+from mvmic_codec.model.trainable import model_of
+from mvmic_codec.model.tuned import EncoderCard, save_encoder
+from mvmic_codec.tasks import stage2, table1, table2, table4, tables
 from mvmic_codec.tasks.heads import Card, Head, load_head, make_network, save_head
 
 SMALL = ("--copies", 1, "--steps", 2, "--crop", 64, "--width", 6, "--rates", 18, 27)
@@ -67,8 +70,8 @@ def test_a_head_is_trained(mvmic, frames, tmp_path):
     assert card.data == "frames: 1 images, scores on 1 others"
     assert card.licence == "any use" and card.rates == [18, 27]
     assert f"IoU {card.scores['IoU']:.3f}" in result.stdout
-    # One image to train on and its mirror image, one held out.
-    assert len(list((out / "archive").iterdir())) == 3
+    # One image to train on, one held out.
+    assert len(list((out / "archive").iterdir())) == 2
     refused = mvmic(*arguments)
     assert refused.exit_code == 1
     assert "licence 'any use' and not 'not stated'" in refused.stderr
@@ -95,7 +98,7 @@ def test_what_options_choose(
         seen.append(settings)
         return heads / "fpn.safetensors"
 
-    monkeypatch.setattr(polyps, "train_head", train_head)
+    monkeypatch.setattr(stage2, "train_head", train_head)
     common = ("--data", frames, "--out", frames.parent / "run", "--archive", frames)
     assert mvmic("tasks", "train", "polyp", *common, *arguments).exit_code == 0
     (settings,) = seen
@@ -183,7 +186,8 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
         (("--network", "mask-rcnn", "--map", "s8"), "--map goes with --network segmentation"),
         (("--network", "faster-rcnn", "--width", 9), "--width goes with --network segmentation"),
         (("--crop", 100), "--crop must be a multiple of 64, got 100"),
-        (("--layout", "colondb", "--masks", "x"), "--masks goes with --layout folders alone"),
+        (("--layout", "colondb", "--masks", "x"), "--masks does not go with --layout colondb"),
+        (("--archive", "x", "--encoder", "y"), "--encoder writes an archive, and --archive is"),
     ],
 )
 def test_wrong_usage_of_training(arguments, message, mvmic, frames, tmp_path):
@@ -263,9 +267,106 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
 
     assert "is no list of scales" in said(2, "--multiscale", "1,a")
     assert "is no list of scales" in said(2, "--multiscale", "0")
+    assert "--task must be no judge: move" in said(2, "--task", heads / "fpn.safetensors")
     assert "holds no heads" in said(1, folder=tmp_path)
     for path in frames.iterdir():
         Image.open(path).convert("L").save(path)
     assert "the head takes features of colour images, and these are of a gray image" in said(1)
     (tmp_path / "x.csv").write_text("a,b\n")
     assert "is not a table of `mvmic tasks table1`" in said(1)
+
+
+def test_mvm_as_it_is_told_is_one_more_codec(mvmic, frames, heads, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        table1.Measurement, "run", lambda self, codecs, scales: seen.append(codecs) or []
+    )
+    (tmp_path / "other").mkdir()
+    task = (heads / "fpn.safetensors").rename(tmp_path / "other/guide.safetensors")
+    tuned = tmp_path / "x.encoder.safetensors"
+    write_encoder(tuned)
+    arguments = ("--data", frames, "--heads", heads, "--csv", tmp_path / "x.csv")
+    told = ("--task", task, "--encoder", tuned, "--rate-index", 27)
+    result = mvmic("tasks", "table1", *arguments, "--codec", "mvm", *told)
+    assert result.exit_code == 0, result.output
+    (codecs,) = seen
+    assert [codec.name for codec in codecs] == ["mvm", "mvm task guide", "mvm x"]
+    assert all(codec.features for codec in codecs)
+    image = Image.open(frames / "C0_0.png")
+    files = [codec.curves(False)[0][0].encode(image) for codec in codecs]
+    assert len(set(files)) == 3
+    assert len({mvmic_codec.read_header(file).fingerprint for file in files}) == 1
+
+
+def write_encoder(path):
+    """An encoder of the installed model, changed a little."""
+    identity, weights = find_identity(bytes.fromhex(default_identity(False).fingerprint))
+    model = model_of(weights)
+    with torch.no_grad():
+        model.analysis.leave.bias.add_(1.0)
+    save_encoder(model, EncoderCard(identity.fingerprint, 0.25, [0, 63], "", "", ""), path)
+
+
+def street(folder, count=2, side=64):
+    """Scenes with sky above and road below, each of a sequence of its own, and labels."""
+    for name in ("street", "street_label"):
+        (folder / name).mkdir()
+    for k in range(count):
+        labels = np.full((side, side), 3, np.uint8)
+        labels[: 20 + 9 * k] = 0
+        noise = np.random.default_rng(k).normal(0, 4, (side, side, 3))
+        pixels = np.where(labels[..., None] > 0, 60, 190) + noise
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"street/S{k}_1.png")
+        Image.fromarray(labels).save(folder / f"street_label/S{k}_1.png")
+    return folder / "street"
+
+
+def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
+    scenes, out, table = street(tmp_path), tmp_path / "run", tmp_path / "rows.csv"
+    small = ("--copies", 1, "--steps", 1, "--crop", 64, "--rates", 18, 27)
+    result = mvmic("tasks", "train", "street", "--data", scenes, "--out", out, *small)
+    assert result.exit_code == 0, result.output
+    assert "erfnet-features-s8-s16-seed0.safetensors: mIoU 0." in result.stdout
+    card = load_head(out / "erfnet-features-s8-s16-seed0.safetensors").card
+    assert (card.task, len(card.classes), card.classes[0]) == ("street scenes", 11, "sky")
+    assert sorted(card.maps) == ["s16", "s8"] and "accuracy" in card.scores
+    write_encoder(tmp_path / "x.encoder.safetensors")
+    arguments = ("--data", scenes, "--heads", out, "--csv", table, "--rate-index", 18)
+    arguments += ("--encoder", tmp_path / "x.encoder.safetensors")
+    result = mvmic("tasks", "table4", *arguments)
+    assert result.exit_code == 0, result.output
+    rows = tables.read_rows(table4.EncoderRow, table, "mvmic tasks table4")
+    assert [(row.encoder, row.lambda2, row.images) for row in rows] == [
+        *(("released", None, 2), ("x", 0.25, 2)),
+    ]
+    assert "erfnet features s" in result.stdout and "lambda2 0 is the control" in result.stdout
+    before = table.read_bytes()
+    assert mvmic("tasks", "table4", *arguments).exit_code == 0 and table.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_street_scenes_on_pixels(mvmic, tmp_path):
+    scenes, out = street(tmp_path), tmp_path / "run"
+    small = ("--copies", 1, "--steps", 1, "--crop", 64, "--rates", 18, 27, "--input", "pixels")
+    result = mvmic("tasks", "train", "street", "--data", scenes, "--out", out, *small)
+    assert result.exit_code == 0, result.output
+    head = load_head(out / "erfnet-pixels-seed0.safetensors")
+    assert head.takes_pixels and "mIoU, originals" in head.card.scores
+    wrong = mvmic("tasks", "train", "street", "--data", scenes, "--out", out, *small, "--map", "s8")
+    assert wrong.exit_code == 2 and "--map goes with --input features alone" in wrong.stderr
+
+
+@pytest.mark.parametrize("name", ["fpn", "pixels-light"])
+def test_a_sheet_of_overlays(name, mvmic, frames, heads, tmp_path):
+    out = tmp_path / "out/sheet.png"
+    arguments = ("tasks", "overlays", "--data", frames, "--head", heads / f"{name}.safetensors")
+    result = mvmic(*arguments, "-o", out, "--rate-index", 18)
+    assert result.exit_code == 0, result.output
+    assert "2 images at rate index 18: IoU 0." in result.stdout
+    assert "Not a medical device" in result.stdout
+    # One best and one worst image, square.
+    assert Image.open(out).size == (960, 504)
+    refused = mvmic(*arguments, "-o", out)
+    assert refused.exit_code == 1 and "--force" in refused.stderr
+    wrong = mvmic(*arguments, "-o", tmp_path / "sheet.jpg")
+    assert wrong.exit_code == 2 and "sheet.jpg must end in .png" in wrong.stderr

@@ -126,7 +126,9 @@ def test_normalised_features_are_about_standard(file):
 def test_far_values_are_clamped(file):
     table = statistics.load(mvmic_codec.read_header(file).fingerprint)
     mean, deviation = (each["s16"][0][:, None, None] for each in (table.mean, table.deviation))
-    values = torch.cat((mean + 7 * deviation, mean + 900 * deviation, mean - 9 * deviation), 2)[None]
+    values = torch.cat((mean + 7 * deviation, mean + 900 * deviation, mean - 9 * deviation), 2)[
+        None
+    ]
     table.normalise("s16", values, 0)
     expected = torch.tensor([7.0, statistics.LIMIT, -statistics.LIMIT])
     assert torch.allclose(values, expected.expand_as(values), atol=1e-3)

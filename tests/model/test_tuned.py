@@ -35,7 +35,7 @@ def write_encoder(weights, path, channels=3, change=0.1, rates=(0, 63)):
             for parameter in net.parameters():
                 parameter.add_(change * torch.randn_like(parameter))
     fingerprint = model_identity(gray=channels == 1)[1].hex()
-    save_encoder(model, EncoderCard(fingerprint, list(rates), "made up", "none", ""), path)
+    save_encoder(model, EncoderCard(fingerprint, 0.5, list(rates), "made up", "none", ""), path)
     return path
 
 
@@ -102,7 +102,7 @@ def test_an_encoder_of_the_other_kind_or_another_model_is_refused(weights, tmp_p
     with pytest.raises(InputError, match="takes colour images, and this one is gray"):
         mvmic_codec.encode(image_of(1), encoder=path, device="cpu")
     model = model_of(weights / f"{COLOUR_MODEL}.safetensors")
-    save_encoder(model, EncoderCard("00" * 8, [0, 63], "", "", ""), path)
+    save_encoder(model, EncoderCard("00" * 8, 0.5, [0, 63], "", "", ""), path)
     with pytest.raises(InputError, match="is for model 0000000000000000, and this version"):
         mvmic_codec.encode(image_of(3), encoder=path, device="cpu")
 

@@ -270,7 +270,7 @@ def test_files_of_another_image_are_not_measured(images, heads, tmp_path):
     ("changes", "message"),
     [
         ({"gray": True}, "takes features of gray images, and these are of a colour image"),
-        ({"classes": ["a", "b"]}, "tells 2 classes apart"),
+        ({"classes": ["a", "b"]}, "knows 2 classes, and the images have 1"),
     ],
 )
 def test_heads_for_something_else(changes, message, tmp_path):

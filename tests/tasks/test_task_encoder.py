@@ -149,7 +149,7 @@ def tuned_encoder(path, change):
     model = model_of(weights)
     with torch.no_grad():
         model.analysis.leave.bias.add_(change)
-    save_encoder(model, EncoderCard(identity.fingerprint, [0, 63], "", "", ""), path)
+    save_encoder(model, EncoderCard(identity.fingerprint, 0.5, [0, 63], "", "", ""), path)
     return load_encoder(path)
 
 

@@ -11,7 +11,14 @@ from torchmetrics.functional.classification import (
 )
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.tasks.metrics import Overlap, class_scores, overlap, paired_difference
+from mvmic_codec.tasks.metrics import (
+    Overlap,
+    class_errors,
+    class_scores,
+    confusion,
+    overlap,
+    paired_difference,
+)
 from mvmic_codec.tasks.truth import IGNORED
 
 
@@ -65,9 +72,9 @@ def test_masks_of_two_sizes():
 
 def test_class_scores_are_of_all_pixels_together():
     predicted, mask = masks(classes=4)
-    one = class_scores([(predicted, mask)], 6)
-    two = class_scores([(predicted[:9].byte(), mask[:9]), (predicted[9:].byte(), mask[9:])], 6)
-    assert one == two
+    one = class_scores([confusion(predicted, mask, 6)])
+    parts = (predicted[:9].byte(), mask[:9]), (predicted[9:].byte(), mask[9:])
+    assert class_scores([confusion(*each, 6) for each in parts]) == one
     counted = mask != IGNORED
     p, t = predicted[counted].numpy(), mask[counted].numpy()
     # Classes 4 and 5 are nowhere.
@@ -78,7 +85,18 @@ def test_class_scores_are_of_all_pixels_together():
 
 def test_class_scores_of_nothing():
     with pytest.raises(InputError, match="there are no masks to score"):
-        class_scores([], 3)
+        class_scores([])
+
+
+def test_standard_errors_of_class_scores():
+    """Of accuracy it is nearly that of a mean, as all images have as many pixels."""
+    rng = np.random.default_rng(3)
+    right = rng.integers(20, 80, 40)
+    confusions = [np.array([[k, 100 - k], [100 - k, k]]) for k in right]
+    found = class_errors(confusions)
+    assert found.accuracy == pytest.approx((right / 100).std(ddof=1) / 40**0.5, rel=0.25)
+    assert found.miou > 0 and found == class_errors(confusions)
+    assert np.isnan(class_errors(confusions[:1]).miou)
 
 
 def test_paired_difference():

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.tasks import polyps
+from mvmic_codec.tasks import stage2
 from mvmic_codec.tasks import train as training
 from mvmic_codec.tasks.heads import Detection, load_head
-from mvmic_codec.tasks.metrics import Overlap
 from mvmic_codec.tasks.truth import GroundTruth
 
-SETTINGS = polyps.HeadSettings(
+SETTINGS = stage2.HeadSettings(
+    task="polyp segmentation",
+    classes=("polyp",),
     network="fpn",
     maps=("s16",),
     rates=(9, 35),
@@ -27,7 +28,15 @@ SETTINGS = polyps.HeadSettings(
     licence="any use",
 )
 PIXELS = replace(SETTINGS, network="pixels-light", maps=())
-MASK_RCNN = replace(SETTINGS, network="mask-rcnn", maps=("s8", "s16"), steps=1, crop=None, width=64)
+MASK_RCNN = replace(
+    SETTINGS,
+    task="polyp detection",
+    network="mask-rcnn",
+    maps=("s8", "s16"),
+    steps=1,
+    crop=None,
+    width=64,
+)
 
 
 def weights(path):
@@ -36,7 +45,7 @@ def weights(path):
 
 @pytest.fixture(scope="module")
 def data(items):
-    found = polyps.halves(items)
+    found = stage2.halves(items)
     assert (len(found.train), len(found.validation)) == (1, 1)
     return found
 
@@ -48,7 +57,7 @@ def cache(tmp_path_factory):
 
 @pytest.mark.parametrize("settings", [SETTINGS, PIXELS], ids=["features", "pixels"])
 def test_a_head_knows_what_it_is(settings, data, files, tmp_path):
-    path = polyps.train_head(data, files, tmp_path, settings, 3, "cpu", tmp_path / "cache")
+    path = stage2.train_head(data, files, tmp_path, settings, 3, "cpu", tmp_path / "cache")
     card = load_head(path).card
     of_pixels = settings is PIXELS
     assert path.name == ("pixels-light" if of_pixels else "features-s16") + "-seed3.safetensors"
@@ -69,7 +78,7 @@ def test_a_detector_knows_what_it_is(network, data, files, tmp_path, cache):
     of_pixels, kinds = network != "mask-rcnn", ["box", "mask"]
     if of_pixels:
         settings, kinds = replace(settings, maps=()), ["box"]
-    path = polyps.train_head(data, files, tmp_path, settings, 3, "cpu", cache)
+    path = stage2.train_head(data, files, tmp_path, settings, 3, "cpu", cache)
     assert path.name == f"{network}{'' if of_pixels else '-features-s8-s16'}-seed3.safetensors"
     head = load_head(path)
     assert head.detects and head.card.task == "polyp detection"
@@ -81,10 +90,10 @@ def test_a_detector_knows_what_it_is(network, data, files, tmp_path, cache):
 
 
 def test_a_detector_learns_from_whole_frames_or_crops(data, files):
-    whole, held_out = polyps._datasets(data, files, MASK_RCNN, "cpu", None)
+    whole, held_out = stage2._datasets(data, files, MASK_RCNN, "cpu", None)
     sample = whole[0]
     assert sample.size == (75, 141) and len(sample.truth.boxes) == 1
-    crops, _ = polyps._datasets(data, files, replace(MASK_RCNN, crop=64), "cpu", None)
+    crops, _ = stage2._datasets(data, files, replace(MASK_RCNN, crop=64), "cpu", None)
     assert crops[0].size == (64, 64)
     # It is scored on whole frames either way.
     assert held_out[""].transform is None
@@ -99,7 +108,7 @@ def test_a_detector_needs_objects(half, words, data, files, tmp_path):
     for truth in (none, GroundTruth()):
         empty = [replace(each, read=lambda truth=truth: truth) for each in getattr(data, half)]
         with pytest.raises(InputError, match=f"needs objects, and the .*{words}.* have none"):
-            polyps.train_head(
+            stage2.train_head(
                 replace(data, **{half: empty}), files, tmp_path, MASK_RCNN, 0, "cpu", None
             )
     assert not list(tmp_path.iterdir())
@@ -114,19 +123,19 @@ def test_precision_is_given_by_parts_of_the_band():
     truth = GroundTruth(None, torch.tensor(box), torch.ones(1), torch.tensor(mask))
     nothing = GroundTruth(None, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 64, 64))
     found = [(9, right, truth), (17, off, truth), (20, right, nothing), (30, right, truth)]
-    scores = polyps.detection_scores("", found, MASK_RCNN)
+    scores = stage2.detection_scores("", found, MASK_RCNN)
     assert scores["box AP, rates 27 to 35"] == scores["mask AP75, rates 9 to 17"] == 1
     assert 0 < scores["box AP50, rates 9 to 17"] < 1
     assert scores["box AP"] < scores["mask AP"] < 1
     assert not any("18 to 26" in name for name in scores)
     faster = replace(MASK_RCNN, network="faster-rcnn")
-    assert sorted(polyps.detection_scores("originals", found, faster)) == [
+    assert sorted(stage2.detection_scores("originals", found, faster)) == [
         f"box AP{at}, originals" for at in ("", "50", "75")
     ]
 
 
 def test_networks_on_pixels_see_originals_too(data, files):
-    training, held_out = polyps._datasets(data, files, PIXELS, "cpu", None)
+    training, held_out = stage2._datasets(data, files, PIXELS, "cpu", None)
     # Two rates of both views and the original, each also mirrored.
     assert [view.original for view in training.views] == ([False] * 4 + [True]) * 2
     assert [view.mirror for view in training.views] == [False] * 5 + [True] * 5
@@ -137,7 +146,7 @@ def test_networks_on_pixels_see_originals_too(data, files):
 
 
 def test_a_run_goes_on_where_it_was(data, files, tmp_path, cache, monkeypatch):
-    whole = polyps.train_head(data, files, tmp_path / "a", SETTINGS, 0, "cpu", cache)
+    whole = stage2.train_head(data, files, tmp_path / "a", SETTINGS, 0, "cpu", cache)
     step = training.train_step
     calls = []
 
@@ -149,48 +158,67 @@ def test_a_run_goes_on_where_it_was(data, files, tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(training, "train_step", stopped)
     with pytest.raises(KeyboardInterrupt):
-        polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
+        stage2.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
     assert not list((tmp_path / "b").glob("*.safetensors"))
-    path = polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
+    path = stage2.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache)
     # One batch of four files is an epoch, so two steps were done before the stop.
     assert len(calls) == 3 + 2
     torch.testing.assert_close(weights(path), weights(whole), rtol=0, atol=1e-6)
-    assert polyps.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache) == path
+    assert stage2.train_head(data, files, tmp_path / "b", SETTINGS, 0, "cpu", cache) == path
     assert len(calls) == 5
-    other = polyps.train_head(data, files, tmp_path / "b", SETTINGS, 1, "cpu", cache)
+    other = stage2.train_head(data, files, tmp_path / "b", SETTINGS, 1, "cpu", cache)
     assert (weights(other) - weights(path)).abs().max() > 1e-3
 
 
 def test_a_folder_holds_one_run(data, files, tmp_path, cache):
-    polyps.train_head(data, files, tmp_path, replace(SETTINGS, steps=1), 0, "cpu", cache)
+    stage2.train_head(data, files, tmp_path, replace(SETTINGS, steps=1), 0, "cpu", cache)
     with pytest.raises(InputError, match="with other settings, steps 1 and not 4: give the same"):
-        polyps.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
+        stage2.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
     (tmp_path / "features-s16.json").write_text("{")
     with pytest.raises(InputError, match="features-s16.json is damaged"):
-        polyps.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
+        stage2.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
 
 
 def test_the_archive_of_a_run(data, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "mvmic_codec.tasks.archive.encode", lambda image, rate_index, **rest: bytes([rate_index])
     )
-    folder = polyps.archive_of(data, tmp_path, (9, 35), 3, "cpu")
+    folder = stage2.archive_of(data, tmp_path, (9, 35), 3, None, "cpu")
     names = sorted(path.name for path in folder.iterdir())
     assert len(names) == 3 * (len(data.train) + len(data.validation))
-    assert json.loads((tmp_path / "archive.json").read_text()) == {"rates": [9, 35], "copies": 3}
+    expected = {"rates": [9, 35], "copies": 3, "encoder": None}
+    assert json.loads((tmp_path / "archive.json").read_text()) == expected
     with pytest.raises(InputError, match="copies 3 and not 2"):
-        polyps.archive_of(data, tmp_path, (9, 35), 2, "cpu")
+        stage2.archive_of(data, tmp_path, (9, 35), 2, None, "cpu")
+
+
+def covered(share):
+    """A predicted mask that covers a share of a true one, of half of the image."""
+    truth = torch.zeros(10, 10, dtype=torch.int64)
+    truth[:, :5] = 1
+    predicted = torch.zeros_like(truth)
+    predicted[: round(10 * share), :5] = 1
+    return predicted, truth
 
 
 def test_means_are_given_by_parts_of_the_band():
-    scored = [
-        ("", 9, Overlap(0.2, 0.4, 0.6)),
-        ("", 17, Overlap(0.4, 0.6, 0.8)),
-        ("", 35, Overlap(0.9, 0.8, 1.0)),
-        ("originals", 63, Overlap(1.0, 1.0, 1.0)),
-    ]
-    found = polyps.mean_scores(scored, SETTINGS)
-    assert found["IoU"] == 0.5 and found["mIoU"] == 0.6 and found["Dice"] == 0.8
+    files = [(9, *covered(0.2)), (17, *covered(0.4)), (35, *covered(0.9))]
+    found = stage2.mean_scores("", files, SETTINGS)
+    found |= stage2.mean_scores("originals", [(63, *covered(1))], SETTINGS)
+    assert found["IoU"] == 0.5
+    assert found["mIoU"] == pytest.approx(
+        np.mean([0.2 + 5 / 9, 0.4 + 5 / 8, 0.9 + 10 / 11]) / 2, abs=1e-4
+    )
     assert found["IoU, rates 9 to 17"] == 0.3 and found["IoU, rates 27 to 35"] == 0.9
     assert found["Dice, originals"] == 1.0
     assert not any("18 to 26" in name for name in found)
+
+
+def test_scores_of_several_classes_are_of_all_pixels():
+    several = replace(SETTINGS, task="street scenes", classes=("road", "sky", "tree"))
+    files = [(9, *covered(0.2)), (35, *covered(1.0))]
+    found = stage2.scores_of_classes("", files, several)
+    # 40 of 200 pixels are wrong. Of class 1 there are 60 of 100, and nothing else is taken for it.
+    assert found["accuracy"] == 0.8
+    assert found["mIoU"] == pytest.approx((60 / 100 + 100 / 140) / 2, abs=1e-4)
+    assert found["accuracy, rates 9 to 17"] == 0.6 and found["mIoU, rates 27 to 35"] == 1

@@ -1,4 +1,4 @@
-"""Stage 2 on polyps: the bitstream is frozen, and heads are trained on real files.
+"""Stage 2 of the paper: the bitstream is frozen, and heads are trained on real files.
 
 All that a run makes lies in one folder:
 
@@ -10,8 +10,8 @@ All that a run makes lies in one folder:
     NAME-seed0.safetensors    the head; see `heads`
 
 Training images come from files at rates over a whole band, so that one head serves all of it. Each
-is seen mirrored too: features from mirrored coefficients, pixels as they are. The
-images that `layouts.split` holds out give the scores in the card.
+is seen mirrored too: features from mirrored coefficients, pixels as they are. The images that
+`layouts.split` holds out give the scores in the card.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
+from mvmic_codec.model.tuned import TunedEncoder, digest
 from mvmic_codec.tasks import detection
 from mvmic_codec.tasks.archive import draw_rates, write_archive
 from mvmic_codec.tasks.average_precision import DetectionMeter
@@ -45,7 +47,7 @@ from mvmic_codec.tasks.heads import (
     save_head,
 )
 from mvmic_codec.tasks.layouts import Item, split
-from mvmic_codec.tasks.metrics import Overlap, overlap
+from mvmic_codec.tasks.metrics import Confusion, Overlap, class_scores, confusion, overlap
 from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
 from mvmic_codec.tasks.train import TrainConfig, segmentation_loss_of, train
 from mvmic_codec.tasks.truth import GroundTruth
@@ -63,7 +65,9 @@ BANDS = 3
 class HeadSettings:
     """What is trained, besides the seed.
 
-    network        "fpn", "pixels-light", "pixels-deep" or a detector; see `heads.Card`
+    task           in a few words, for the card
+    classes        names of the classes; one means that class against the background
+    network        as in `heads.Card`
     maps           names of the feature maps; empty for pixels
     rates          lowest and highest rate index of the files to train on
     steps, seconds see `train.TrainConfig`
@@ -73,6 +77,8 @@ class HeadSettings:
     data, licence  for the card
     """
 
+    task: str
+    classes: tuple[str, ...]
     network: str
     maps: tuple[str, ...]
     rates: tuple[int, int]
@@ -89,7 +95,9 @@ class HeadSettings:
         """The name of heads of this kind in a folder."""
         if not self.maps:
             return self.network
-        return "-".join((*([self.network] if self.detects else []), "features", *self.maps))
+        return "-".join(
+            (*([] if self.network == "fpn" else [self.network]), "features", *self.maps)
+        )
 
     @property
     def detects(self) -> bool:
@@ -111,19 +119,28 @@ def halves(items: Sequence[Item]) -> Halves:
 
 
 def archive_of(
-    data: Halves, out: Path, rates: tuple[int, int], copies: int, device: str | None
+    data: Halves,
+    out: Path,
+    rates: tuple[int, int],
+    copies: int,
+    encoder: TunedEncoder | None,
+    device: str | None,
 ) -> Path:
     """Write the archive of a run, or the rest of it: `copies` rates of the band for each image.
 
-    Returns the folder.
+    Returns the folder. None is the released encoder.
 
-    Raises InputError for a folder with an archive of other rates. Errors as `write_archive`.
+    Raises InputError for a folder with an archive of other rates or of another encoder. Errors as
+    `write_archive`.
     """
     folder = out / "archive"
     drawn = draw_rates([*data.train, *data.validation], *rates, copies)
     out.mkdir(parents=True, exist_ok=True)
-    same_settings(out / "archive.json", {"rates": list(rates), "copies": copies})
-    write_archive([*data.train, *data.validation], folder, drawn, device=device)
+    tuned = None if encoder is None else digest(json.dumps(asdict(encoder.card)), encoder.arrays)
+    settings = {"rates": list(rates), "copies": copies, "encoder": tuned}
+    same_settings(out / "archive.json", settings)
+    items = [*data.train, *data.validation]
+    write_archive(items, folder, drawn, encoder=encoder, device=device)
     return folder
 
 
@@ -156,11 +173,11 @@ def train_head(
     training, held_out = _datasets(data, archive, settings, device, cache)
     first = training[0]
     card = Card(
-        task="polyp detection" if settings.detects else "polyp segmentation",
+        task=settings.task,
         network=settings.network,
         fingerprint=training.fingerprint.hex(),
         maps={name: len(each) for name, each in first.maps.items()},
-        classes=["polyp"],
+        classes=list(settings.classes),
         width=settings.width,
         rates=list(settings.rates),
         data=settings.data,
@@ -185,9 +202,10 @@ def train_head(
     for label, each in held_out.items():
         if settings.detects:
             scores |= detection_scores(label, detections(head, each), settings)
+        elif len(settings.classes) == 1:
+            scores |= mean_scores(label, predictions(head, each), settings)
         else:
-            scored = predictions(head, each)
-            scores |= mean_scores(((label, *every) for every in scored), settings)
+            scores |= scores_of_classes(label, predictions(head, each), settings)
     save_head(replace(head, card=replace(card, scores=scores)), path)
     return path
 
@@ -245,33 +263,51 @@ def features_of(sample: TaskSample) -> Features:
     return Features(maps, sample.size, (sample.rate_index,), sample.fingerprint, flat)
 
 
-def predictions(head: Head, data: TaskDataset | PixelDataset) -> Iterator[tuple[int, Overlap]]:
-    """The rate index of each sample, and how well the head does on it."""
+def predictions(
+    head: Head, data: TaskDataset | PixelDataset
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The rate index of each sample, the mask that the head predicts, and the true one."""
     for k in range(len(data)):
         sample = data[k]
         if sample.truth.mask is None:
             raise InputError(f"a head for segmentation needs masks, and {sample.name} has none")
-        mask = torch.from_numpy(predicted(head, sample).mask)
-        yield sample.rate_index, overlap(mask, sample.truth.mask)
+        yield sample.rate_index, torch.from_numpy(predicted(head, sample).mask), sample.truth.mask
 
 
 def mean_scores(
-    scored: Iterable[tuple[str, int, Overlap]], settings: HeadSettings
+    label: str, found: Iterable[tuple[int, Tensor, Tensor]], settings: HeadSettings
 ) -> dict[str, float]:
-    """Means of IoU, mIoU and Dice by what was scored: label, rate index and overlap of each.
+    """Means of IoU, mIoU and Dice over `predictions` of what has this label.
 
     Samples with the label "" are those of files. They are given together and by parts of the band.
     """
     groups: dict[str, list[Overlap]] = {}
-    for label, rate, each in scored:
+    for rate, mask, truth in found:
         for name in groups_of(label, rate, settings):
-            groups.setdefault(name, []).append(each)
+            groups.setdefault(name, []).append(overlap(mask, truth))
     means = {}
-    for label, group in groups.items():
+    for group, each in groups.items():
         for measure, name in (("IoU", "iou"), ("mIoU", "miou"), ("Dice", "dice")):
-            mean = float(np.mean([getattr(each, name) for each in group]))
-            means[f"{measure}, {label}" if label else measure] = round(mean, 4)
+            mean = float(np.mean([getattr(one, name) for one in each]))
+            means[_labelled(measure, group)] = round(mean, 4)
     return means
+
+
+def scores_of_classes(
+    label: str, found: Iterable[tuple[int, Tensor, Tensor]], settings: HeadSettings
+) -> dict[str, float]:
+    """As `mean_scores`, for several classes: mIoU over classes and accuracy, of all pixels."""
+    groups: dict[str, list[Confusion]] = {}
+    for rate, mask, truth in found:
+        counts = confusion(mask, truth, len(settings.classes))
+        for name in groups_of(label, rate, settings):
+            groups.setdefault(name, []).append(counts)
+    scores = {}
+    for group, each in groups.items():
+        of_all = class_scores(each)
+        scores[_labelled("mIoU", group)] = round(of_all.miou, 4)
+        scores[_labelled("accuracy", group)] = round(of_all.accuracy, 4)
+    return scores
 
 
 def detections(
@@ -306,9 +342,12 @@ def detection_scores(
         for kind, values in (("box", precision.boxes), ("mask", precision.masks)):
             if values is not None:
                 for at, value in zip(("", "50", "75"), astuple(values), strict=True):
-                    name = f"{kind} AP{at}"
-                    scores[f"{name}, {group}" if group else name] = round(value, 4)
+                    scores[_labelled(f"{kind} AP{at}", group)] = round(value, 4)
     return scores
+
+
+def _labelled(measure: str, group: str) -> str:
+    return f"{measure}, {group}" if group else measure
 
 
 def groups_of(label: str, rate: int, settings: HeadSettings) -> list[str]:

@@ -1,0 +1,82 @@
+"""The options of `mvmic tasks` that name a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mvmic_codec.tasks.layouts import DataSet
+
+# Layouts of data sets with masks of polyps, or of anything else of one class.
+POLYPS = ("folders", "colondb")
+STREETS = ("camvid", "cityscapes")
+_HELP = {
+    "folders": "images and masks of equal names",
+    "colondb": "--data is CVC-ColonDB or CVC-ClinicDB",
+    "camvid": "images and labels 0 to 11 of equal names",
+    "cityscapes": "--data holds leftImg8bit and gtFine",
+}
+_EXTRA = ("torchvision", "torchmetrics", "pycocotools")
+
+
+def options(*layouts: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command --data, --masks and --layout, which is one of these. The first is default."""
+
+    def add_all(command: Callable[..., Any]) -> Callable[..., Any]:
+        for add in (
+            click.option(
+                "--layout",
+                type=click.Choice(layouts),
+                default=layouts[0],
+                show_default=True,
+                help=f"{'; '.join(f'{name}: {_HELP[name]}' for name in layouts)}.",
+            ),
+            click.option(
+                "--masks",
+                type=click.Path(path_type=Path),
+                help="Folder of masks or labels.  [default: FOLDER_mask, for camvid FOLDER_label, "
+                "beside FOLDER]",
+            ),
+            click.option(
+                "--data",
+                "folder",
+                required=True,
+                type=click.Path(path_type=Path),
+                help="Folder of images.",
+            ),
+        ):
+            command = add(command)
+        return command
+
+    return add_all
+
+
+def read(folder: Path, masks: Path | None, layout: str) -> DataSet:
+    """A data set. Errors as those of `layouts`."""
+    from mvmic_codec.evaluation import require
+
+    require(*_EXTRA, extra="tasks")
+    from mvmic_codec.tasks import layouts
+
+    alone = {"colondb": layouts.cvc_colondb, "cityscapes": layouts.cityscapes}
+    if layout in alone:
+        if masks is not None:
+            raise click.UsageError(f"--masks does not go with --layout {layout}")
+        return alone[layout](folder)
+    end = "label" if layout == "camvid" else "mask"
+    masks = masks or folder.with_name(f"{folder.resolve().name}_{end}")
+    return (
+        layouts.camvid(folder, masks)
+        if layout == "camvid"
+        else layouts.folder_of_masks(folder, masks)
+    )
+
+
+def classes_of(data: DataSet) -> tuple[str, ...]:
+    """The classes that a head tells apart: one means that class against the background."""
+    background, *others = data.classes
+    return (others[0],) if background == "background" and len(others) == 1 else data.classes
