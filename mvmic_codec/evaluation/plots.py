@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _INCHES = (7.0, 2.9)
 _DPI = 300
 # Type of a paper's captions; text stays text in the SVG, and a dollar in a name stays a dollar.
-_STYLE: dict[Any, Any] = {
+PAPER_STYLE: dict[Any, Any] = {
     "text.parse_math": False,
     "font.size": 8,
     "axes.linewidth": 0.6,
@@ -44,7 +44,7 @@ def plot(view: View, test: str) -> dict[str, bytes]:
     if not heads:
         return {}
     looks = styles([line.codec for line in view.lines], test)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(PAPER_STYLE):
         figure = Figure(figsize=_INCHES, layout="constrained")
         for axes, head in zip(figure.subplots(1, len(heads), squeeze=False)[0], heads, strict=True):
             _draw(axes, view, test, head)

@@ -132,5 +132,11 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
             f"got {len(first)} and {len(second)} values"
         )
     differences = np.subtract(first, second)
-    error = differences.std(ddof=1) / math.sqrt(len(differences))
-    return Difference(float(differences.mean()), float(error), len(differences))
+    return Difference(float(differences.mean()), standard_error(differences), len(differences))
+
+
+def standard_error(values: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """Of the mean. Of one value it is 0: nothing is known of it."""
+    if len(values) < 2:
+        return 0.0
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))

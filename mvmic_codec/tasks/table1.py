@@ -21,8 +21,9 @@ from mvmic_codec.evaluation.codec import Codec
 from mvmic_codec.evaluation.metrics import ms_ssim, psnr
 from mvmic_codec.tasks.heads import Prediction
 from mvmic_codec.tasks.layouts import Item
-from mvmic_codec.tasks.metrics import Overlap, overlap, paired_difference
+from mvmic_codec.tasks.metrics import Overlap, overlap, paired_difference, standard_error
 from mvmic_codec.tasks.pixel_dataset import as_planes
+from mvmic_codec.tasks.score_plot import Curve
 from mvmic_codec.tasks.tables import (
     ORIGINAL,
     CodedFile,
@@ -238,6 +239,27 @@ def summary(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) 
     return "\n".join(lines)
 
 
+def curves(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -> list[Curve]:
+    """MIoU at the first scale, of each codec and kind of head: those on features first."""
+    digests = {judge.digest for judge in judges}
+    rows = [row for row in rows if row.set == images.name and row.digest in digests]
+    rows = [row for row in rows if row.scale == rows[0].scale]
+    groups: dict[tuple[str, str], dict[str, list[TaskRow]]] = {}
+    for row in sorted(rows, key=lambda row: not row.judge.startswith("features")):
+        settings = groups.setdefault((row.codec, row.judge), {})
+        settings.setdefault(row.setting, []).append(row)
+    made = []
+    for (codec, judge), settings in groups.items():
+        points = []
+        for group in settings.values():
+            bits = [row.bpp for row in group if row.bpp is not None]
+            values = list(by_image(group, "miou").values())
+            bpp = float(np.mean(bits)) if bits else None
+            points.append((bpp, float(np.mean(values)), standard_error(values)))
+        made.append(Curve(f"{codec}, {judge}", points))
+    return made
+
+
 def _differences(groups: dict[tuple[float, str, str, str], list[TaskRow]]) -> list[str]:
     """Lines on heads on features against heads on pixels, at the same files."""
     lines = []
@@ -284,6 +306,4 @@ def by_image(rows: Sequence[TaskRow], name: str) -> dict[str, float]:
 
 def _with_error(values: Sequence[float]) -> str:
     mean = f"{np.mean(values):.3f}"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.3f}"
+    return mean if len(values) < 2 else f"{mean} ± {standard_error(values):.3f}"

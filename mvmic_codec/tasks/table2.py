@@ -24,6 +24,7 @@ from mvmic_codec.tasks.average_precision import DetectionMeter
 from mvmic_codec.tasks.heads import DETECTORS, Detection
 from mvmic_codec.tasks.layouts import Item
 from mvmic_codec.tasks.pixel_dataset import as_planes
+from mvmic_codec.tasks.score_plot import Curve
 from mvmic_codec.tasks.tables import (
     ORIGINAL,
     CodedFile,
@@ -252,6 +253,25 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
             "from .50 to .95. ± is the standard error over images, of one head, by the bootstrap."
         )
     return "\n".join(lines)
+
+
+def curves(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) -> list[Curve]:
+    """Average precision of boxes, of each codec and kind of head: those on features first."""
+    digests = {judge.digest for judge in judges}
+    groups: dict[tuple[str, str], dict[str, list[DetectionRow]]] = {}
+    for row in sorted(rows, key=lambda row: row.judge.find("features") < 0):
+        if row.set == name and row.digest in digests:
+            settings = groups.setdefault((row.codec, row.judge), {})
+            settings.setdefault(row.setting, []).append(row)
+    return [
+        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        for key, settings in groups.items()
+    ]
+
+
+def _point(rows: Sequence[DetectionRow]) -> tuple[float | None, float, float]:
+    value = float(np.mean([row.box_ap for row in rows]))
+    return rows[0].bpp, value, float(np.mean([row.box_ap_se for row in rows]))
 
 
 def _cell(rows: Sequence[DetectionRow], score: str) -> str:

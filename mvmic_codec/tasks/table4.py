@@ -22,6 +22,7 @@ from mvmic_codec.evaluation.peers import mvm
 from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks.metrics import Confusion, class_errors, class_scores, confusion
 from mvmic_codec.tasks.pixel_dataset import as_planes
+from mvmic_codec.tasks.score_plot import Curve
 from mvmic_codec.tasks.tables import CodedFile, CodedSet, Judge, decoded, shown
 
 RELEASED = "released"
@@ -183,6 +184,25 @@ def summary(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> s
         "control: tuned alike, without the task."
     )
     return "\n".join(lines)
+
+
+def curves(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> list[Curve]:
+    """MIoU of each encoder and kind of head."""
+    digests = {judge.digest for judge in judges}
+    groups: dict[tuple[str, str], dict[str, list[EncoderRow]]] = {}
+    for row in rows:
+        if row.set == name and row.digest in digests:
+            settings = groups.setdefault((row.encoder, row.judge), {})
+            settings.setdefault(row.setting, []).append(row)
+    return [
+        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        for key, settings in groups.items()
+    ]
+
+
+def _point(rows: Sequence[EncoderRow]) -> tuple[float | None, float, float]:
+    value = float(np.mean([row.miou for row in rows]))
+    return rows[0].bpp, value, float(np.mean([row.miou_se for row in rows]))
 
 
 def _cell(rows: Sequence[EncoderRow], score: str) -> str:

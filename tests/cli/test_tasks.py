@@ -139,7 +139,8 @@ def test_a_detector_is_trained_and_makes_table2(mvmic, frames, tmp_path):
     assert (row.images, row.objects) == (2, 2)
     assert "2 objects in 2 images." in result.stdout
     before = table.read_bytes()
-    again = mvmic("tasks", "table2", *arguments, "--rate-index", 18)
+    again = mvmic("tasks", "table2", *arguments, "--rate-index", 18, "--plot", tmp_path / "x.png")
+    assert Image.open(tmp_path / "x.png").width == 1400
     assert again.stdout == result.stdout and table.read_bytes() == before
     refused = mvmic("tasks", "table1", "--heads", out, "--data", frames, "--csv", table)
     assert "is not a table of `mvmic tasks table1`" in refused.stderr
@@ -224,6 +225,7 @@ def test_table1(mvmic, frames, heads, tmp_path):
     table = tmp_path / "out/rows.csv"
     arguments = ("tasks", "table1", "--data", frames, "--heads", heads, "--csv", table)
     chosen = ("--codec", "mvm", "--codec", "jpeg", "--rate-index", 36, "--band", 0.1, 2)
+    chosen += ("--plot", tmp_path / "out/figure.svg")
     result = mvmic(*arguments, *chosen)
     assert result.exit_code == 0, result.output
     # The head knows rates up to 27. That is said once, not for each image.
@@ -235,6 +237,9 @@ def test_table1(mvmic, frames, heads, tmp_path):
     }
     assert "mvm 36, scale 1: features s16 minus pixels-light: mIoU" in result.stdout
     assert len(list((tmp_path / "out/rows-files/frames/scale1/mvm/36").glob("*.mvm"))) == 2
+    figure = (tmp_path / "out/figure.svg").read_text()
+    for label in ("mvm, features s16", "jpeg, pixels-light", "original, pixels-light"):
+        assert f">{label}<" in figure
     before = table.read_text()
     assert mvmic(*arguments, *chosen).stdout == result.stdout and table.read_text() == before
 
@@ -267,6 +272,7 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
 
     assert "is no list of scales" in said(2, "--multiscale", "1,a")
     assert "is no list of scales" in said(2, "--multiscale", "0")
+    assert "x.jpg must end in .png, .svg or .pdf" in said(2, "--plot", tmp_path / "x.jpg")
     assert "--task must be no judge: move" in said(2, "--task", heads / "fpn.safetensors")
     assert "holds no heads" in said(1, folder=tmp_path)
     for path in frames.iterdir():
@@ -332,7 +338,7 @@ def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
     assert sorted(card.maps) == ["s16", "s8"] and "accuracy" in card.scores
     write_encoder(tmp_path / "x.encoder.safetensors")
     arguments = ("--data", scenes, "--heads", out, "--csv", table, "--rate-index", 18)
-    arguments += ("--encoder", tmp_path / "x.encoder.safetensors")
+    arguments += ("--encoder", tmp_path / "x.encoder.safetensors", "--plot", tmp_path / "x.png")
     result = mvmic("tasks", "table4", *arguments)
     assert result.exit_code == 0, result.output
     rows = tables.read_rows(table4.EncoderRow, table, "mvmic tasks table4")
@@ -340,6 +346,7 @@ def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
         *(("released", None, 2), ("x", 0.25, 2)),
     ]
     assert "erfnet features s" in result.stdout and "lambda2 0 is the control" in result.stdout
+    assert Image.open(tmp_path / "x.png").width == 1400
     before = table.read_bytes()
     assert mvmic("tasks", "table4", *arguments).exit_code == 0 and table.read_bytes() == before
 

@@ -12,11 +12,13 @@ import click
 from mvmic_codec.cli import batch, files
 from mvmic_codec.cli.tasks import data
 from mvmic_codec.errors import MvmError
+from mvmic_codec.evaluation import require
 from mvmic_codec.evaluation.codec import LEARNED
 
 if TYPE_CHECKING:
     from mvmic_codec.evaluation.codec import Codec
     from mvmic_codec.model.tuned import TunedEncoder
+    from mvmic_codec.tasks.score_plot import Curve
 
 # The paper's peers and newer ones. Those that are not installed are left out.
 _PEERS = ("jpeg", "jpeg2000", "avif", "heic", "bpg", "vvc")
@@ -32,10 +34,34 @@ def _scales(context: click.Context, option: click.Parameter, text: str) -> tuple
     return tuple(dict.fromkeys(scales))
 
 
+def _figure(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.BadParameter(f"{files.shown(path)} must end in .png, .svg or .pdf.")
+    if path is not None:
+        require("matplotlib")
+    return path
+
+
+def _draw(figure: Path | None, curves: list[Curve], score: str, name: str) -> None:
+    """Write a plot, if one is asked for."""
+    if figure is None:
+        return
+    from mvmic_codec.tasks.score_plot import draw_scores
+
+    files.write(figure, draw_scores(curves, score, name, figure.suffix[1:].lower()))
+
+
 def _measurement(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that all tables share."""
     for add in (
         click.option("--device", help="Where to run all networks, such as cpu or cuda."),
+        click.option(
+            "--plot",
+            "figure",
+            type=click.Path(path_type=Path),
+            callback=_figure,
+            help="Draw scores against bits per pixel, to a .png, .svg or .pdf file.",
+        ),
         click.option(
             "--files",
             "folder_of_files",
@@ -137,6 +163,7 @@ def table1(
     tuned: tuple[Path, ...],
     weights: Path | None,
     folder_of_files: Path | None,
+    figure: Path | None,
     device: str | None,
     scales: tuple[float, ...],
 ) -> None:
@@ -155,7 +182,7 @@ def table1(
         items = data.read(folder, masks, layout).items
         files.check_folder(table)
         from mvmic_codec.tasks import tables
-        from mvmic_codec.tasks.table1 import Measurement, TaskRow, summary
+        from mvmic_codec.tasks.table1 import Measurement, TaskRow, curves, summary
 
         rows: list[TaskRow] = []
         if table.exists():
@@ -173,6 +200,7 @@ def table1(
                 _chosen(names, indices, weights, task, tuned, device), scales
             )
         batch.say(summary(rows, images, measurement.judges))
+        _draw(figure, curves(rows, images, measurement.judges), "mIoU", images.name)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
     _note(failures)
@@ -195,6 +223,7 @@ def table2(
     tuned: tuple[Path, ...],
     weights: Path | None,
     folder_of_files: Path | None,
+    figure: Path | None,
     device: str | None,
 ) -> None:
     """Make table 2: detection of polyps in files of mvm and of other codecs.
@@ -212,7 +241,7 @@ def table2(
         items = data.read(folder, masks, layout).items
         files.check_folder(table)
         from mvmic_codec.tasks import tables
-        from mvmic_codec.tasks.table2 import DetectionRow, Measurement, summary
+        from mvmic_codec.tasks.table2 import DetectionRow, Measurement, curves, summary
 
         rows: list[DetectionRow] = []
         if table.exists():
@@ -228,6 +257,7 @@ def table2(
         with batch.warnings_noted():
             failures = measurement.run(_chosen(names, indices, weights, task, tuned, device))
         batch.say(summary(rows, images.name, measurement.judges))
+        _draw(figure, curves(rows, images.name, measurement.judges), "AP of boxes", images.name)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
     _note(failures)
@@ -252,6 +282,7 @@ def table4(
     table: Path,
     indices: tuple[int, ...],
     folder_of_files: Path | None,
+    figure: Path | None,
     device: str | None,
     tuned: tuple[Path, ...],
 ) -> None:
@@ -268,7 +299,7 @@ def table4(
         found = data.read(folder, masks, layout)
         files.check_folder(table)
         from mvmic_codec.tasks import tables
-        from mvmic_codec.tasks.table4 import EncoderRow, Measurement, encoders, summary
+        from mvmic_codec.tasks.table4 import EncoderRow, Measurement, curves, encoders, summary
 
         rows: list[EncoderRow] = []
         if table.exists():
@@ -288,6 +319,7 @@ def table4(
         with batch.warnings_noted():
             measurement.run(encoders(_tuned(tuned), sorted(set(indices)), device))
         batch.say(summary(rows, images.name, judges))
+        _draw(figure, curves(rows, images.name, judges), "mIoU", images.name)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 
