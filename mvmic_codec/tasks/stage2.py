@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
-from mvmic_codec.model.tuned import TunedEncoder, digest
+from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks import detection
 from mvmic_codec.tasks.archive import draw_rates, write_archive
 from mvmic_codec.tasks.average_precision import DetectionMeter
@@ -136,7 +136,7 @@ def archive_of(
     folder = out / "archive"
     drawn = draw_rates([*data.train, *data.validation], *rates, copies)
     out.mkdir(parents=True, exist_ok=True)
-    tuned = None if encoder is None else digest(json.dumps(asdict(encoder.card)), encoder.arrays)
+    tuned = None if encoder is None else encoder.digest
     settings = {"rates": list(rates), "copies": copies, "encoder": tuned}
     same_settings(out / "archive.json", settings)
     items = [*data.train, *data.validation]

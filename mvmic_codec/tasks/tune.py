@@ -24,7 +24,7 @@ from mvmic_codec.model.identity import find_identity
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.tuned import EncoderCard, save_encoder
-from mvmic_codec.tasks.heads import load_head
+from mvmic_codec.tasks.heads import digest_of, load_head
 from mvmic_codec.tasks.joint import (
     JointTask,
     Masked,
@@ -87,6 +87,7 @@ def tune(config: Config, out: Path) -> Path:
                 f"{trainer.step} steps of {settings.batch} crops of {config.crop}x{config.crop}, "
                 f"the head {Path(settings.head).name}"
             ),
+            head=digest_of(head),
         )
         save_encoder(trainer.ema, card, path)
 
