@@ -1,5 +1,7 @@
 """`mvmic tasks`: heads trained and tables made by commands; what goes wrong in one sentence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from PIL import Image
 
 import mvmic_codec
 from mvmic_codec.cli import main
+from mvmic_codec.cli.tasks import data
+from mvmic_codec.errors import InputError
 from mvmic_codec.model.identity import default_identity, find_identity
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.tuned import EncoderCard, load_encoder, save_encoder
@@ -212,6 +216,18 @@ def test_data_that_cannot_be_used(mvmic, frames, tmp_path):
     assert "from 27 to 18" in said("--data", frames, "--rates", 27, 18)
     (tmp_path / "frames_mask/C0_0.png").unlink()
     assert "1 of 2 images have no mask" in said("--data", frames)
+
+
+def test_masks_lie_beside_a_folder_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert data.beside(Path("polyp"), "mask") == Path("polyp_mask")
+    assert data.beside(Path("."), "mask") == tmp_path.with_name(f"{tmp_path.name}_mask")
+
+
+def test_cityscapes_is_measured_on_images_that_it_is_not_trained_on(tmp_path):
+    for judge, part in ((False, "train"), (True, "val")):
+        with pytest.raises(InputError, match=f"there is no folder .*leftImg8bit.{part}"):
+            data.read(tmp_path, None, "cityscapes", judge=judge)
 
 
 def test_an_archive_that_lacks_images(mvmic, frames, tmp_path):

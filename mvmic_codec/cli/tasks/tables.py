@@ -295,7 +295,7 @@ def table4(
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     try:
-        found = data.read(folder, masks, layout)
+        found = data.read(folder, masks, layout, judge=True)
         files.check_folder(table)
         from mvmic_codec.tasks import tables
         from mvmic_codec.tasks.table4 import EncoderRow, Measurement, curves, encoders, summary
