@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,12 @@ def parse_file_name(path: Path) -> tuple[str, bool] | None:
     """The name of an image, and whether it is mirrored. None for other files."""
     found = _NAME.fullmatch(path.name)
     return None if found is None else (found["name"], found["mirrored"] is not None)
+
+
+def rates_of(archive: Path, names: Container[str]) -> set[int]:
+    """The rate indices of an archive's files of these images. Empty if there is no such folder."""
+    found = (_NAME.fullmatch(path.name) for path in archive.glob("*.mvm"))
+    return {int(each["rate"]) for each in found if each is not None and each["name"] in names}
 
 
 def _encoded(

@@ -264,7 +264,7 @@ def curves(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -
             values = list(by_image(group, "miou").values())
             bpp = float(np.mean(bits)) if bits else None
             points.append((bpp, float(np.mean(values)), standard_error(values)))
-        made.append(Curve(f"{codec}, {judge}", points))
+        made.append(Curve(codec, judge, points))
     return made
 
 

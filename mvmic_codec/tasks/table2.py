@@ -260,7 +260,7 @@ def curves(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) -> 
             settings = groups.setdefault((row.codec, row.judge), {})
             settings.setdefault(row.setting, []).append(row)
     return [
-        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        Curve(*key, [_point(group) for group in settings.values()])
         for key, settings in groups.items()
     ]
 

@@ -206,7 +206,7 @@ def curves(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> li
             settings = groups.setdefault((row.encoder, row.judge), {})
             settings.setdefault(row.setting, []).append(row)
     return [
-        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        Curve(*key, [_point(group) for group in settings.values()])
         for key, settings in groups.items()
     ]
 

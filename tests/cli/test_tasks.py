@@ -213,6 +213,7 @@ def test_data_that_cannot_be_used(mvmic, frames, tmp_path):
     assert "empty" in said("--data", frames, "--masks", tmp_path / "empty")
     assert "empty" in said("--data", tmp_path / "empty")
     assert "there is no feature map 's4'" in said("--data", frames, "--map", "s4")
+    assert "at least one of them at 1/16; got s8" in said("--data", frames, "--map", "s8")
     assert "from 27 to 18" in said("--data", frames, "--rates", 27, 18)
     (tmp_path / "frames_mask/C0_0.png").unlink()
     assert "1 of 2 images have no mask" in said("--data", frames)
