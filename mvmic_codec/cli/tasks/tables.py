@@ -40,6 +40,8 @@ def _figure(context: click.Context, option: click.Parameter, path: Path | None) 
         raise click.BadParameter(f"{files.shown(path)} must end in .png, .svg or .pdf.")
     if path is not None:
         require("matplotlib")
+        # Before hours of measuring.
+        files.check_folder(path)
     return path
 
 
