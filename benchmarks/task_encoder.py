@@ -30,9 +30,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import click
@@ -46,9 +45,8 @@ from mvmic_codec.encoder.image_encoder import EncodedFile, ImageEncoder
 from mvmic_codec.errors import InputError, ModelError
 from mvmic_codec.image.samples import Samples, from_input
 from mvmic_codec.model.tuned import TunedEncoder, load_encoder
-from mvmic_codec.model.tuned import digest as encoder_digest
 from mvmic_codec.tasks.archive import write_whole
-from mvmic_codec.tasks.heads import Head, digest, load_head
+from mvmic_codec.tasks.heads import Head, digest_of, load_head
 from mvmic_codec.tasks.importance import POWER, check_model, importance_map
 from mvmic_codec.tasks.layouts import Item, folder_of_masks
 from mvmic_codec.tasks.metrics import overlap, paired_difference
@@ -86,7 +84,7 @@ TITLES = [field.name for field in fields(Row)]
 
 def name_of(head: Head) -> str:
     """What tells a head from others that are trained alike."""
-    return digest(json.dumps(asdict(head.card)), dict(head.network.state_dict()))[:8]
+    return digest_of(head)[:8]
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Study:
         """What tells it from other studies."""
         names = [] if self.head is None else [f"{name_of(self.head)} {self.power:g}"]
         for way, each in self.encoders.items():
-            names.append(f"{way} {encoder_digest(json.dumps(asdict(each.card)), each.arrays)[:8]}")
+            names.append(f"{way} {each.digest[:8]}")
         return " ".join(names)
 
     def files(self, samples: Samples, index: int, device: str | None) -> dict[str, EncodedFile]:

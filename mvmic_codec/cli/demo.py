@@ -6,17 +6,14 @@ import io
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mvmic_codec import rate
 from mvmic_codec.cli import batch, files
+from mvmic_codec.cli.encode import open_image
 from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # Index 18, about 0.06 bits per pixel on colonoscopy.
 _QUALITY = 3.0
@@ -82,8 +79,18 @@ def command(
                     "train polyp --data IMAGES --masks MASKS --out RUN` and name it by --head"
                 )
         head = load_head(head_path, device)
+        head.check_task(detects=False)
         maps = head.feature_maps()
-        image = _opened(image_path)
+        if len(head.card.classes) != 1:
+            raise InputError(
+                f"the head {files.shown(head_path)} tells {len(head.card.classes)} classes apart, "
+                "and this command draws one: use a head for one class"
+            )
+        try:
+            with files.reading(image_path) as source:
+                image, _ = open_image(source)
+        except InputError as error:
+            raise InputError(f"{files.shown(image_path)} {error}") from error
         # The first run loads the model, and says whether the head goes with the image.
         corner = image.crop((0, 0, min(_WARM_UP, image.width), min(_WARM_UP, image.height)))
         data = api.encode(corner, rate_index=index, device=device)
@@ -117,18 +124,6 @@ def command(
         f"drawn to {files.shown(output)}\n"
         f"{head.card.notice}"
     )
-
-
-def _opened(path: Path) -> Image.Image:
-    """An image, loaded. Raises InputError for a file that is none."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError:
-        raise InputError(f"{files.shown(path)} is not an image that Pillow can read") from None
 
 
 def _format_of(output: Path) -> str:

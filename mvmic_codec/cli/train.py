@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mvmic_codec.cli import batch
+from mvmic_codec.cli.tasks.data import beside
 from mvmic_codec.errors import InputError
 
 
@@ -66,7 +67,7 @@ def command(
     if masks is not None and images is None:
         raise click.UsageError("--masks goes with --task alone")
     if images is not None and masks is None:
-        masks = images.with_name(f"{images.resolve().name}_mask")
+        masks = beside(images, "mask")
     task = {"data": images, "masks": masks, "lambda2": lambda2, "head": head}
     given: dict[str, Any] = {
         "task": {

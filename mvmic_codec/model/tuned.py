@@ -40,6 +40,7 @@ class EncoderCard:
     data         what it was tuned on
     licence      what its training data allows
     notes        how it was tuned
+    head         `tasks.heads.digest` of the head that it was tuned with; "" where that is not known
     """
 
     fingerprint: str
@@ -48,15 +49,21 @@ class EncoderCard:
     data: str
     licence: str
     notes: str
+    head: str = ""
 
 
 @dataclass(frozen=True)
 class TunedEncoder:
-    """The file of an encoder, read. Arrays are float16, by their names in a model's file."""
+    """The file of an encoder, read.
+
+    arrays  float16, by their names in a model's file
+    digest  that the file carries; see `digest`
+    """
 
     name: str
     card: EncoderCard
     arrays: dict[str, Tensor]
+    digest: str
 
     def model(self, model_fingerprint: bytes, device: str) -> LoadedModel:
         """The released model with this 8-byte fingerprint, but for the encoder.
@@ -154,7 +161,7 @@ def load_encoder(path: str | os.PathLike[str]) -> TunedEncoder:
             f"the encoder {path} is not one that this version of mvmic_codec knows: update "
             "mvmic_codec"
         ) from error
-    return TunedEncoder(path.name, card, arrays)
+    return TunedEncoder(path.name, card, arrays, metadata["digest"])
 
 
 def digest(card: str, arrays: dict[str, Tensor]) -> str:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from tqdm import tqdm
 
 from mvmic_codec.api import encode, read_header
 from mvmic_codec.errors import InputError
 from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.rate import checked_index
-from mvmic_codec.tasks.layouts import Item, size_of
+from mvmic_codec.tasks.layouts import Item, load_image, size_of
 from mvmic_codec.tasks.whole import write_whole
 
 _NAME = re.compile(r"(?P<name>.+)\.r(?P<rate>\d\d)(?P<mirrored>\.mirrored)?\.mvm")
@@ -97,22 +97,28 @@ def parse_file_name(path: Path) -> tuple[str, bool] | None:
     return None if found is None else (found["name"], found["mirrored"] is not None)
 
 
+def rates_of(archive: Path, names: Container[str]) -> set[int]:
+    """The rate indices of an archive's files of these images. Empty if there is no such folder."""
+    found = (_NAME.fullmatch(path.name) for path in archive.glob("*.mvm"))
+    return {int(each["rate"]) for each in found if each is not None and each["name"] in names}
+
+
 def _encoded(
     path: Path, rate: int, mirrored: bool, encoder: TunedEncoder | None, device: str | None
 ) -> bytes:
+    image = load_image(path)
     try:
-        with Image.open(path) as image:
-            return encode(
-                ImageOps.mirror(image) if mirrored else image,
-                rate_index=rate,
-                exif=None,
-                icc_profile=None,
-                xmp=None,
-                dpi=None,
-                text=None,
-                encoder=encoder,
-                device=device,
-            )
+        return encode(
+            ImageOps.mirror(image) if mirrored else image,
+            rate_index=rate,
+            exif=None,
+            icc_profile=None,
+            xmp=None,
+            dpi=None,
+            text=None,
+            encoder=encoder,
+            device=device,
+        )
     except OSError as error:
         raise InputError(f"{path} cannot be encoded: {error}") from error
 

@@ -25,6 +25,7 @@ from mvmic_codec.features.maps import Features
 from mvmic_codec.model.device import full_precision, pick_device
 from mvmic_codec.model.identity import default_identity
 from mvmic_codec.model.loaded import fingerprint
+from mvmic_codec.model.tuned import ENCODER
 from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry, PixelEntry
@@ -344,6 +345,8 @@ def load_head(path: Path | str, device: str | None = None) -> Head:
         raise ModelError(f"the head {path} is damaged: get it again") from error
     if "card" not in metadata:
         raise ModelError(f"{path} is not a head: it has no card")
+    if any(name.startswith(ENCODER) for name in arrays):
+        raise ModelError(f"{path} is an encoder and not a head: name a file of `mvmic tasks train`")
     text = metadata["card"]
     if metadata.get("digest") != digest(text, arrays):
         raise ModelError(f"the head {path} is damaged: get it again")
@@ -363,3 +366,9 @@ def load_head(path: Path | str, device: str | None = None) -> Head:
 def digest(card: str, arrays: dict[str, Tensor]) -> str:
     """64 hexadecimal digits that tell a head from any other."""
     return hashlib.sha256(card.encode() + fingerprint(arrays, {})).hexdigest()
+
+
+def digest_of(head: Head) -> str:
+    """The `digest` of a head that was read, wherever its network is."""
+    state = {name: value.cpu() for name, value in head.network.state_dict().items()}
+    return digest(json.dumps(asdict(head.card)), state)

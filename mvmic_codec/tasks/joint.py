@@ -163,6 +163,16 @@ def frozen_network(head: Head) -> FrozenHead:
     return FrozenHead(head, statistics.load(bytes.fromhex(head.card.fingerprint)))
 
 
+def check_classes(head: Head, layout: str) -> None:
+    """Raise InputError for a head of other classes than masks of a layout have."""
+    count, logits = len(head.card.classes), LAYOUTS[layout][1]
+    if count != logits:
+        raise InputError(
+            f"the head tells {count} classes apart, and masks of the layout {layout} hold "
+            f'{logits}: use another head, or set "layout" in the task of --config'
+        )
+
+
 def halves_of(config: Config) -> tuple[list[Item], list[Item]]:
     """Images with masks to train on, and those that are held out; see `layouts.split`.
 

@@ -8,9 +8,9 @@
     camvid            CamVid with class numbers, as SegNet's authors give it
 
 Each checks the whole layout at once and reads the truth of an image when it is asked for. All raise
-InputError for a missing or an empty folder, images without a mask or the reverse, a mask of another
-size than its image, and JSON that does not fit. Files that Pillow knows no format for are no
-images, nor are those whose names begin with a dot. An image may be an `.mvm` file.
+InputError for a missing or an empty folder, images without a mask, a mask of another size than its
+image, and JSON that does not fit. Files that Pillow knows no format for are no images, nor are
+those whose names begin with a dot. An image may be an `.mvm` file.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Item:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The images of a data set, sorted by name, and the names of its classes by number."""
+    """The images of a data set, in an order that stays, and the names of its classes by number."""
 
     items: list[Item]
     classes: tuple[str, ...]
@@ -157,8 +157,9 @@ def folder_of_masks(images: Path, masks: Path, name: str = "polyp") -> DataSet:
     """IMAGES/NAME.* with MASKS/NAME.*, masks of one class, `name`.
 
     A mask of any mode is made gray. Samples above 127 belong to the class, or all above 0 where
-    none is above 1. Objects are connected parts; see `truth.of_binary_mask`. The group of an image
-    is its name without the last number. Masks without an image are not used.
+    none is above 1; a mask with samples above 1 and none above 127 is an error when it is read.
+    Objects are connected parts; see `truth.of_binary_mask`. The group of an image is its name
+    without the last number. Masks without an image are not used.
     """
     pairs = _paired(_images(images), {path.stem: path for path in _images(masks)}, masks)
     return _of_pairs(pairs, _series, _read_binary, ("background", name))
@@ -434,8 +435,23 @@ def _run_of_frames(path: Path) -> str:
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
-    except OSError as error:
+    except MemoryError:
+        raise
+    # Pillow's readers let many kinds of errors through for damaged files.
+    except Exception as error:
         raise InputError(f"{path} cannot be read as an image: {error}") from error
+
+
+def load_image(path: Path) -> Image.Image:
+    """An image with its pixels. Raises InputError if it cannot be read."""
+    with _open(path) as image:
+        try:
+            image.load()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+        return image
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -450,16 +466,20 @@ def _text(size: tuple[int, int]) -> str:
 
 def _pixels(path: Path, mode: str | None = None) -> npt.NDArray[Any]:
     """The samples of an image, in a mode of Pillow's or its own."""
-    with _open(path) as image:
-        try:
-            return np.asarray(image if mode is None else image.convert(mode))
-        except OSError as error:
-            raise InputError(f"{path} is damaged: {error}") from error
+    image = load_image(path)
+    return np.asarray(image if mode is None else image.convert(mode))
 
 
 def _read_binary(path: Path) -> GroundTruth:
     gray = _pixels(path, "L")
-    return of_binary_mask(gray > (127 if gray.max() > 1 else 0))
+    largest = int(gray.max())
+    # Numbers of several classes would be read as an empty mask.
+    if 1 < largest <= 127:
+        raise InputError(
+            f"{path} is no mask of one class: its largest sample is {largest}, and such masks have "
+            "0 and 255, or 0 and 1"
+        )
+    return of_binary_mask(gray > (127 if largest > 1 else 0))
 
 
 def _read_classes(

@@ -21,7 +21,7 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.tasks.crops import Batch, collate
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample, mirrored_truth, read_entry
 from mvmic_codec.tasks.heads import UNTOLD_RATE
-from mvmic_codec.tasks.layouts import Item
+from mvmic_codec.tasks.layouts import Item, load_image
 from mvmic_codec.tasks.pixels import PIXELS
 from mvmic_codec.tasks.whole import write_whole
 
@@ -136,11 +136,7 @@ class PixelDataset(Dataset[TaskSample]):
 
 def original_pixels(path: Path) -> Tensor:
     """The pixels uint8 [P,H,W] of an image file, as 8-bit gray or RGB."""
-    try:
-        with Image.open(path) as image:
-            return as_planes(image, path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    return as_planes(load_image(path), path)
 
 
 def as_planes(image: Image.Image, path: Path) -> Tensor:

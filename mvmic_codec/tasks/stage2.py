@@ -31,9 +31,9 @@ from torch.utils.data import DataLoader
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
-from mvmic_codec.model.tuned import TunedEncoder, digest
+from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks import detection
-from mvmic_codec.tasks.archive import draw_rates, write_archive
+from mvmic_codec.tasks.archive import draw_rates, rates_of, write_archive
 from mvmic_codec.tasks.average_precision import DetectionMeter
 from mvmic_codec.tasks.crops import collate, random_crop
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample
@@ -136,7 +136,7 @@ def archive_of(
     folder = out / "archive"
     drawn = draw_rates([*data.train, *data.validation], *rates, copies)
     out.mkdir(parents=True, exist_ok=True)
-    tuned = None if encoder is None else digest(json.dumps(asdict(encoder.card)), encoder.arrays)
+    tuned = None if encoder is None else encoder.digest
     settings = {"rates": list(rates), "copies": copies, "encoder": tuned}
     same_settings(out / "archive.json", settings)
     items = [*data.train, *data.validation]
@@ -158,9 +158,11 @@ def train_head(
     A run that was stopped goes on from its checkpoint, and a head that is there already stays.
     Returns its path.
 
-    Raises InputError for a folder with heads of this name and other settings, and for a detector
-    where no image has an object. Errors as `train`, `TaskDataset` and `PixelDataset`.
+    Raises InputError for a folder with heads of this name and other settings, for files at other
+    rates than the card will say, and for a detector where no image has an object. Errors as
+    `train`, `TaskDataset` and `PixelDataset`.
     """
+    _check_rates(data, archive, settings)
     if settings.detects:
         _check_objects(data)
     out.mkdir(parents=True, exist_ok=True)
@@ -208,6 +210,17 @@ def train_head(
             scores |= scores_of_classes(label, predictions(head, each), settings)
     save_head(replace(head, card=replace(card, scores=scores)), path)
     return path
+
+
+def _check_rates(data: Halves, archive: Path, settings: HeadSettings) -> None:
+    """Raise InputError for files outside of the band."""
+    low, high = settings.rates
+    rates = rates_of(archive, {item.name for item in [*data.train, *data.validation]})
+    if any(not low <= rate <= high for rate in rates):
+        raise InputError(
+            f"{archive} holds files at rate indices {min(rates)} to {max(rates)}, and the band is "
+            f"{low} to {high}: give --rates {min(rates)} {max(rates)}"
+        )
 
 
 def _check_objects(data: Halves) -> None:

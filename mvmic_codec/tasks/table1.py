@@ -209,23 +209,22 @@ def _overlap(prediction: Prediction, mask: Tensor) -> Overlap:
 def summary(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -> str:
     """Means over images with standard errors, and paired differences, as aligned text.
 
-    Of each image first the mean over heads of one kind is taken. Rows of other sets and heads are
+    Of each image first the mean over heads of one kind is taken. Rows of other images and heads are
     left out.
     """
-    digests = {judge.digest for judge in judges}
-    rows = [row for row in rows if row.set == images.name and row.digest in digests]
     groups: dict[tuple[float, str, str, str], list[TaskRow]] = {}
-    for row in rows:
+    for row in _rows_of(rows, images, judges):
         groups.setdefault((row.scale, row.codec, row.setting, row.judge), []).append(row)
+    wide = max([16, *(len(codec) for _, codec, _, _ in groups)])
     lines = [
-        f"{'scale':>5} {'codec':16} {'setting':>8} {'judge':15} {'images':>6} {'heads':>5} "
+        f"{'scale':>5} {'codec':{wide}} {'setting':>8} {'judge':15} {'images':>6} {'heads':>5} "
         f"{'bpp':>6} {'PSNR':>6} {'MS-SSIM':>7} {'mIoU':>13} {'IoU':>13} {'Dice':>13}"
     ]
     for (scale, codec, setting, judge), group in groups.items():
         bits = [row.bpp for row in group if row.bpp is not None]
         heads = len({row.digest for row in group})
         lines.append(
-            f"{scale:5g} {codec:16} {setting:>8} {judge:15} {len(by_image(group, 'miou')):6} "
+            f"{scale:5g} {codec:{wide}} {setting:>8} {judge:15} {len(by_image(group, 'miou')):6} "
             f"{heads:5} {f'{np.mean(bits):.4f}' if bits else '-':>6} "
             f"{np.mean([row.psnr for row in group]):6.2f} "
             f"{np.mean([row.ms_ssim for row in group]):7.4f} "
@@ -239,10 +238,19 @@ def summary(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) 
     return "\n".join(lines)
 
 
+def _rows_of(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -> list[TaskRow]:
+    """Those of these images and heads. Two folders of one name may have rows in one table."""
+    names, digests = {item.name for item in images.items}, {judge.digest for judge in judges}
+    return [
+        row
+        for row in rows
+        if row.set == images.name and row.image in names and row.digest in digests
+    ]
+
+
 def curves(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -> list[Curve]:
     """MIoU at the first scale, of each codec and kind of head: those on features first."""
-    digests = {judge.digest for judge in judges}
-    rows = [row for row in rows if row.set == images.name and row.digest in digests]
+    rows = _rows_of(rows, images, judges)
     rows = [row for row in rows if row.scale == rows[0].scale]
     groups: dict[tuple[str, str], dict[str, list[TaskRow]]] = {}
     for row in sorted(rows, key=lambda row: not row.judge.startswith("features")):
@@ -256,7 +264,7 @@ def curves(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -
             values = list(by_image(group, "miou").values())
             bpp = float(np.mean(bits)) if bits else None
             points.append((bpp, float(np.mean(values)), standard_error(values)))
-        made.append(Curve(f"{codec}, {judge}", points))
+        made.append(Curve(codec, judge, points))
     return made
 
 

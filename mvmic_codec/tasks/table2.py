@@ -30,6 +30,7 @@ from mvmic_codec.tasks.tables import (
     CodedFile,
     CodedSet,
     Judge,
+    check_count,
     decoded,
     shown,
 )
@@ -119,13 +120,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         self._done = {(*_key(row), row.digest) for row in self.rows}
-        images = self.coded.images
-        for row in self.rows:
-            if row.set == images.name and row.images != len(images.items):
-                raise InputError(
-                    f"the table has rows of {row.images} images of {row.set}, and there are "
-                    f"{len(images.items)}: name another table"
-                )
+        check_count(self.rows, self.coded.images)
 
     def run(self, codecs: Sequence[Codec]) -> list[str]:
         """Add all rows that are missing.
@@ -233,8 +228,9 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
         if row.set == name and row.digest in digests:
             groups.setdefault((row.codec, row.setting, row.judge), []).append(row)
     scores = [f"{kind} AP{at}" for kind in ("box", "mask") for at in ("", "50", "75")]
+    wide = max([16, *(len(codec) for codec, _, _ in groups)])
     lines = [
-        f"{'codec':16} {'setting':>8} {'judge':26} {'heads':>5} {'bpp':>6} {'PSNR':>6} "
+        f"{'codec':{wide}} {'setting':>8} {'judge':26} {'heads':>5} {'bpp':>6} {'PSNR':>6} "
         + " ".join(f"{score:>13}" for score in scores)
     ]
     for (codec, setting, judge), group in groups.items():
@@ -242,7 +238,7 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
         # All are of the same files.
         bpp = group[0].bpp
         lines.append(
-            f"{codec:16} {setting:>8} {judge:26} {len(group):5} "
+            f"{codec:{wide}} {setting:>8} {judge:26} {len(group):5} "
             f"{'-' if bpp is None else f'{bpp:.4f}':>6} {group[0].psnr:6.2f} "
             + " ".join(f"{cell:>13}" for cell in cells)
         )
@@ -264,7 +260,7 @@ def curves(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) -> 
             settings = groups.setdefault((row.codec, row.judge), {})
             settings.setdefault(row.setting, []).append(row)
     return [
-        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        Curve(*key, [_point(group) for group in settings.values()])
         for key, settings in groups.items()
     ]
 

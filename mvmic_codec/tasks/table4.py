@@ -23,7 +23,7 @@ from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks.metrics import Confusion, class_errors, class_scores, confusion
 from mvmic_codec.tasks.pixel_dataset import as_planes
 from mvmic_codec.tasks.score_plot import Curve
-from mvmic_codec.tasks.tables import CodedFile, CodedSet, Judge, decoded, shown
+from mvmic_codec.tasks.tables import CodedFile, CodedSet, Judge, check_count, decoded, shown
 
 RELEASED = "released"
 
@@ -33,7 +33,7 @@ class EncoderRow:
     """How well a head does on a set of images, coded by one encoder at one rate index.
 
     set      name of the folder of images
-    encoder  "released", or its file without the suffix
+    encoder  "released", or its file without the suffix and the first digits of its digest
     lambda2  that it was tuned with; None for the released one
     setting  the rate index
     judge    the network and what it sees; see `tables.Judge`
@@ -73,12 +73,17 @@ class Encoder:
 def encoders(
     tuned: Sequence[TunedEncoder], indices: Sequence[int], device: str | None
 ) -> list[Encoder]:
-    """The released encoder and tuned ones. Raises InputError for two of one name."""
+    """The released encoder and tuned ones. Raises InputError for one that is given twice.
+
+    Names have digits of the encoder's digest. So one that was tuned anew takes neither the rows nor
+    the files of the one before it.
+    """
     made = [Encoder(RELEASED, None, mvm(indices, device))]
     for each in tuned:
-        name = each.name.removesuffix(".safetensors").removesuffix(".encoder")
+        stem = each.name.removesuffix(".safetensors").removesuffix(".encoder")
+        name = f"{stem} {each.digest[:8]}"
         if name in {other.name for other in made}:
-            raise InputError(f"two encoders are called {name}: rename the file of one")
+            raise InputError(f"the encoder {each.name} is given twice")
         codec = mvm(indices, device, name=f"mvm {name}", encoder=each)
         made.append(Encoder(name, each.card.lambda2, codec))
     return made
@@ -93,6 +98,8 @@ class Measurement:
     rows     those that are there stay; others are added
     device   where to decode features
     save     called after each setting
+
+    Raises InputError for rows of another number of images.
     """
 
     coded: CodedSet
@@ -101,6 +108,9 @@ class Measurement:
     rows: list[EncoderRow]
     device: str | None
     save: Callable[[], None]
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, self.coded.images)
 
     def run(self, compared: Sequence[Encoder]) -> None:
         """Add all rows that are missing."""
@@ -168,15 +178,16 @@ def summary(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> s
     for row in rows:
         if row.set == name and row.digest in digests:
             groups.setdefault((row.setting, row.judge, row.encoder), []).append(row)
+    wide = max([20, *(len(encoder) for _, _, encoder in groups)])
     lines = [
-        f"{'setting':>7} {'judge':22} {'encoder':20} {'lambda2':>8} {'heads':>5} {'bpp':>6} "
+        f"{'setting':>7} {'judge':22} {'encoder':{wide}} {'lambda2':>8} {'heads':>5} {'bpp':>6} "
         f"{'PSNR':>6} {'mIoU':>13} {'accuracy':>13}"
     ]
     for (setting, judge, encoder), group in groups.items():
         first = group[0]
         lambda2 = "-" if first.lambda2 is None else f"{first.lambda2:g}"
         lines.append(
-            f"{setting:>7} {judge:22} {encoder:20} {lambda2:>8} {len(group):5} {first.bpp:.4f} "
+            f"{setting:>7} {judge:22} {encoder:{wide}} {lambda2:>8} {len(group):5} {first.bpp:.4f} "
             f"{first.psnr:6.2f} {_cell(group, 'miou'):>13} {_cell(group, 'accuracy'):>13}"
         )
     lines.append(
@@ -195,7 +206,7 @@ def curves(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> li
             settings = groups.setdefault((row.encoder, row.judge), {})
             settings.setdefault(row.setting, []).append(row)
     return [
-        Curve(", ".join(key), [_point(group) for group in settings.values()])
+        Curve(*key, [_point(group) for group in settings.values()])
         for key, settings in groups.items()
     ]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation.codec import Codec, Setting
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.tasks.heads import Head, digest, load_head, other_model
+from mvmic_codec.tasks.heads import Head, digest_of, load_head, other_model
 from mvmic_codec.tasks.layouts import Item
 from mvmic_codec.tasks.pixel_dataset import original_pixels
 from mvmic_codec.tasks.whole import write_whole
@@ -71,13 +70,25 @@ def load_judges(
         fingerprint = default_identity(gray).fingerprint
         if card.fingerprint != fingerprint:
             raise InputError(f"{path}: {other_model(card.fingerprint, fingerprint)}")
-        state = {name: each.cpu() for name, each in head.network.state_dict().items()}
-        whole = digest(json.dumps(asdict(card)), state)
-        judges.append(Judge(_kind(head), path.stem, whole[:_DIGEST], head))
+        judges.append(Judge(_kind(head), path.stem, digest_of(head)[:_DIGEST], head))
     if not judges:
         kind, option = ("detectors", " --network mask-rcnn") if detect else ("heads", "")
         raise InputError(f"{folder} holds no {kind}: train some by `mvmic tasks train`{option}")
     return judges
+
+
+def check_judges(judges: Iterable[Judge], taught: Mapping[str, str]) -> None:
+    """Raise InputError if a judge had part in what it is to judge.
+
+    taught  by the name of a codec, the digest of the head that it was told by or tuned with
+    """
+    for codec, whole in taught.items():
+        for judge in judges:
+            if judge.digest == whole[:_DIGEST]:
+                raise InputError(
+                    f"the head {judge.name} had part in {codec}, and cannot judge it: move it out "
+                    "of the folder of heads"
+                )
 
 
 def _kind(head: Head) -> str:
@@ -173,6 +184,19 @@ class CodedSet:
             bpp = 8 * path.stat().st_size / (image.width * image.height)
             files.append(CodedFile(item, path, bpp))
         return files
+
+
+def check_count(rows: Iterable[Any], images: ImageSet) -> None:
+    """Raise InputError for rows of this set that are of another number of images.
+
+    Each row is of a whole set: it has its name, `set`, and how many `images` there were.
+    """
+    for row in rows:
+        if row.set == images.name and row.images != len(images.items):
+            raise InputError(
+                f"the table has rows of {row.images} images of {row.set}, and there are "
+                f"{len(images.items)}: name another table"
+            )
 
 
 def decoded(codec: Codec, data: bytes, file: CodedFile, image: Image.Image) -> Image.Image:

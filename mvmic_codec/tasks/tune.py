@@ -24,11 +24,12 @@ from mvmic_codec.model.identity import find_identity
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.tuned import EncoderCard, save_encoder
-from mvmic_codec.tasks.heads import load_head
+from mvmic_codec.tasks.heads import digest_of, load_head
 from mvmic_codec.tasks.joint import (
     JointTask,
     Masked,
     as_batch,
+    check_classes,
     cut,
     frozen_network,
     halves_of,
@@ -48,8 +49,8 @@ def tune(config: Config, out: Path) -> Path:
     The file is written anew whenever held-out crops were validated with. A run that was stopped
     goes on from its checkpoint.
 
-    Raises InputError for a head that takes other maps than s16, ModelError if its model is not
-    installed, and errors as `load_head` and `joint.halves_of`.
+    Raises InputError for a head that takes other maps than s16 or has other classes, ModelError if
+    its model is not installed, and errors as `load_head` and `joint.halves_of`.
     """
     settings = config.task
     assert settings is not None
@@ -62,6 +63,7 @@ def tune(config: Config, out: Path) -> Path:
     start = model_of(weights)
     config = replace(config, shape=start.shape)
     train, held_out = halves_of(config)
+    check_classes(head, settings.layout)
     masked = load_masked(train, config.gray)
     task = JointTask(masked, network, settings.lambda2, settings.batch, config.crop)
     chosen = held_out[:: -(-len(held_out) // VALIDATION_IMAGES)]
@@ -87,6 +89,7 @@ def tune(config: Config, out: Path) -> Path:
                 f"{trainer.step} steps of {settings.batch} crops of {config.crop}x{config.crop}, "
                 f"the head {Path(settings.head).name}"
             ),
+            head=digest_of(head),
         )
         save_encoder(trainer.ema, card, path)
 

@@ -152,6 +152,8 @@ def read_config(path: Path | None, **given: Any) -> Config:
     task are given as a dictionary, and may be a part of them.
     """
     values: dict[str, Any] = {} if path is None else json.loads(path.read_text())
+    if not isinstance(values, dict) or not isinstance(values.get("task") or {}, dict):
+        raise ValueError("settings, and those of a task, are JSON objects")
     unknown = set(values) - {f.name for f in fields(Config)}
     if unknown:
         raise ValueError(f"{path}: unknown settings {sorted(unknown)}")

@@ -24,11 +24,11 @@ def mvmic():
     return run
 
 
-def write(folder, network="fpn", gray=False, rates=(9, 40)):
+def write(folder, network="fpn", gray=False, rates=(9, 40), classes=("polyp",)):
     torch.manual_seed(0)
     maps = {"s16": 224} if network == "fpn" else {"pixels": 3}
     fingerprint = default_identity(gray).fingerprint
-    card = Card("polyps", network, fingerprint, maps, ["polyp"], 6, list(rates), "", "", {})
+    card = Card("polyps", network, fingerprint, maps, [*classes], 6, list(rates), "", "", {})
     path = folder / "head.safetensors"
     head = Head(card, make_network(card).eval())
     save_head(head, path)
@@ -90,6 +90,7 @@ def test_without_a_head_it_says_how_to_train_one(mvmic, image, tmp_path, monkeyp
     [
         ({"network": "pixels-light"}, "the head takes decoded pixels and not features"),
         ({"gray": True}, "the head takes features of gray images, and these are of a colour image"),
+        ({"classes": ("sky", "road")}, "tells 2 classes apart, and this command draws one"),
     ],
 )
 def test_heads_for_something_else(head, message, mvmic, image, tmp_path):
@@ -99,8 +100,10 @@ def test_heads_for_something_else(head, message, mvmic, image, tmp_path):
     assert not (tmp_path / "x.png").exists()
 
 
-def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path):
+def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path, monkeypatch):
     path, _ = write(tmp_path)
+    # --max-pixels sets it for the whole process.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
     def said(*arguments):
         result = mvmic("demo", *arguments, "--head", path)
@@ -109,7 +112,11 @@ def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path):
 
     out = tmp_path / "x.png"
     assert "none.png: no such file" in said(tmp_path / "none.png", "-o", out)
-    assert "is not an image that Pillow can read" in said(path, "-o", out)
+    assert "head.safetensors is not an image that Pillow can open" in said(path, "-o", out)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:-40])
+    assert "broken.png cannot be read: " in said(broken, "-o", out)
+    assert "image.png has more pixels" in said(image, "-o", out, "--max-pixels", 99)
     assert "name it .png, .jpg or .webp" in said(image, "-o", tmp_path / "x.mvm")
     assert "the output would replace the input" in said(image, "-o", image, "--force")
     out.write_bytes(b"mine")

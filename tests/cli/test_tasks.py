@@ -1,5 +1,7 @@
 """`mvmic tasks`: heads trained and tables made by commands; what goes wrong in one sentence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,13 @@ from PIL import Image
 
 import mvmic_codec
 from mvmic_codec.cli import main
+from mvmic_codec.cli.tasks import data
+from mvmic_codec.errors import InputError
 from mvmic_codec.model.identity import default_identity, find_identity
 from mvmic_codec.model.trainable import model_of
-from mvmic_codec.model.tuned import EncoderCard, save_encoder
+from mvmic_codec.model.tuned import EncoderCard, load_encoder, save_encoder
 from mvmic_codec.tasks import stage2, table1, table2, table4, tables
-from mvmic_codec.tasks.heads import Card, Head, load_head, make_network, save_head
+from mvmic_codec.tasks.heads import Card, Head, digest_of, load_head, make_network, save_head
 
 SMALL = ("--copies", 1, "--steps", 2, "--crop", 64, "--width", 6, "--rates", 18, 27)
 
@@ -209,9 +213,22 @@ def test_data_that_cannot_be_used(mvmic, frames, tmp_path):
     assert "empty" in said("--data", frames, "--masks", tmp_path / "empty")
     assert "empty" in said("--data", tmp_path / "empty")
     assert "there is no feature map 's4'" in said("--data", frames, "--map", "s4")
+    assert "at least one of them at 1/16; got s8" in said("--data", frames, "--map", "s8")
     assert "from 27 to 18" in said("--data", frames, "--rates", 27, 18)
     (tmp_path / "frames_mask/C0_0.png").unlink()
     assert "1 of 2 images have no mask" in said("--data", frames)
+
+
+def test_masks_lie_beside_a_folder_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert data.beside(Path("polyp"), "mask") == Path("polyp_mask")
+    assert data.beside(Path("."), "mask") == tmp_path.with_name(f"{tmp_path.name}_mask")
+
+
+def test_cityscapes_is_measured_on_images_that_it_is_not_trained_on(tmp_path):
+    for judge, part in ((False, "train"), (True, "val")):
+        with pytest.raises(InputError, match=f"there is no folder .*leftImg8bit.{part}"):
+            data.read(tmp_path, None, "cityscapes", judge=judge)
 
 
 def test_an_archive_that_lacks_images(mvmic, frames, tmp_path):
@@ -273,8 +290,17 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
     assert "is no list of scales" in said(2, "--multiscale", "1,a")
     assert "is no list of scales" in said(2, "--multiscale", "0")
     assert "x.jpg must end in .png, .svg or .pdf" in said(2, "--plot", tmp_path / "x.jpg")
-    assert "--task must be no judge: move" in said(2, "--task", heads / "fpn.safetensors")
+    (tmp_path / "other").mkdir()
+    copied = tmp_path / "other/guide.safetensors"
+    copied.write_bytes((heads / "fpn.safetensors").read_bytes())
+    assert "the head fpn had part in mvm task guide" in said(1, "--codec", "mvm", "--task", copied)
+    tuned = tmp_path / "other/x.encoder.safetensors"
+    write_encoder(tuned, head=digest_of(load_head(copied)))
+    refused = said(1, "--codec", "mvm", "--encoder", tuned)
+    assert "the head fpn had part in x.encoder.safetensors, and cannot judge it" in refused
     assert "holds no heads" in said(1, folder=tmp_path)
+    copied.unlink()
+    assert "x.encoder.safetensors is an encoder and not a head" in said(1, folder=tuned.parent)
     for path in frames.iterdir():
         Image.open(path).convert("L").save(path)
     assert "the head takes features of colour images, and these are of a gray image" in said(1)
@@ -296,7 +322,11 @@ def test_mvm_as_it_is_told_is_one_more_codec(mvmic, frames, heads, tmp_path, mon
     result = mvmic("tasks", "table1", *arguments, "--codec", "mvm", *told)
     assert result.exit_code == 0, result.output
     (codecs,) = seen
-    assert [codec.name for codec in codecs] == ["mvm", "mvm task guide", "mvm x"]
+    assert [codec.name for codec in codecs] == [
+        "mvm",
+        f"mvm task guide {digest_of(load_head(task))[:8]}",
+        f"mvm x {load_encoder(tuned).digest[:8]}",
+    ]
     assert all(codec.features for codec in codecs)
     image = Image.open(frames / "C0_0.png")
     files = [codec.curves(False)[0][0].encode(image) for codec in codecs]
@@ -304,13 +334,13 @@ def test_mvm_as_it_is_told_is_one_more_codec(mvmic, frames, heads, tmp_path, mon
     assert len({mvmic_codec.read_header(file).fingerprint for file in files}) == 1
 
 
-def write_encoder(path):
+def write_encoder(path, head=""):
     """An encoder of the installed model, changed a little."""
     identity, weights = find_identity(bytes.fromhex(default_identity(False).fingerprint))
     model = model_of(weights)
     with torch.no_grad():
         model.analysis.leave.bias.add_(1.0)
-    save_encoder(model, EncoderCard(identity.fingerprint, 0.25, [0, 63], "", "", ""), path)
+    save_encoder(model, EncoderCard(identity.fingerprint, 0.25, [0, 63], "", "", "", head), path)
 
 
 def street(folder, count=2, side=64):
@@ -342,8 +372,9 @@ def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
     result = mvmic("tasks", "table4", *arguments)
     assert result.exit_code == 0, result.output
     rows = tables.read_rows(table4.EncoderRow, table, "mvmic tasks table4")
+    digits = load_encoder(tmp_path / "x.encoder.safetensors").digest[:8]
     assert [(row.encoder, row.lambda2, row.images) for row in rows] == [
-        *(("released", None, 2), ("x", 0.25, 2)),
+        *(("released", None, 2), (f"x {digits}", 0.25, 2)),
     ]
     assert "erfnet features s" in result.stdout and "lambda2 0 is the control" in result.stdout
     assert Image.open(tmp_path / "x.png").width == 1400

@@ -317,3 +317,11 @@ def test_a_head_on_other_maps_cannot_judge(head):
     other = replace(loaded.card, maps={"s16": WIDTH, "s8": 8})
     with pytest.raises(InputError, match="on s16 alone, and this one takes s16, s8"):
         joint.frozen_network(Head(other, loaded.network))
+
+
+def test_a_head_of_other_classes_cannot_judge(head):
+    """Labels of street scenes would be read as empty masks of one class."""
+    loaded = joint_head(head)
+    joint.check_classes(loaded, "folders")
+    with pytest.raises(InputError, match="1 classes apart, and masks of the layout camvid hold 11"):
+        joint.check_classes(loaded, "camvid")

@@ -372,6 +372,13 @@ def test_images_without_masks_are_named_and_counted(tmp_path):
         layouts.folder_of_masks(images, masks)
 
 
+def test_masks_of_several_classes_are_not_taken_for_empty_ones(tmp_path):
+    images, masks = polyps(tmp_path)
+    draw(masks / "C1_1.png", (8, 8, 40, 40), mode="L", fill=(11,))
+    with pytest.raises(InputError, match="C1_1.png is no mask of one class: its largest sample is"):
+        layouts.folder_of_masks(images, masks).items[0].read()
+
+
 def test_masks_of_another_size(tmp_path):
     images, masks = polyps(tmp_path)
     draw(masks / "C1_2.png", mode="1", size=(64, 64))
@@ -384,6 +391,13 @@ def test_files_that_are_damaged(tmp_path):
     data = layouts.folder_of_masks(images, masks)
     whole = (masks / "C1_1.png").read_bytes()
     (masks / "C1_1.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="C1_1.png is damaged"):
+        data.items[0].read()
+    # A chunk that ends too soon: Pillow raises SyntaxError.
+    start = whole.index(b"IDAT")
+    short = int.from_bytes(whole[start - 4 : start], "big") // 2
+    broken = whole[: start - 4] + short.to_bytes(4, "big") + whole[start:]
+    (masks / "C1_1.png").write_bytes(broken)
     with pytest.raises(InputError, match="C1_1.png is damaged"):
         data.items[0].read()
     (images / "C1_1.png").write_bytes(b"nothing")

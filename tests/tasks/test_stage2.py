@@ -72,6 +72,13 @@ def test_a_head_knows_what_it_is(settings, data, files, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == (8 if of_pixels else 12)
 
 
+def test_a_card_says_at_which_rates_the_files_are(data, files, tmp_path):
+    for band in ((6, 20), (30, 63), (27, 18)):
+        with pytest.raises(InputError, match="at rate indices 18 to 27, .*give --rates 18 27"):
+            stage2.train_head(data, files, tmp_path, replace(SETTINGS, rates=band), 0, "cpu")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("network", ["mask-rcnn", "faster-rcnn-pixels-light"])
 def test_a_detector_knows_what_it_is(network, data, files, tmp_path, cache):
     settings = replace(MASK_RCNN, network=network)

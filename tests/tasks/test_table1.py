@@ -303,14 +303,16 @@ def row(image, judge, head, miou, **changes):
 def test_the_summary_is_of_images_not_of_heads(images):
     """The mean over heads comes first, so that seeds do not make the error small."""
     rows = [
-        row("a", "features s16", "f0", 0.6),
-        row("a", "features s16", "f1", 0.8),
-        row("b", "features s16", "f0", 0.8),
-        row("b", "features s16", "f1", 1.0),
-        row("a", "pixels-light", "p0", 0.5),
-        row("b", "pixels-light", "p0", 0.6),
-        row("a", "features s16", "other", 0.0),
-        row("a", "features s16", "f0", 0.0, set="another"),
+        row("C0_0", "features s16", "f0", 0.6),
+        row("C0_0", "features s16", "f1", 0.8),
+        row("C1_1", "features s16", "f0", 0.8),
+        row("C1_1", "features s16", "f1", 1.0),
+        row("C0_0", "pixels-light", "p0", 0.5),
+        row("C1_1", "pixels-light", "p0", 0.6),
+        row("C0_0", "features s16", "other", 0.0),
+        row("C0_0", "features s16", "f0", 0.0, set="another"),
+        # Of another folder that is called alike.
+        row("C2_2", "features s16", "f0", 0.0),
     ]
     judges = [tables.Judge("", name, name, None) for name in ("f0", "f1", "p0")]
     text = table1.summary(rows, replace(images, name="s"), judges)
@@ -321,7 +323,7 @@ def test_the_summary_is_of_images_not_of_heads(images):
     # Differences of 0.2 and 0.3.
     assert "features s16 minus pixels-light: mIoU +0.250 ± 0.050" in text
     assert "by pairs" not in text
-    more = [*rows, row("a", "pixels-light", "p1", 0.4), row("b", "pixels-light", "p1", 0.6)]
+    more = [*rows, row("C0_0", "pixels-light", "p1", 0.4), row("C1_1", "pixels-light", "p1", 0.6)]
     judges.append(tables.Judge("", "p1", "p1", None))
     text = table1.summary(more, replace(images, name="s"), judges)
     assert "; mIoU by pairs of heads +0.150 to +0.400" in text

@@ -1,5 +1,7 @@
 """Table 4: rows of encoders, by lambda2."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from task_files import write_item
 from mvmic_codec.errors import InputError
 from mvmic_codec.model.identity import default_identity, find_identity
 from mvmic_codec.model.trainable import model_of
-from mvmic_codec.model.tuned import EncoderCard, TunedEncoder, load_encoder, save_encoder
+from mvmic_codec.model.tuned import EncoderCard, load_encoder, save_encoder
 from mvmic_codec.tasks import tables
 from mvmic_codec.tasks.heads import Card, Head, make_network, save_head
 from mvmic_codec.tasks.metrics import class_scores, confusion
@@ -50,9 +52,10 @@ def measured(items, heads, tuned, folder, rows):
 def test_rows_of_encoders(items, heads, tuned, tmp_path):
     rows = []
     judges, saved = measured(items, heads, tuned, tmp_path, rows)
+    name = f"a {tuned.digest[:8]}"
     assert [(row.encoder, row.lambda2, row.judge) for row in rows] == [
         *(("released", None, "features s16"), ("released", None, "pixels-light")),
-        *(("a", 0.25, "features s16"), ("a", 0.25, "pixels-light")),
+        *((name, 0.25, "features s16"), (name, 0.25, "pixels-light")),
     ]
     assert saved == [2, 4]
     assert rows[0].bpp == rows[1].bpp != rows[2].bpp and rows[0].psnr != rows[2].psnr
@@ -62,28 +65,38 @@ def test_rows_of_encoders(items, heads, tuned, tmp_path):
 
     counts = []
     for item in items:
-        (file,) = tmp_path.rglob(f"mvm a/18/{item.name}.mvm")
+        (file,) = tmp_path.rglob(f"mvm {name}/18/{item.name}.mvm")
         found = head.predict(mvmic_codec.decode_features(file, device="cpu"))[0].mask
         counts.append(confusion(torch.from_numpy(found), item.read().mask, 2))
     assert (rows[2].miou, rows[2].accuracy) == pytest.approx(
         (class_scores(counts).miou, class_scores(counts).accuracy)
     )
     text = summary(rows, "drawn", judges)
-    assert " a                        0.25     1 " in text and " released " in text
+    assert f" {name}               0.25     1 " in text and " released " in text
     # All rows are there already, and come back from a table as they are.
-    again = [row for row in rows if row.encoder == "a"]
+    again = [row for row in rows if row.encoder == name]
     _, saved = measured(items, heads, tuned, tmp_path, again)
     assert len(again) == 4 and saved == [4]
     table = tmp_path / "x.csv"
     table.write_text(tables.format_rows(EncoderRow, rows))
     read = tables.read_rows(EncoderRow, table, "x")
-    assert [(row.encoder, row.lambda2) for row in read][1:3] == [("released", None), ("a", 0.25)]
+    assert [(row.encoder, row.lambda2) for row in read][1:3] == [("released", None), (name, 0.25)]
 
 
-def test_two_encoders_of_one_name(tuned):
-    other = TunedEncoder("a.safetensors", tuned.card, tuned.arrays)
-    with pytest.raises(InputError, match="two encoders are called a: rename the file of one"):
-        encoders([tuned, other], [18], "cpu")
+def test_encoders_of_one_name_are_told_apart(tuned):
+    """One that was tuned anew takes neither rows nor files of the one before it."""
+    other = replace(tuned, digest="0" * 64)
+    _, first, second = encoders([tuned, other], [18], "cpu")
+    assert first.name.split()[0] == second.name.split()[0] == "a"
+    assert first.name != second.name and first.codec.name != second.codec.name
+    with pytest.raises(InputError, match="the encoder a.encoder.safetensors is given twice"):
+        encoders([tuned, tuned], [18], "cpu")
+
+
+def test_rows_of_another_folder_of_that_name(items, heads, tuned, tmp_path):
+    row = EncoderRow(*("drawn", "released", None, "18", "", "", ""), 7, *[0.5] * 6)
+    with pytest.raises(InputError, match="rows of 7 images of drawn, and there are 2"):
+        measured(items, heads, tuned, tmp_path, [row])
 
 
 def test_heads_for_other_classes(heads, tmp_path):
@@ -92,8 +105,6 @@ def test_heads_for_other_classes(heads, tmp_path):
 
 
 def test_an_image_without_a_mask(heads, tuned, tmp_path):
-    from dataclasses import replace
-
     from mvmic_codec.tasks.truth import GroundTruth
 
     item = replace(write_item(tmp_path, 5), read=GroundTruth)

@@ -587,3 +587,11 @@ def test_border_filter_is_orthonormal_and_gains():
         return float(-10 * variance.log10().mean())
 
     assert gain(matrix) - gain(unit) > 0.3
+
+
+@pytest.mark.parametrize("text", ["[]", '{"task": "polyp"}'])
+def test_settings_that_are_no_object(text, tmp_path):
+    config = tmp_path / "x.json"
+    config.write_text(text)
+    with pytest.raises(ValueError, match="are JSON objects"):
+        loop.read_config(config)

@@ -18,7 +18,7 @@ _HELP = {
     "folders": "images and masks of equal names",
     "colondb": "--data is CVC-ColonDB or CVC-ClinicDB",
     "camvid": "images and labels 0 to 11 of equal names",
-    "cityscapes": "--data holds leftImg8bit and gtFine",
+    "cityscapes": "--data holds leftImg8bit and gtFine; train is trained on, val is measured",
 }
 _EXTRA = ("torchvision", "torchmetrics", "pycocotools")
 
@@ -55,25 +55,31 @@ def options(*layouts: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return add_all
 
 
-def read(folder: Path, masks: Path | None, layout: str) -> DataSet:
-    """A data set. Errors as those of `layouts`."""
+def read(folder: Path, masks: Path | None, layout: str, *, judge: bool = False) -> DataSet:
+    """A data set to train on, or to judge heads with. Errors as those of `layouts`.
+
+    Only Cityscapes tells the two apart: its parts are train and val.
+    """
     from mvmic_codec.evaluation import require
 
     require(*_EXTRA, extra="tasks")
     from mvmic_codec.tasks import layouts
 
-    alone = {"colondb": layouts.cvc_colondb, "cityscapes": layouts.cityscapes}
-    if layout in alone:
+    if layout in ("colondb", "cityscapes"):
         if masks is not None:
             raise click.UsageError(f"--masks does not go with --layout {layout}")
-        return alone[layout](folder)
-    end = "label" if layout == "camvid" else "mask"
-    masks = masks or folder.with_name(f"{folder.resolve().name}_{end}")
-    return (
-        layouts.camvid(folder, masks)
-        if layout == "camvid"
-        else layouts.folder_of_masks(folder, masks)
-    )
+        if layout == "colondb":
+            return layouts.cvc_colondb(folder)
+        return layouts.cityscapes(folder, "val" if judge else "train")
+    if layout == "camvid":
+        return layouts.camvid(folder, masks or beside(folder, "label"))
+    return layouts.folder_of_masks(folder, masks or beside(folder, "mask"))
+
+
+def beside(folder: Path, end: str) -> Path:
+    """FOLDER_end beside FOLDER, which may be given as a dot."""
+    whole = folder if folder.name not in ("", "..") else folder.resolve()
+    return whole.parent / f"{whole.name}_{end}"
 
 
 def classes_of(data: DataSet) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mvmic_codec.evaluation.codec import Codec
     from mvmic_codec.model.tuned import TunedEncoder
     from mvmic_codec.tasks.score_plot import Curve
+    from mvmic_codec.tasks.tables import Judge
 
 # The paper's peers and newer ones. Those that are not installed are left out.
 _PEERS = ("jpeg", "jpeg2000", "avif", "heic", "bpg", "vvc")
@@ -39,6 +40,8 @@ def _figure(context: click.Context, option: click.Parameter, path: Path | None) 
         raise click.BadParameter(f"{files.shown(path)} must end in .png, .svg or .pdf.")
     if path is not None:
         require("matplotlib")
+        # Before hours of measuring.
+        files.check_folder(path)
     return path
 
 
@@ -115,7 +118,7 @@ def _codecs(command: Callable[..., Any]) -> Callable[..., Any]:
             "--task",
             type=click.Path(path_type=Path),
             help="Head that says what errors cost: mvm that is told by it is one more codec. "
-            "Such a head is no judge of it.",
+            "A head of --heads cannot be it.",
         ),
         click.option(
             "--band",
@@ -176,8 +179,6 @@ def table1(
 
     Exit codes: 0 done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted.
     """
-    if task is not None and task.resolve().parent == heads.resolve():
-        raise click.UsageError(f"--task must be no judge: move {files.shown(task)} out of --heads")
     try:
         items = data.read(folder, masks, layout).items
         files.check_folder(table)
@@ -197,7 +198,7 @@ def table1(
         )
         with batch.warnings_noted():
             failures = measurement.run(
-                _chosen(names, indices, weights, task, tuned, device), scales
+                _chosen(names, indices, weights, task, tuned, device, measurement.judges), scales
             )
         batch.say(summary(rows, images, measurement.judges))
         _draw(figure, curves(rows, images, measurement.judges), "mIoU", images.name)
@@ -235,8 +236,6 @@ def table2(
 
     Exit codes: 0 done, 1 something failed (the rest is done), 2 wrong usage, 130 interrupted.
     """
-    if task is not None and task.resolve().parent == heads.resolve():
-        raise click.UsageError(f"--task must be no judge: move {files.shown(task)} out of --heads")
     try:
         items = data.read(folder, masks, layout).items
         files.check_folder(table)
@@ -255,7 +254,9 @@ def table2(
             lambda: files.write(table, tables.format_rows(DetectionRow, rows).encode()),
         )
         with batch.warnings_noted():
-            failures = measurement.run(_chosen(names, indices, weights, task, tuned, device))
+            failures = measurement.run(
+                _chosen(names, indices, weights, task, tuned, device, measurement.judges)
+            )
         batch.say(summary(rows, images.name, measurement.judges))
         _draw(figure, curves(rows, images.name, measurement.judges), "AP of boxes", images.name)
     except batch.KNOWN_ERRORS as error:
@@ -288,15 +289,15 @@ def table4(
 ) -> None:
     """Make table 4: what encoders that were tuned for a task bring, by lambda2.
 
-    Heads judge files of the released encoder and of each tuned one. They must have had no part in
-    the tuning: train them with other seeds. One encoder of lambda2 0 is the control. There is one
-    row for each encoder, rate index and head. Rows that the CSV file has are kept, so the command
-    goes on where it was stopped.
+    Heads judge files of the released encoder and of each tuned one. A head that an encoder was
+    tuned with cannot judge it: train others with other seeds. One encoder of lambda2 0 is the
+    control. There is one row for each encoder, rate index and head. Rows that the CSV file has are
+    kept, so the command goes on where it was stopped.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     try:
-        found = data.read(folder, masks, layout)
+        found = data.read(folder, masks, layout, judge=True)
         files.check_folder(table)
         from mvmic_codec.tasks import tables
         from mvmic_codec.tasks.table4 import EncoderRow, Measurement, curves, encoders, summary
@@ -317,7 +318,7 @@ def table4(
             lambda: files.write(table, tables.format_rows(EncoderRow, rows).encode()),
         )
         with batch.warnings_noted():
-            measurement.run(encoders(_tuned(tuned), sorted(set(indices)), device))
+            measurement.run(encoders(_tuned(tuned, judges), sorted(set(indices)), device))
         batch.say(summary(rows, images.name, judges))
         _draw(figure, curves(rows, images.name, judges), "mIoU", images.name)
     except batch.KNOWN_ERRORS as error:
@@ -344,11 +345,16 @@ def _chosen(
     task: Path | None,
     tuned: tuple[Path, ...],
     device: str | None,
+    judges: Sequence[Judge],
 ) -> list[Codec]:
-    """The codecs of these names, or all that are here, and mvm as it is told. Says what is not."""
+    """The codecs of these names, or all that are here, and mvm as it is told. Says what is not.
+
+    Raises InputError if a judge had part in one of them.
+    """
     from mvmic_codec.evaluation import peers
-    from mvmic_codec.tasks.heads import load_head
+    from mvmic_codec.tasks.heads import digest_of, load_head
     from mvmic_codec.tasks.table4 import encoders
+    from mvmic_codec.tasks.tables import check_judges
 
     indices = tuple(sorted(set(indices)))
     found = []
@@ -361,14 +367,22 @@ def _chosen(
                 raise
             batch.note(f"left out {name}: {batch.sentence(error)}")
     if task is not None:
-        name = f"mvm task {task.stem}"
-        found.append(peers.mvm(indices, device, name=name, task=load_head(task, device)))
+        head = load_head(task, device)
+        # Two heads of one name take neither each other's rows nor files.
+        name = f"mvm task {task.stem} {digest_of(head)[:8]}"
+        check_judges(judges, {name: digest_of(head)})
+        found.append(peers.mvm(indices, device, name=name, task=head))
     # The first is the released encoder.
-    found += [each.codec for each in encoders(_tuned(tuned), indices, device)[1:]]
+    found += [each.codec for each in encoders(_tuned(tuned, judges), indices, device)[1:]]
     return found
 
 
-def _tuned(paths: tuple[Path, ...]) -> list[TunedEncoder]:
+def _tuned(paths: tuple[Path, ...], judges: Sequence[Judge]) -> list[TunedEncoder]:
+    """Encoders. Raises InputError if a judge had part in the tuning of one."""
     from mvmic_codec.model.tuned import load_encoder
+    from mvmic_codec.tasks.tables import check_judges
 
-    return [load_encoder(path) for path in paths]
+    found = [load_encoder(path) for path in paths]
+    # With lambda2 0 the head has no part.
+    check_judges(judges, {each.name: each.card.head for each in found if each.card.lambda2})
+    return found

@@ -241,6 +241,7 @@ def _train(
         from mvmic_codec.model.tuned import load_encoder
         from mvmic_codec.tasks import stage2
         from mvmic_codec.tasks.heads import load_head
+        from mvmic_codec.tasks.segmentation import HeadConfig
 
         device = pick_device(device)
         halves = stage2.halves(found.items)
@@ -259,6 +260,9 @@ def _train(
             f"{len(halves.validation)} others",
             licence=licence,
         )
+        if network == "fpn":
+            # It says what is wrong before an archive is written, which may take hours.
+            HeadConfig(dict.fromkeys(settings.maps, 1))
         if archive is None:
             tuned = None if encoder is None else load_encoder(encoder)
             archive = stage2.archive_of(halves, out, rates, copies, tuned, device)
