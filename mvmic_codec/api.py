@@ -71,10 +71,9 @@ def encode(
     on_round     called after each round of refinement of every file that is tried
 
     task         a `mvmic_codec.tasks.heads.Head`: errors count more in blocks that matter to what
-                 the head sees, and less in others. The image is first encoded without it, so this
-                 takes two to three times as long. Or an array [ceil(H/16),ceil(W/16)] that says
-                 what errors in each block of 16x16 pixels count, from 0.01 to 100. Every decoder
-                 reads the file. See docs/tasks.md
+                 the head sees, and less in others. The image is first encoded without it. Or an
+                 array [ceil(H/16),ceil(W/16)] that says what errors in each block of 16x16 pixels
+                 count, from 0.01 to 100. Every decoder reads the file. See docs/tasks.md
     encoder      a file of `mvmic train --encoder`: the analysis of the image in it takes the place
                  of the released one. Every decoder reads the file. Warns of rates that it was not
                  tuned at. See docs/tasks.md

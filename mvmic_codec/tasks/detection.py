@@ -7,7 +7,8 @@ images (pytorch/vision#8840). Two things need care:
   for sides that are no multiples of it. So maps are padded to multiples of 64 samples, and it is
   told the padded size.
 - An element of a map stands for a block of samples, and lies in the middle of it. `BoxPooler` and
-  all strided convolutions keep to that.
+  all strided convolutions keep to that. Anchors do not: torchvision centres them on the first
+  sample of the block. The shift is the same everywhere, so the network learns it.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
 
 
 def standard_error(values: Sequence[float] | npt.NDArray[np.float64]) -> float:
-    """Of the mean. Of one value it is 0: nothing is known of it."""
+    """Of the mean. Of one value it is nan."""
     if len(values) < 2:
-        return 0.0
+        return math.nan
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))

@@ -254,7 +254,9 @@ def curves(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) -
     rows = [row for row in rows if row.scale == rows[0].scale]
     groups: dict[tuple[str, str], dict[str, list[TaskRow]]] = {}
     for row in sorted(rows, key=lambda row: not row.judge.startswith("features")):
-        settings = groups.setdefault((row.codec, row.judge), {})
+        # Variants of a codec are curves of their own, such as JPEG's 75/4:4:4 and 75/4:2:0.
+        variant = " ".join((row.codec, *row.setting.split("/")[1:]))
+        settings = groups.setdefault((variant, row.judge), {})
         settings.setdefault(row.setting, []).append(row)
     made = []
     for (codec, judge), settings in groups.items():

@@ -257,7 +257,9 @@ def curves(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) -> 
     groups: dict[tuple[str, str], dict[str, list[DetectionRow]]] = {}
     for row in sorted(rows, key=lambda row: row.judge.find("features") < 0):
         if row.set == name and row.digest in digests:
-            settings = groups.setdefault((row.codec, row.judge), {})
+            # As in table 1, variants of a codec are curves of their own.
+            variant = " ".join((row.codec, *row.setting.split("/")[1:]))
+            settings = groups.setdefault((variant, row.judge), {})
             settings.setdefault(row.setting, []).append(row)
     return [
         Curve(*key, [_point(group) for group in settings.values()])

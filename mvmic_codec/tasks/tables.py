@@ -172,7 +172,8 @@ class CodedSet:
                 yield setting, files
 
     def _encoded(self, codec: Codec, setting: Setting, scale: float) -> list[CodedFile]:
-        label = setting.label.replace("/", "_")
+        # Windows takes no colons in names.
+        label = setting.label.replace("/", "_").replace(":", "")
         folder = self.folder / self.images.name / f"scale{scale:g}" / codec.name / label
         folder.mkdir(parents=True, exist_ok=True)
         files = []

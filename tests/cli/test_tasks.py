@@ -192,7 +192,8 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
         (("--network", "faster-rcnn", "--width", 9), "--width goes with --network segmentation"),
         (("--crop", 100), "--crop must be a multiple of 64, got 100"),
         (("--layout", "colondb", "--masks", "x"), "--masks does not go with --layout colondb"),
-        (("--archive", "x", "--encoder", "y"), "--encoder writes an archive, and --archive is"),
+        (("--archive", "x", "--encoder", "y"), "--encoder is for an archive that is written"),
+        (("--archive", "x", "--copies", 2), "--copies is for an archive that is written"),
     ],
 )
 def test_wrong_usage_of_training(arguments, message, mvmic, frames, tmp_path):

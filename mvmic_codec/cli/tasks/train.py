@@ -63,10 +63,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--copies",
-            default=4,
-            show_default=True,
             type=click.IntRange(1),
-            help="Rate indices for each image.",
+            help="Rate indices for each image in OUT/archive.  [default: 4]",
         ),
         click.option(
             "--rates",
@@ -218,7 +216,7 @@ def _train(
     layout: str,
     out: Path,
     rates: tuple[int, int],
-    copies: int,
+    copies: int | None,
     encoder: Path | None,
     archive: Path | None,
     cache: Path | None,
@@ -232,8 +230,9 @@ def _train(
     """Train one head for each seed, and say how good they are. The options are `_options`."""
     if crop is not None and (crop < 64 or crop % 64):
         raise click.UsageError(f"--crop must be a multiple of 64, got {crop}")
-    if archive is not None and encoder is not None:
-        raise click.UsageError("--encoder writes an archive, and --archive is one already")
+    if archive is not None and (encoder is not None or copies is not None):
+        name = "--copies" if encoder is None else "--encoder"
+        raise click.UsageError(f"{name} is for an archive that is written, and --archive is there")
     try:
         found = data.read(folder, masks, layout)
         from mvmic_codec.features.maps import checked_names
@@ -265,7 +264,7 @@ def _train(
             HeadConfig(dict.fromkeys(settings.maps, 1))
         if archive is None:
             tuned = None if encoder is None else load_encoder(encoder)
-            archive = stage2.archive_of(halves, out, rates, copies, tuned, device)
+            archive = stage2.archive_of(halves, out, rates, copies or 4, tuned, device)
         for seed in seeds:
             path = stage2.train_head(
                 halves, archive, out, settings, seed, device, cache or out / "cache"
