@@ -34,7 +34,12 @@ from mvmic_codec.errors import InputError
 @click.option(
     "--masks",
     type=click.Path(path_type=Path),
-    help="Folder of their masks.  [default: FOLDER_mask, beside FOLDER]",
+    help="Folder of their masks.  [default: FOLDER_mask, for camvid FOLDER_label, beside FOLDER]",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["folders", "camvid"]),
+    help="folders: masks of one class; camvid: labels 0 to 11.  [default: folders]",
 )
 @click.option(
     "--lambda2", type=click.FloatRange(0), help="What the task's loss weighs, 0 for nothing."
@@ -53,6 +58,7 @@ def command(
     resume: bool,
     images: Path | None,
     masks: Path | None,
+    layout: str | None,
     lambda2: float | None,
     encoder: bool,
     head: Path | None,
@@ -64,11 +70,12 @@ def command(
     """
     if config_path is None and not encoder:
         raise click.UsageError("Missing option '--config'.")
-    if masks is not None and images is None:
-        raise click.UsageError("--masks goes with --task alone")
+    for name, value in (("--masks", masks), ("--layout", layout)):
+        if value is not None and images is None:
+            raise click.UsageError(f"{name} goes with --task alone")
     if images is not None and masks is None:
-        masks = beside(images, "mask")
-    task = {"data": images, "masks": masks, "lambda2": lambda2, "head": head}
+        masks = beside(images, "label" if layout == "camvid" else "mask")
+    task = {"data": images, "masks": masks, "layout": layout, "lambda2": lambda2, "head": head}
     given: dict[str, Any] = {
         "task": {
             name: str(value) if isinstance(value, Path) else value

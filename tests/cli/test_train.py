@@ -47,7 +47,8 @@ def test_a_task_comes_from_the_command_line(mvmic, runs, tmp_path):
     assert mvmic("train", "--config", config, *options).exit_code == 0
     folders = {"data": str(tmp_path / "polyp"), "masks": str(tmp_path / "polyp_mask")}
     assert runs == [({**folders, "lambda2": 0.5}, out, "a new head")]
-    assert mvmic("train", "--config", config, "--masks", tmp_path).exit_code == 2
+    for wrong in (("--masks", tmp_path), ("--layout", "camvid")):
+        assert mvmic("train", "--config", config, *wrong).exit_code == 2
 
 
 def test_an_encoder_needs_no_configuration(mvmic, runs, tmp_path):
@@ -58,6 +59,9 @@ def test_an_encoder_needs_no_configuration(mvmic, runs, tmp_path):
     ((task, out),) = runs
     assert task["head"] == str(head[1]) and task["masks"] == str(tmp_path / "m")
     assert task["lambda2"] == 0 and out == tmp_path / "run"
+    mvmic("train", "--encoder", *options, *head[:2], "--layout", "camvid")
+    assert runs[1][0]["layout"] == "camvid"
+    assert runs[1][0]["masks"] == str(tmp_path / "polyp_label")
 
 
 def test_a_bad_configuration_is_one_sentence(mvmic, runs, tmp_path):
