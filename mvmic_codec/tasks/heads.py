@@ -1,7 +1,7 @@
 """A trained head as a file: weights and a card that says what it is for.
 
-The file is safetensors. Its metadata holds `card`, the fields of `Card` as JSON, and `digest`, a
-SHA-256 over that JSON and all arrays.
+The file is safetensors, with weights in half precision. Its metadata holds `card`, the fields of
+`Card` as JSON, and `digest`, a SHA-256 over that JSON and all arrays.
 """
 
 from __future__ import annotations
@@ -323,8 +323,11 @@ def _size_of(planes: Tensor) -> tuple[int, int]:
 
 
 def save_head(head: Head, path: Path) -> None:
-    """Write a head, whole or not at all."""
-    arrays = {name: value.cpu().contiguous() for name, value in head.network.state_dict().items()}
+    """Write a head, whole or not at all. Its weights are rounded to half precision."""
+    arrays = {
+        name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for name, value in head.network.state_dict().items()
+    }
     text = json.dumps(asdict(head.card))
     write_whole(path, save(arrays, {"card": text, "digest": digest(text, arrays)}))
 

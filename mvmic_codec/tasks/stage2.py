@@ -199,7 +199,8 @@ def train_head(
     config = TrainConfig(settings.steps, settings.seconds, settings.learning_rate, seed=seed)
     loss = detection.loss_of if settings.detects else segmentation_loss_of
     train(network, batches, config, device, path.with_suffix(".checkpoint"), loss)
-    head = Head(card, network.requires_grad_(False))
+    # It is scored with the weights that its file will have.
+    head = Head(card, network.half().float().requires_grad_(False))
     scores: dict[str, float] = {}
     for label, each in held_out.items():
         if settings.detects:
