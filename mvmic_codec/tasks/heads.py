@@ -10,7 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,7 @@ class Card:
     licence      what its training data allows
     scores       as measured, by what was measured
     notice       for everybody who uses it
+    seen         images that it was trained on; see `layouts.marks_of`
     """
 
     task: str
@@ -81,6 +82,7 @@ class Card:
     licence: str
     scores: dict[str, float]
     notice: str = NOTICE
+    seen: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ those whose names begin with a dot. An image may be an `.mvm` file.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,11 @@ def split(items: Sequence[Item], share: float = 0.1) -> tuple[list[Item], list[I
             f"{len(items)} images are too few to train on some and to validate with others"
         )
     return train, validation
+
+
+def marks_of(items: Sequence[Item]) -> list[str]:
+    """For each image 8 hexadecimal digits that tell its file from others, whatever its name is."""
+    return [hashlib.sha256(item.image.read_bytes()).hexdigest()[:8] for item in items]
 
 
 def _smallest_groups(items: Sequence[Item], share: float) -> set[str]:

@@ -46,7 +46,7 @@ from mvmic_codec.tasks.heads import (
     make_network,
     save_head,
 )
-from mvmic_codec.tasks.layouts import Item, split
+from mvmic_codec.tasks.layouts import Item, marks_of, split
 from mvmic_codec.tasks.metrics import Confusion, Overlap, class_scores, confusion, overlap
 from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
 from mvmic_codec.tasks.train import TrainConfig, segmentation_loss_of, train
@@ -185,6 +185,7 @@ def train_head(
         data=settings.data,
         licence=settings.licence,
         scores={},
+        seen=marks_of(data.train),
     )
     torch.manual_seed(seed)
     network = make_network(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.evaluation.codec import Codec, Setting
 from mvmic_codec.model.identity import default_identity
 from mvmic_codec.tasks.heads import Head, digest_of, load_head, other_model
-from mvmic_codec.tasks.layouts import Item
+from mvmic_codec.tasks.layouts import Item, marks_of
 from mvmic_codec.tasks.pixel_dataset import original_pixels
 from mvmic_codec.tasks.whole import write_whole
 
@@ -75,6 +76,19 @@ def load_judges(
         kind, option = ("detectors", " --network mask-rcnn") if detect else ("heads", "")
         raise InputError(f"{folder} holds no {kind}: train some by `mvmic tasks train`{option}")
     return judges
+
+
+def warn_of_seen(images: ImageSet, heads: Mapping[str, Head]) -> None:
+    """Warn of images that a head was trained on, by the names of heads: it does too well there."""
+    marks = set(marks_of(images.items))
+    for name, head in heads.items():
+        seen = len(marks.intersection(head.card.seen))
+        if seen:
+            warnings.warn(
+                f"the head {name} was trained on {seen} of the {len(images.items)} images of "
+                f"{images.name}: its scores say little about new images",
+                stacklevel=2,
+            )
 
 
 def check_judges(judges: Iterable[Judge], taught: Mapping[str, str]) -> None:

@@ -73,6 +73,11 @@ def test_a_head_is_trained(mvmic, frames, tmp_path):
     card = load_head(out / "features-s16-seed0.safetensors").card
     assert card.data == "frames: 1 images, scores on 1 others"
     assert card.licence == "any use" and card.rates == [18, 27]
+    assert len(card.seen) == 1
+    # Its own images are no test, and that is said.
+    sheet = ("--head", out / "features-s16-seed0.safetensors", "-o", tmp_path / "sheet.png")
+    told = mvmic("tasks", "overlays", "--data", frames, *sheet, "--rate-index", 18)
+    assert "was trained on 1 of the 2 images of frames: its scores say little" in told.stderr
     assert f"IoU {card.scores['IoU']:.3f}" in result.stdout
     # One image to train on, one held out.
     assert len(list((out / "archive").iterdir())) == 2
@@ -256,7 +261,7 @@ def test_table1(mvmic, frames, heads, tmp_path):
     assert "mvm 36, scale 1: features s16 minus pixels-light: mIoU" in result.stdout
     assert len(list((tmp_path / "out/rows-files/frames/scale1/mvm/36").glob("*.mvm"))) == 2
     figure = (tmp_path / "out/figure.svg").read_text()
-    for label in ("mvm, features s16", "jpeg, pixels-light", "original, pixels-light"):
+    for label in ("mvm, features s16", "jpeg 4:4:4, pixels-light", "original, pixels-light"):
         assert f">{label}<" in figure
     before = table.read_text()
     assert mvmic(*arguments, *chosen).stdout == result.stdout and table.read_text() == before
@@ -379,6 +384,7 @@ def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
     ]
     assert "erfnet features s" in result.stdout and "lambda2 0 is the control" in result.stdout
     assert Image.open(tmp_path / "x.png").width == 1400
+    assert "was trained on 1 of the 2 images of street" in result.stderr
     before = table.read_bytes()
     assert mvmic("tasks", "table4", *arguments).exit_code == 0 and table.read_bytes() == before
 

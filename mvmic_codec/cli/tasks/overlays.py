@@ -76,6 +76,7 @@ def command(
             raise InputError(f"{files.shown(head_path)} is no head for segmentation of one class")
         images = tables.image_set(folder.resolve().name, found.items)
         with batch.warnings_noted():
+            tables.warn_of_seen(images, {files.shown(head_path): head})
             each = [
                 scored(images, item, head, index, device)
                 for item in tables.shown(images.items, "overlays")

@@ -197,6 +197,7 @@ def table1(
             lambda: files.write(table, tables.format_rows(TaskRow, rows).encode()),
         )
         with batch.warnings_noted():
+            tables.warn_of_seen(images, {each.name: each.head for each in measurement.judges})
             failures = measurement.run(
                 _chosen(names, indices, weights, task, tuned, device, measurement.judges), scales
             )
@@ -254,6 +255,7 @@ def table2(
             lambda: files.write(table, tables.format_rows(DetectionRow, rows).encode()),
         )
         with batch.warnings_noted():
+            tables.warn_of_seen(images, {each.name: each.head for each in measurement.judges})
             failures = measurement.run(
                 _chosen(names, indices, weights, task, tuned, device, measurement.judges)
             )
@@ -318,6 +320,7 @@ def table4(
             lambda: files.write(table, tables.format_rows(EncoderRow, rows).encode()),
         )
         with batch.warnings_noted():
+            tables.warn_of_seen(images, {each.name: each.head for each in judges})
             measurement.run(encoders(_tuned(tuned, judges), sorted(set(indices)), device))
         batch.say(summary(rows, images.name, judges))
         _draw(figure, curves(rows, images.name, judges), "mIoU", images.name)
