@@ -183,8 +183,10 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
     chosen = ("--rates", 18, 27, "--input", "pixels", "--crop", 64)
     assert mvmic(*rcnn, *chosen).exit_code == 0
     assert (out / "faster-rcnn-pixels-light-seed0.safetensors").exists()
-    other = ("--out", tmp_path / "other", "--archive", out / "archive")
-    assert mvmic(*arguments, *other, "--input", "pixels").exit_code == 0
+    # An archive that is there has its copies.
+    other = (*SMALL[2:], "--out", tmp_path / "other", "--archive", out / "archive")
+    named = ("tasks", "train", "polyp", "--data", frames)
+    assert mvmic(*named, *other, "--input", "pixels").exit_code == 0
     assert archive == {path: path.stat().st_mtime_ns for path in (out / "archive").iterdir()}
 
 
