@@ -69,7 +69,7 @@ class _Record:
 @click.option(
     "--task",
     type=click.Path(readable=False),
-    help="A head's file: keep more of what it looks at. Takes 2 to 3 times as long.",
+    help="A head's file: keep more of what it looks at. Each image is encoded twice.",
 )
 @click.option(
     "--encoder",

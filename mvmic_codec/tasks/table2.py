@@ -31,7 +31,10 @@ from mvmic_codec.tasks.tables import (
     CodedSet,
     Judge,
     check_count,
+    curves_of,
     decoded,
+    judged_rows,
+    score_cell,
     shown,
 )
 
@@ -222,11 +225,9 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
 
     Rows of other sets than `name` and of other heads are left out.
     """
-    digests = {judge.digest for judge in judges}
     groups: dict[tuple[str, str, str], list[DetectionRow]] = {}
-    for row in rows:
-        if row.set == name and row.digest in digests:
-            groups.setdefault((row.codec, row.setting, row.judge), []).append(row)
+    for row in judged_rows(rows, name, judges):
+        groups.setdefault((row.codec, row.setting, row.judge), []).append(row)
     scores = [f"{kind} AP{at}" for kind in ("box", "mask") for at in ("", "50", "75")]
     wide = max([16, *(len(codec) for codec, _, _ in groups)])
     lines = [
@@ -234,7 +235,7 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
         + " ".join(f"{score:>13}" for score in scores)
     ]
     for (codec, setting, judge), group in groups.items():
-        cells = [_cell(group, score.replace(" AP", "_ap")) for score in scores]
+        cells = [score_cell(group, score.replace(" AP", "_ap")) for score in scores]
         # All are of the same files.
         bpp = group[0].bpp
         lines.append(
@@ -253,29 +254,11 @@ def summary(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) ->
 
 def curves(rows: Sequence[DetectionRow], name: str, judges: Sequence[Judge]) -> list[Curve]:
     """Average precision of boxes, of each codec and kind of head: those on features first."""
-    digests = {judge.digest for judge in judges}
-    groups: dict[tuple[str, str], dict[str, list[DetectionRow]]] = {}
-    for row in sorted(rows, key=lambda row: row.judge.find("features") < 0):
-        if row.set == name and row.digest in digests:
-            # As in table 1, variants of a codec are curves of their own.
-            variant = " ".join((row.codec, *row.setting.split("/")[1:]))
-            settings = groups.setdefault((variant, row.judge), {})
-            settings.setdefault(row.setting, []).append(row)
-    return [
-        Curve(*key, [_point(group) for group in settings.values()])
-        for key, settings in groups.items()
-    ]
 
+    def key(row: DetectionRow) -> tuple[str, str]:
+        # As in table 1, variants of a codec are curves of their own.
+        return " ".join((row.codec, *row.setting.split("/")[1:])), row.judge
 
-def _point(rows: Sequence[DetectionRow]) -> tuple[float | None, float, float]:
-    value = float(np.mean([row.box_ap for row in rows]))
-    return rows[0].bpp, value, float(np.mean([row.box_ap_se for row in rows]))
-
-
-def _cell(rows: Sequence[DetectionRow], score: str) -> str:
-    """A score and its standard error, means over heads."""
-    values = [getattr(row, score) for row in rows]
-    if None in values:
-        return "-"
-    errors = [getattr(row, f"{score}_se") for row in rows]
-    return f"{np.mean(values):.3f} ± {np.mean(errors):.3f}"
+    chosen = judged_rows(rows, name, judges)
+    chosen.sort(key=lambda row: "features" not in row.judge)
+    return curves_of(chosen, key, "box_ap")

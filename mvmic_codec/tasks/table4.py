@@ -23,7 +23,17 @@ from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks.metrics import Confusion, class_errors, class_scores, confusion
 from mvmic_codec.tasks.pixel_dataset import as_planes
 from mvmic_codec.tasks.score_plot import Curve
-from mvmic_codec.tasks.tables import CodedFile, CodedSet, Judge, check_count, decoded, shown
+from mvmic_codec.tasks.tables import (
+    CodedFile,
+    CodedSet,
+    Judge,
+    check_count,
+    curves_of,
+    decoded,
+    judged_rows,
+    score_cell,
+    shown,
+)
 
 RELEASED = "released"
 
@@ -173,11 +183,9 @@ def summary(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> s
 
     Rows of other sets than `name` and of other heads are left out.
     """
-    digests = {judge.digest for judge in judges}
     groups: dict[tuple[str, str, str], list[EncoderRow]] = {}
-    for row in rows:
-        if row.set == name and row.digest in digests:
-            groups.setdefault((row.setting, row.judge, row.encoder), []).append(row)
+    for row in judged_rows(rows, name, judges):
+        groups.setdefault((row.setting, row.judge, row.encoder), []).append(row)
     wide = max([20, *(len(encoder) for _, _, encoder in groups)])
     lines = [
         f"{'setting':>7} {'judge':22} {'encoder':{wide}} {'lambda2':>8} {'heads':>5} {'bpp':>6} "
@@ -188,7 +196,7 @@ def summary(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> s
         lambda2 = "-" if first.lambda2 is None else f"{first.lambda2:g}"
         lines.append(
             f"{setting:>7} {judge:22} {encoder:{wide}} {lambda2:>8} {len(group):5} {first.bpp:.4f} "
-            f"{first.psnr:6.2f} {_cell(group, 'miou'):>13} {_cell(group, 'accuracy'):>13}"
+            f"{first.psnr:6.2f} {score_cell(group, 'miou'):>13} {score_cell(group, 'accuracy'):>13}"
         )
     lines.append(
         "± is the standard error over images, of one head, by the bootstrap. lambda2 0 is the "
@@ -199,25 +207,5 @@ def summary(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> s
 
 def curves(rows: Sequence[EncoderRow], name: str, judges: Sequence[Judge]) -> list[Curve]:
     """MIoU of each encoder and kind of head."""
-    digests = {judge.digest for judge in judges}
-    groups: dict[tuple[str, str], dict[str, list[EncoderRow]]] = {}
-    for row in rows:
-        if row.set == name and row.digest in digests:
-            settings = groups.setdefault((row.encoder, row.judge), {})
-            settings.setdefault(row.setting, []).append(row)
-    return [
-        Curve(*key, [_point(group) for group in settings.values()])
-        for key, settings in groups.items()
-    ]
-
-
-def _point(rows: Sequence[EncoderRow]) -> tuple[float | None, float, float]:
-    value = float(np.mean([row.miou for row in rows]))
-    return rows[0].bpp, value, float(np.mean([row.miou_se for row in rows]))
-
-
-def _cell(rows: Sequence[EncoderRow], score: str) -> str:
-    """A score and its standard error, means over heads."""
-    values = [getattr(row, score) for row in rows]
-    errors = [getattr(row, f"{score}_se") for row in rows]
-    return f"{np.mean(values):.3f} ± {np.mean(errors):.3f}"
+    chosen = judged_rows(rows, name, judges)
+    return curves_of(chosen, lambda row: (row.encoder, row.judge), "miou")

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,10 +20,38 @@ from mvmic_codec.model.identity import default_identity
 from mvmic_codec.tasks.heads import Head, digest_of, load_head, other_model
 from mvmic_codec.tasks.layouts import Item, marks_of
 from mvmic_codec.tasks.pixel_dataset import original_pixels
+from mvmic_codec.tasks.score_plot import Curve
 from mvmic_codec.tasks.whole import write_whole
 
 Each = TypeVar("Each")
 Row = TypeVar("Row")
+
+
+class JudgedRow(Protocol):
+    """What rows of a whole set of images have in common."""
+
+    @property
+    def set(self) -> str:
+        """The name of the folder of images."""
+        ...
+
+    @property
+    def setting(self) -> str:
+        """That of the codec."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the head's."""
+        ...
+
+    @property
+    def bpp(self) -> float | None:
+        """Bits per pixel; None for images that were not coded."""
+        ...
+
+
+Judged = TypeVar("Judged", bound=JudgedRow)
 
 # The codec of rows of images that were not coded.
 ORIGINAL = "original"
@@ -232,6 +260,39 @@ def decoded(codec: Codec, data: bytes, file: CodedFile, image: Image.Image) -> I
 def shown(items: Sequence[Each], label: str) -> Iterator[Each]:
     """The items, with a bar on a terminal."""
     yield from tqdm(items, label, unit="image", leave=False, delay=1.0, disable=None)
+
+
+def judged_rows(rows: Iterable[Judged], name: str, judges: Iterable[Judge]) -> list[Judged]:
+    """Those of a set of images and of these heads."""
+    digests = {judge.digest for judge in judges}
+    return [row for row in rows if row.set == name and row.digest in digests]
+
+
+def curves_of(
+    rows: Iterable[Judged], key: Callable[[Judged], tuple[str, str]], score: str
+) -> list[Curve]:
+    """A curve for each codec and judge, as `key` names them: means over heads at each setting."""
+    groups: dict[tuple[str, str], dict[str, list[Judged]]] = {}
+    for row in rows:
+        settings = groups.setdefault(key(row), {})
+        settings.setdefault(row.setting, []).append(row)
+    return [
+        Curve(*names, [(group[0].bpp, *_mean(group, score)) for group in settings.values()])
+        for names, settings in groups.items()
+    ]
+
+
+def score_cell(rows: Sequence[Any], score: str) -> str:
+    """A score and its standard error, means over heads; "-" for a score that there is not."""
+    if any(getattr(row, score) is None for row in rows):
+        return "-"
+    mean, error = _mean(rows, score)
+    return f"{mean:.3f} ± {error:.3f}"
+
+
+def _mean(rows: Sequence[Any], score: str) -> tuple[float, float]:
+    values, errors = ([getattr(row, name) for row in rows] for name in (score, f"{score}_se"))
+    return float(np.mean(values)), float(np.mean(errors))
 
 
 def format_rows(kind: type[Any], rows: Iterable[Any]) -> str:
