@@ -198,7 +198,7 @@ def test_a_configuration_has_a_task(folder, tmp_path):
         ({"task": {**task, "head": "h"}}, "a new model has others"),
         ({"task": {**task, "lambda2": -1}}, "lambda2 of 0 or more"),
         ({"task": {"data": "polyp"}}, "the task lacks lambda2, masks"),
-        ({"task": {**task, "lamda": 1}}, "of the task, lamda"),
+        ({"task": {**task, "weight": 1}}, "of the task, weight"),
         ({"data": ""}, "folder of images is missing"),
     ):
         path.write_text(json.dumps({"data": ".", "task": task} | wrong))
