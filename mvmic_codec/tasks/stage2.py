@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
@@ -134,23 +135,29 @@ def halves(items: Sequence[Item]) -> Halves:
     """
     train, validation = split(items)
     digest = hashlib.sha256()
-    for each in (train, validation):
-        masks, marked = 0, 0
-        for item, mark in zip(each, marks_of(each), strict=True):
-            truth = item.read()
-            digest.update(f"{item.name} {mark}".encode())
-            for known in (truth.mask, truth.boxes, truth.labels):
-                digest.update(b"" if known is None else known.numpy().tobytes())
-            if truth.mask is not None:
-                masks += 1
-                marked += bool(((truth.mask > 0) & (truth.mask != IGNORED)).any())
-        if each is train and masks and not marked:
-            warnings.warn(
-                "all masks of the images to train on are empty: a head learns from them that there "
-                "is nothing",
-                stacklevel=2,
-            )
+    if _read_truths(train, digest):
+        warnings.warn(
+            "all masks of the images to train on are empty: a head learns from them that there is "
+            "nothing",
+            stacklevel=2,
+        )
+    _read_truths(validation, digest)
     return Halves(train, validation, digest.hexdigest()[:16])
+
+
+def _read_truths(items: Sequence[Item], digest: hashlib._Hash) -> bool:
+    """Add images and what is known of them to a digest. Returns whether all masks are empty."""
+    masks, empty = 0, 0
+    bar = tqdm(items, "masks", unit="image", leave=False, delay=1.0, disable=None)
+    for item, mark in zip(bar, marks_of(items), strict=True):
+        truth = item.read()
+        digest.update(f"{item.name} {mark}".encode())
+        for known in (truth.mask, truth.boxes, truth.labels):
+            digest.update(b"" if known is None else known.numpy().tobytes())
+        if truth.mask is not None:
+            masks += 1
+            empty += not bool(((truth.mask > 0) & (truth.mask != IGNORED)).any())
+    return masks > 0 and masks == empty
 
 
 def archive_of(
