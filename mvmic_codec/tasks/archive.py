@@ -166,7 +166,8 @@ def _list_images(items: Sequence[Item], folder: Path) -> None:
             f"{changed[0].image}{more} has changed since {folder} was written: files are made anew",
             stacklevel=3,
         )
-    write_whole(folder / IMAGES, json.dumps(known | marks, indent=0).encode())
+    if new:
+        write_whole(folder / IMAGES, json.dumps(known | marks, indent=0).encode())
 
 
 def _check_kind(items: Sequence[Item]) -> None:
