@@ -150,6 +150,11 @@ def warnings_noted() -> Iterator[None]:
         yield
 
 
+def images(count: int) -> str:
+    """A number of images, for people."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Text on stdout, or stderr, whatever letters that can show. Raises OSError if it is full."""
     stream = sys.stderr if err else sys.stdout

@@ -15,8 +15,8 @@ from mvmic_codec.cli.encode import open_image
 from mvmic_codec.cli.limits import max_pixels
 from mvmic_codec.errors import InputError
 
-# Index 18, about 0.06 bits per pixel on colonoscopy.
-_QUALITY = 3.0
+# Of quality 3: about 0.06 bits per pixel on colonoscopy.
+_INDEX = rate.index_of(3.0)
 # Side of an image that is coded once before anything is timed.
 _WARM_UP = 64
 
@@ -27,7 +27,8 @@ _WARM_UP = 64
     "--head",
     "head_path",
     type=click.Path(path_type=Path, readable=False),
-    help="Head on features, as `mvmic tasks train` writes it.  [default: the one that ships]",
+    help="Head on features, as `mvmic tasks train` writes it.  [default: polyp, the one that "
+    "ships]",
 )
 @click.option(
     "-o",
@@ -40,10 +41,8 @@ _WARM_UP = 64
 @click.option(
     "--rate-index",
     "index",
-    default=rate.index_of(_QUALITY),
-    show_default=True,
     type=click.IntRange(0, 63),
-    help="Of the file; the default is quality 3.",
+    help=f"Of the file.  [default: {_INDEX}, which is quality 3]",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @max_pixels
@@ -52,35 +51,41 @@ def command(
     image_path: Path,
     head_path: Path | None,
     output: Path,
-    index: int,
+    index: int | None,
     force: bool,
     device: str | None,
 ) -> None:
     """Encode IMAGE, decode features without pixels, and draw what a head sees in them.
 
-    The overlay is drawn over the original image. Times are wall time of one run each, after the
-    networks are loaded. Not a medical device: for research only.
+    An .mvm file is taken as it is. The overlay is drawn over the original image, or over what the
+    file decodes to. Times are wall time of one run each, after the networks are loaded. Not a
+    medical device: for research only.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     try:
-        outputs = files.Outputs(force=force)
-        outputs.check(files.Job(image_path, output))
         form = _format_of(output)
         from PIL import Image
 
         from mvmic_codec import api
         from mvmic_codec.model.identity import default_identity
-        from mvmic_codec.tasks.heads import WEIGHTS, load_head
+        from mvmic_codec.tasks.heads import SHIPPED, load_head
         from mvmic_codec.tasks.overlay import draw_overlay
 
-        if head_path is None:
-            head_path = WEIGHTS / "polyp.safetensors"
-            if not head_path.is_file():
-                raise InputError(
-                    "the head that ships is missing: install mvmic_codec again, or name one by "
-                    "--head"
-                )
+        try:
+            with files.reading(image_path) as source:
+                image, _ = open_image(source)
+                source.seek(0)
+                given = source.read() if image.format == "MVM" else None
+        except InputError as error:
+            raise InputError(f"{files.shown(image_path)} {error}") from error
+        if given is not None and index is not None:
+            raise click.UsageError(
+                f"--rate-index is for an image, and {files.shown(image_path)} is encoded already"
+            )
+        outputs = files.Outputs(force=force)
+        outputs.check(files.Job(image_path, output))
+        head_path = head_path or Path(SHIPPED)
         head = load_head(head_path, device)
         head.check_task(detects=False)
         maps = head.feature_maps()
@@ -89,22 +94,20 @@ def command(
                 f"the head {files.shown(head_path)} tells {len(head.card.classes)} classes apart, "
                 "and this command draws one: use a head for one class"
             )
-        try:
-            with files.reading(image_path) as source:
-                image, _ = open_image(source)
-        except InputError as error:
-            raise InputError(f"{files.shown(image_path)} {error}") from error
+        if given is not None:
+            index = api.read_header(given).rate_index
+        index = _INDEX if index is None else index
         # The first run loads the model that the head is for. A part of the image would not do, as a
         # black corner is gray.
         noise = Image.effect_noise((_WARM_UP, _WARM_UP), 50)
         if head.card.fingerprint != default_identity(gray=True).fingerprint:
             noise = Image.merge("RGB", (noise, noise, Image.new("L", noise.size)))
-        data = api.encode(noise, rate_index=index, device=device)
+        warm = api.encode(noise, rate_index=index, device=device)
         with batch.warnings_noted():
-            head.predict(api.decode_features(data, maps, device=device))
+            head.predict(api.decode_features(warm, maps, device=device))
 
         start = time.perf_counter()
-        data = api.encode(image, rate_index=index, device=device)
+        data = given or api.encode(image, rate_index=index, device=device)
         encoded = time.perf_counter()
         features = api.decode_features(data, maps, device=device)
         # A GPU is done when a value of its result is here.
@@ -122,12 +125,12 @@ def command(
         outputs.write(output, file.getvalue())
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
+    encoding = "" if given is not None else f"encode {encoded - start:.2f} s, "
     bpp = 8 * len(data) / (image.width * image.height)
     batch.say(
         f"{files.shown(image_path)}: {image.width}x{image.height}, {len(data):,} bytes, "
         f"{bpp:.3f} bits per pixel at rate index {index}\n"
-        f"encode {encoded - start:.2f} s, features {decoded - encoded:.2f} s, "
-        f"head {end - decoded:.2f} s\n"
+        f"{encoding}features {decoded - encoded:.2f} s, head {end - decoded:.2f} s\n"
         f"{head.card.classes[0]}: {(prediction.mask > 0).mean():.1%} of the image; "
         f"drawn to {files.shown(output)}\n"
         f"{head.card.notice}"

@@ -69,7 +69,8 @@ class _Record:
 @click.option(
     "--task",
     type=click.Path(readable=False),
-    help="A head's file: keep more of what it looks at. Each image is encoded twice.",
+    help="A head's file, or polyp for the one that ships: keep more of what it looks at. Each "
+    "image is encoded twice.",
 )
 @click.option(
     "--encoder",

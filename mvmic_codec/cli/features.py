@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from mvmic_codec.cli import batch, files
@@ -57,6 +60,8 @@ def command(
 
     Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.
     """
+    if output is not None and Path(output).suffix.lower() in _SUFFIXES:
+        _check_one(inputs, output)
     suffix = _checked_suffix(suffix if suffix.startswith(".") else f".{suffix}")
     naming = Naming(".mvm files", {".mvm"}, {".mvm"}, suffix)
     try:
@@ -97,6 +102,16 @@ def command(
         batch.say("\n".join(lines), err=to_stream)
     if failures or planned.failed:
         raise click.exceptions.Exit(1)
+
+
+def _check_one(inputs: tuple[str, ...], output: str) -> None:
+    """Raise UsageError for an output that is named as a file, and inputs that one cannot hold."""
+    named_as_file = not os.path.isdir(output) and not output.endswith((os.sep, os.altsep or os.sep))
+    if named_as_file and (len(inputs) > 1 or os.path.isdir(inputs[0])):
+        raise click.UsageError(
+            f"{files.shown(output)} holds the maps of one image; for many give a folder with -o, "
+            f"and --to {Path(output).suffix[1:].lower()}"
+        )
 
 
 def _checked_suffix(suffix: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvmic_codec.cli import batch
-from mvmic_codec.cli.tasks.data import beside
+from mvmic_codec.cli.tasks.data import masks_of
 from mvmic_codec.errors import InputError
 
 
@@ -23,6 +23,12 @@ from mvmic_codec.errors import InputError
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for checkpoints and logs.  [default: runs/NAME, by the name of the configuration]",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="How many, such as 20 for a trial.  [default: as the configuration says, or 1000 for an "
+    "encoder]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
 @click.option(
@@ -50,11 +56,14 @@ from mvmic_codec.errors import InputError
     help="Train only an encoder, through the released decoder and the head of --head.",
 )
 @click.option(
-    "--head", type=click.Path(path_type=Path), help="For --encoder: a head's file, on s16."
+    "--head",
+    type=click.Path(path_type=Path),
+    help="For --encoder: a head's file, on s16, or polyp for the one that ships.",
 )
 def command(
     config_path: Path | None,
     out: Path | None,
+    steps: int | None,
     resume: bool,
     images: Path | None,
     masks: Path | None,
@@ -63,18 +72,23 @@ def command(
     encoder: bool,
     head: Path | None,
 ) -> None:
-    """Train a model, or an encoder for a task. A killed run goes on with --resume.
+    """Train a model, or an encoder for a task. A run that was stopped goes on with --resume.
 
     With a task a head learns beside the new model. With --encoder the released decoder and a
     trained head stay as they are, and mvmic encode --encoder takes the result.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 terminated.
     """
     if config_path is None and not encoder:
         raise click.UsageError("Missing option '--config'.")
     for name, value in (("--masks", masks), ("--layout", layout)):
         if value is not None and images is None:
             raise click.UsageError(f"{name} goes with --task alone")
-    if images is not None and masks is None:
-        masks = beside(images, "label" if layout == "camvid" else "mask")
+    try:
+        if images is not None:
+            masks = masks_of(images, masks, "label" if layout == "camvid" else "mask")
+    except InputError as error:
+        raise batch.stop(error) from error
     task = {"data": images, "masks": masks, "layout": layout, "lambda2": lambda2, "head": head}
     given: dict[str, Any] = {
         "task": {
@@ -85,6 +99,8 @@ def command(
     }
     if encoder:
         given["encoder"] = True
+    if steps is not None:
+        given["steps"] = steps
     out = out or Path("runs") / ("encoder" if config_path is None else config_path.stem)
     try:
         if config_path is not None and not config_path.is_file():
@@ -95,6 +111,11 @@ def command(
         if resume and not started:
             raise InputError(f"{out} holds no run to go on with")
         _run(config_path, given, out)
+    except KeyboardInterrupt:
+        if not (out / "checkpoint.pt").exists():
+            raise
+        batch.note("interrupted; go on with --resume")
+        raise click.exceptions.Exit(130) from None
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
 
@@ -102,8 +123,6 @@ def command(
 def _run(config_path: Path | None, given: dict[str, Any], out: Path) -> None:
     """Train, or go on. Errors as those of the loops."""
     from mvmic_codec.evaluation import require
-
-    require("bjontegaard", extra="train")
     from mvmic_codec.training.loop import read_config, train
 
     try:
@@ -112,6 +131,9 @@ def _run(config_path: Path | None, given: dict[str, Any], out: Path) -> None:
         if config_path is None:
             raise InputError(str(error)) from error
         raise InputError(f"{config_path} is no configuration: {error}") from error
+    if not config.encoder:
+        # Models are validated with by BD-rates.
+        require("bjontegaard", extra="train")
     if config.task is None:
         train(config, out)
         return

@@ -47,6 +47,12 @@ class Features:
         return len(self.rate_indices)
 
     def __getitem__(self, name: str) -> Tensor:
+        """The map of this name. Raises InputError if it was not asked for."""
+        if name not in self.maps:
+            raise InputError(
+                f"these features have no map {name!r}, but {', '.join(self.maps)}: name it when "
+                "they are decoded"
+            )
         return self.maps[name]
 
     @property
@@ -76,6 +82,11 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise InputError(f"no feature maps are named; give some of {known}")
     for name in names:
+        if name not in STRIDES and "," in name:
+            raise InputError(
+                f"there is no feature map {name!r}: name each by itself, on the command line by "
+                f"{' '.join(f'--map {each.strip()}' for each in name.split(','))}"
+            )
         if name not in STRIDES:
             raise InputError(f"there is no feature map {name!r}; there are {known}")
     return tuple(dict.fromkeys(names))

@@ -2,11 +2,15 @@
 
 NAME.r18.mvm             the image NAME at rate index 18
 NAME.r18.mirrored.mvm    its left-right mirror image, mirrored before it was encoded
+images.json              by NAME, the mark of the image that its files are made of; see
+                         `layouts.marks_of`. An archive without it is used as it is
 """
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 import zlib
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +20,17 @@ from PIL import ImageOps
 from tqdm import tqdm
 
 from mvmic_codec.api import encode, read_header
+from mvmic_codec.bitstream import container
+from mvmic_codec.encoder.image_encoder import photometric_of
 from mvmic_codec.errors import InputError
+from mvmic_codec.image.samples import from_image
 from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.rate import checked_index
-from mvmic_codec.tasks.layouts import Item, load_image, size_of
+from mvmic_codec.tasks.layouts import Item, load_image, marks_of, size_of
 from mvmic_codec.tasks.whole import write_whole
 
+# The list of what files are made of, in the folder of an archive.
+IMAGES = "images.json"
 _NAME = re.compile(r"(?P<name>.+)\.r(?P<rate>\d\d)(?P<mirrored>\.mirrored)?\.mvm")
 
 
@@ -64,12 +73,16 @@ def write_archive(
 
     With `mirrored`, the mirror image of each is encoded at the same rates too. Files carry no
     metadata. A file that is there already stays, if its header reads and has the size of the image
-    and the rate. So an interrupted call goes on where it stopped. Files are written whole or not at
-    all. encoder and device are as for `encode`.
+    and the rate. So an interrupted call goes on where it stopped. Files of an image that has
+    changed since they were made are made anew, which is warned of. Files are written whole or not
+    at all. encoder and device are as for `encode`.
 
-    Raises InputError for an image that cannot be read or encoded.
+    Raises InputError for an image that cannot be read or encoded, and for gray images among colour
+    images: no head takes both. Of images that are new to the folder this is found before any is
+    encoded.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _list_images(items, folder)
     views = (False, True) if mirrored else (False,)
     total = len(views) * sum(len(rates[item.name]) for item in items)
     files = []
@@ -101,6 +114,79 @@ def rates_of(archive: Path, names: Container[str]) -> set[int]:
     """The rate indices of an archive's files of these images. Empty if there is no such folder."""
     found = (_NAME.fullmatch(path.name) for path in archive.glob("*.mvm"))
     return {int(each["rate"]) for each in found if each is not None and each["name"] in names}
+
+
+def made_of(archive: Path) -> dict[str, str]:
+    """By the name of an image, the mark of what its files in an archive are made of.
+
+    Empty if the archive has no list. Raises InputError if the list is damaged.
+    """
+    path = archive / IMAGES
+    try:
+        marks = json.loads(path.read_bytes())
+        return {str(name): str(mark) for name, mark in marks.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: delete the folder {archive}") from error
+
+
+def check_made_of(items: Sequence[Item], archive: Path) -> None:
+    """Raise InputError if an archive's list says that an image has changed since."""
+    known = made_of(archive)
+    for item, mark in zip(items, marks_of(items), strict=True):
+        if known.get(item.name, mark) != mark:
+            raise InputError(
+                f"{item.image} is not the image that its files in {archive} are made of: give the "
+                "images as they were, or another archive"
+            )
+
+
+def _list_images(items: Sequence[Item], folder: Path) -> None:
+    """Enter images in the list of an archive, and delete the files of those that have changed.
+
+    An image is listed before it is encoded: what is listed is true of files that are there, however
+    soon the work is interrupted. Errors and warnings as `write_archive`.
+    """
+    known = made_of(folder)
+    marks = dict(zip((item.name for item in items), marks_of(items), strict=True))
+    old = [item for item in items if known.get(item.name) == marks[item.name]]
+    new = [item for item in items if known.get(item.name) != marks[item.name]]
+    # Those of the list are of one kind.
+    _check_kind([*old[:1], *new])
+    changed = [item for item in new if item.name in known]
+    names = {item.name for item in changed}
+    for path in sorted(folder.iterdir()) if changed else []:
+        parsed = parse_file_name(path)
+        if parsed is not None and parsed[0] in names:
+            path.unlink()
+    if changed:
+        more = f", with {len(changed) - 1} more," if len(changed) > 1 else ""
+        warnings.warn(
+            f"{changed[0].image}{more} has changed since {folder} was written: files are made anew",
+            stacklevel=3,
+        )
+    if new:
+        write_whole(folder / IMAGES, json.dumps(known | marks, indent=0).encode())
+
+
+def _check_kind(items: Sequence[Item]) -> None:
+    """Raise InputError for images that cannot be encoded, or are not all gray or all colour."""
+    first: Item | None = None
+    for item in tqdm(items, unit="image", desc="check", leave=False, delay=1.0, disable=None):
+        image = load_image(item.image)
+        try:
+            gray = photometric_of(from_image(image)) != container.RGB
+        except InputError as error:
+            raise InputError(f"{item.image} cannot be encoded: {error}") from error
+        if first is None:
+            first, kind = item, gray
+        elif gray != kind:
+            names = (item.image, first.image) if gray else (first.image, item.image)
+            raise InputError(
+                f"{names[0]} is gray and {names[1]} is in colour, and no head takes both: put them "
+                "into folders of their own"
+            )
 
 
 def _encoded(

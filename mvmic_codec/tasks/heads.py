@@ -31,8 +31,9 @@ from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry, PixelEntry
 from mvmic_codec.tasks.whole import write_whole
 
-# Heads that ship, each with its card.
+# Where the head that ships lies, and its name.
 WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = "polyp"
 NOTICE = "Not a medical device: for research only."
 # Networks on decoded pixels, by their names in cards, and the maps that their stems make.
 STEMS = {"pixels-light": LIGHT, "pixels-deep": DEEP}
@@ -337,11 +338,20 @@ def save_head(head: Head, path: Path) -> None:
 def load_head(path: Path | str, device: str | None = None) -> Head:
     """Read a head. `device` is as for `decode_features`: None means CUDA if it works here.
 
+    The path "polyp" means the head that ships, unless there is a file of that name.
+
     Raises InputError if there is no such file, and ModelError if it is damaged or no head.
     """
     path = Path(path)
+    if path == Path(SHIPPED) and not path.is_file():
+        path = WEIGHTS / f"{SHIPPED}.safetensors"
+        if not path.is_file():
+            raise InputError(
+                "the head that ships is missing: install mvmic_codec again, or name the file of "
+                "another head"
+            )
     if not path.is_file():
-        raise InputError(f"there is no head {path}")
+        raise InputError(f"there is no head {path}; the one that ships is named {SHIPPED}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -354,7 +364,9 @@ def load_head(path: Path | str, device: str | None = None) -> Head:
         raise ModelError(f"{path} is an encoder and not a head: name a file of `mvmic tasks train`")
     text = metadata["card"]
     if metadata.get("digest") != digest(text, arrays):
-        raise ModelError(f"the head {path} is damaged: get it again")
+        raise ModelError(
+            f"the head {path} is damaged, or its card was edited: get it again, or train it again"
+        )
     try:
         card = Card(**json.loads(text))
         # Fresh networks draw random weights. That must not move the caller's random state.

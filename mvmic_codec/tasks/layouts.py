@@ -466,6 +466,12 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
+def mode_of(path: Path) -> str:
+    """Pillow's mode of an image. Raises InputError if it cannot be read."""
+    with _open(path) as image:
+        return image.mode
+
+
 def _text(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]}"
 

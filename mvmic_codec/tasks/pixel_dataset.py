@@ -21,7 +21,7 @@ from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.tasks.crops import Batch, collate
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample, mirrored_truth, read_entry
 from mvmic_codec.tasks.heads import UNTOLD_RATE
-from mvmic_codec.tasks.layouts import Item, load_image
+from mvmic_codec.tasks.layouts import Item, load_image, mode_of
 from mvmic_codec.tasks.pixels import PIXELS
 from mvmic_codec.tasks.whole import write_whole
 
@@ -139,20 +139,31 @@ def original_pixels(path: Path) -> Tensor:
     return as_planes(load_image(path), path)
 
 
+def planes_of(path: Path) -> int:
+    """How many planes `original_pixels` gives. It reads the header alone. Errors as there."""
+    mode = mode_of(path)
+    _check_mode(mode, path)
+    return 1 if mode == "L" else 3
+
+
 def as_planes(image: Image.Image, path: Path) -> Tensor:
     """A gray or RGB image as uint8 [P,H,W], contiguous. Errors name the path.
 
     Raises InputError for more than 8 bits.
     """
+    _check_mode(image.mode, path)
     if image.mode in ("1", "P"):
         image = image.convert("RGB")
-    if image.mode not in ("L", "RGB"):
-        raise InputError(
-            f"{path} has mode {image.mode}: networks on pixels take gray or RGB images of 8 bits"
-        )
     pixels = np.array(image)
     planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(planes))
+
+
+def _check_mode(mode: str, path: Path) -> None:
+    if mode not in ("1", "P", "L", "RGB"):
+        raise InputError(
+            f"{path} has mode {mode}: networks on pixels take gray or RGB images of 8 bits"
+        )
 
 
 def collate_untold(samples: Sequence[TaskSample]) -> Batch:

@@ -2,7 +2,8 @@
 
 All that a run makes lies in one folder:
 
-    archive/                  the images as .mvm files at several rates; see `archive`
+    archive/                  the images as .mvm files at several rates, and what they are made of;
+                              see `archive`
     cache/                    decoded maps and pixels; may be deleted at any time
     NAME.json                 the settings of the heads called NAME, such as features-s16 or
                               mask-rcnn-features-s8-s16
@@ -16,8 +17,10 @@ is seen mirrored too: features from mirrored coefficients, pixels as they are. T
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
@@ -28,12 +31,19 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.features.maps import Features
 from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.tasks import detection
-from mvmic_codec.tasks.archive import draw_rates, rates_of, write_archive
+from mvmic_codec.tasks.archive import (
+    check_made_of,
+    draw_rates,
+    made_of,
+    rates_of,
+    write_archive,
+)
 from mvmic_codec.tasks.average_precision import DetectionMeter
 from mvmic_codec.tasks.crops import collate, random_crop
 from mvmic_codec.tasks.dataset import TaskDataset, TaskSample
@@ -48,9 +58,9 @@ from mvmic_codec.tasks.heads import (
 )
 from mvmic_codec.tasks.layouts import Item, marks_of, split
 from mvmic_codec.tasks.metrics import Confusion, Overlap, class_scores, confusion, overlap
-from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold
+from mvmic_codec.tasks.pixel_dataset import PixelDataset, collate_untold, planes_of
 from mvmic_codec.tasks.train import TrainConfig, segmentation_loss_of, train
-from mvmic_codec.tasks.truth import GroundTruth
+from mvmic_codec.tasks.truth import IGNORED, GroundTruth
 from mvmic_codec.tasks.whole import write_whole
 
 # Crops of a batch for segmentation.
@@ -107,15 +117,47 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class Halves:
-    """The images to train on, and those that are held out."""
+    """The images to train on, and those that are held out.
+
+    digest  tells these images and what is known of them from others
+    """
 
     train: list[Item]
     validation: list[Item]
+    digest: str
 
 
 def halves(items: Sequence[Item]) -> Halves:
-    """By `layouts.split`. Errors as there."""
-    return Halves(*split(items))
+    """By `layouts.split`. The ground truth of every image is read, and so checked.
+
+    Warns if there are masks, and those of the images to train on are all empty. Errors as those of
+    `layouts.split` and `Item.read`.
+    """
+    train, validation = split(items)
+    digest = hashlib.sha256()
+    if _read_truths(train, digest):
+        warnings.warn(
+            "all masks of the images to train on are empty: a head learns from them that there is "
+            "nothing",
+            stacklevel=2,
+        )
+    _read_truths(validation, digest)
+    return Halves(train, validation, digest.hexdigest()[:16])
+
+
+def _read_truths(items: Sequence[Item], digest: hashlib._Hash) -> bool:
+    """Add images and what is known of them to a digest. Returns whether all masks are empty."""
+    masks, empty = 0, 0
+    bar = tqdm(items, "masks", unit="image", leave=False, delay=1.0, disable=None)
+    for item, mark in zip(bar, marks_of(items), strict=True):
+        truth = item.read()
+        digest.update(f"{item.name} {mark}".encode())
+        for known in (truth.mask, truth.boxes, truth.labels):
+            digest.update(b"" if known is None else known.numpy().tobytes())
+        if truth.mask is not None:
+            masks += 1
+            empty += not bool(((truth.mask > 0) & (truth.mask != IGNORED)).any())
+    return masks > 0 and masks == empty
 
 
 def archive_of(
@@ -130,16 +172,23 @@ def archive_of(
 
     Returns the folder. None is the released encoder.
 
-    Raises InputError for a folder with an archive of other rates or of another encoder. Errors as
-    `write_archive`.
+    Raises InputError for a folder with an archive of other rates, of another encoder or of another
+    data set. Errors and warnings as `write_archive`.
     """
     folder = out / "archive"
-    drawn = draw_rates([*data.train, *data.validation], *rates, copies)
+    items = [*data.train, *data.validation]
+    drawn = draw_rates(items, *rates, copies)
+    known = made_of(folder)
+    marks = zip(items, marks_of(items), strict=True)
+    if known and not any(known.get(item.name) == mark for item, mark in marks):
+        raise InputError(
+            f"{folder} is made of other images, such as {next(iter(known))}: name another folder "
+            "for each data set"
+        )
     out.mkdir(parents=True, exist_ok=True)
     tuned = None if encoder is None else encoder.digest
     settings = {"rates": list(rates), "copies": copies, "encoder": tuned}
-    same_settings(out / "archive.json", settings)
-    items = [*data.train, *data.validation]
+    same_settings(out / "archive.json", settings, folder.name)
     write_archive(items, folder, drawn, encoder=encoder, device=device)
     return folder
 
@@ -158,16 +207,22 @@ def train_head(
     A run that was stopped goes on from its checkpoint, and a head that is there already stays.
     Returns its path.
 
-    Raises InputError for a folder with heads of this name and other settings, for files at other
-    rates than the card will say, and for a detector where no image has an object. Errors as
-    `train`, `TaskDataset` and `PixelDataset`.
+    Raises InputError for a folder with heads of this name and other settings, images or masks, for
+    files at other rates than the card will say, for files of images that have changed, and as
+    `check_data`. Errors as `train`, `TaskDataset` and `PixelDataset`.
     """
     _check_rates(data, archive, settings)
-    if settings.detects:
-        _check_objects(data)
+    check_data(data, settings)
+    items = [*data.train, *data.validation]
+    check_made_of(items, archive)
+    # It reads all headers: the files are of one model.
+    TaskDataset(items, archive)
     out.mkdir(parents=True, exist_ok=True)
     same_settings(
-        out / f"{settings.name}.json", asdict(settings) | {"archive": os.path.relpath(archive, out)}
+        out / f"{settings.name}.json",
+        asdict(settings)
+        | {"archive": os.path.relpath(archive, out), "images and masks": data.digest},
+        f"{settings.name}-seed*",
     )
     path = out / f"{settings.name}-seed{seed}.safetensors"
     if path.exists():
@@ -225,14 +280,27 @@ def _check_rates(data: Halves, archive: Path, settings: HeadSettings) -> None:
         )
 
 
-def _check_objects(data: Halves) -> None:
-    """Raise InputError if there is no object to train on, or none to score with."""
-    for items, purpose in ((data.train, "to train on"), (data.validation, "that are held out")):
-        labels = (item.read().labels for item in items)
-        if not any(each is not None and len(each) for each in labels):
+def check_data(data: Halves, settings: HeadSettings) -> None:
+    """Raise InputError for images that such a head cannot be trained on, whatever their files are.
+
+    A detector needs an object to train on, and one to score with. A head on pixels sees originals:
+    they need to be as `pixel_dataset.original_pixels` takes them, and all gray or all RGB.
+    """
+    if settings.detects:
+        for items, purpose in ((data.train, "to train on"), (data.validation, "held out")):
+            labels = (item.read().labels for item in items)
+            if not any(each is not None and len(each) for each in labels):
+                raise InputError(
+                    f"a detector needs objects, and no image {purpose} has one: give more images"
+                )
+    if not settings.maps:
+        paths: dict[int, Path] = {}
+        for item in [*data.train, *data.validation]:
+            paths.setdefault(planes_of(item.image), item.image)
+        if len(paths) > 1:
             raise InputError(
-                f"a detector needs objects, and the {len(items)} images {purpose} have none: give "
-                "more images"
+                f"{paths[1]} has one channel and {paths[3]} has three, and a head on pixels takes "
+                "one kind: convert all to gray, or all to RGB"
             )
 
 
@@ -375,8 +443,10 @@ def groups_of(label: str, rate: int, settings: HeadSettings) -> list[str]:
     return [label, *(f"rates {a} to {b - 1}" for a, b in parts if a <= rate < b)]
 
 
-def same_settings(path: Path, settings: dict[str, object]) -> None:
+def same_settings(path: Path, settings: dict[str, object], made: str) -> None:
     """Write down the settings of a run, or compare them with those that are written down.
+
+    made  what the run leaves beside the file, for people
 
     Raises InputError if they differ, and if the file is damaged.
     """
@@ -394,5 +464,5 @@ def same_settings(path: Path, settings: dict[str, object]) -> None:
         name = differing[0]
         raise InputError(
             f"{path.parent} holds a run with other settings, {name} {earlier[name]!r} and not "
-            f"{given[name]!r}: give the same, or name another folder"
+            f"{given[name]!r}: give the same, name another folder, or delete {path.name} and {made}"
         )

@@ -234,7 +234,10 @@ def summary(rows: Sequence[TaskRow], images: ImageSet, judges: Sequence[Judge]) 
             )
         )
     lines += ["", *_differences(groups)]
-    lines.append("± is the standard error over images. mvm judged by features is stage 2.")
+    lines.append(
+        "± is the standard error over images. mvm judged by features is what the paper calls "
+        "stage 2: heads learn from files of a codec that stays as it is."
+    )
     return "\n".join(lines)
 
 

@@ -85,6 +85,10 @@ def load_judges(
     Raises InputError if there are none, and for one that is not for such images or not for so many
     classes. Errors as `load_head`.
     """
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: give the folder that it is in")
+    if not folder.is_dir():
+        raise InputError(f"there is no folder of heads {folder}")
     judges = []
     for path in sorted(folder.glob("*.safetensors")):
         head = load_head(path, device)
@@ -101,8 +105,10 @@ def load_judges(
             raise InputError(f"{path}: {other_model(card.fingerprint, fingerprint)}")
         judges.append(Judge(_kind(head), path.stem, digest_of(head)[:_DIGEST], head))
     if not judges:
-        kind, option = ("detectors", " --network mask-rcnn") if detect else ("heads", "")
-        raise InputError(f"{folder} holds no {kind}: train some by `mvmic tasks train`{option}")
+        kind, command = "heads for segmentation", "polyp" if classes == 1 else "street"
+        if detect:
+            kind, command = "detectors", "polyp --network mask-rcnn"
+        raise InputError(f"{folder} holds no {kind}: train some by `mvmic tasks train {command}`")
     return judges
 
 

@@ -6,7 +6,7 @@ training form, which has gradients; see `model.trainable`. All that a run makes 
     checkpoint.pt             to go on from
     train.csv                 running means of what steps report
     validation.csv            what held-out crops cost, at the start and later
-    NAME.encoder.safetensors  the encoder; see `model.tuned`
+    NAME.encoder.safetensors  the encoder, once a step was taken; see `model.tuned`
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ VALIDATION_RATES = 3
 def tune(config: Config, out: Path) -> Path:
     """Train the encoder of the model that the task's head is for, or go on. Returns its file.
 
-    The file is written anew whenever held-out crops were validated with. A run that was stopped
-    goes on from its checkpoint.
+    The file is written anew whenever held-out crops were validated with, but not before the first
+    step: then it is the released encoder. Signals stop a run as in `loop.run`. A run that was
+    stopped goes on from its checkpoint.
 
     Raises InputError for a head that takes other maps than s16 or has other classes, ModelError if
     its model is not installed, and errors as `load_head` and `joint.halves_of`.
@@ -79,6 +80,8 @@ def tune(config: Config, out: Path) -> Path:
     def validation() -> None:
         found = measure(trainer, task, crops)
         journal.write("validation.csv", trainer, found)
+        if trainer.step == 0:
+            return
         card = EncoderCard(
             fingerprint=identity.fingerprint,
             lambda2=settings.lambda2,

@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,6 +119,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise InputError for settings that do not go together."""
+        if self.steps < 1:
+            raise InputError(f"a run has at least 1 step, got {self.steps}")
         low, high = (checked_index(rate) for rate in self.rates)
         if low > high:
             raise InputError(
@@ -507,7 +509,7 @@ def train(config: Config, out: Path, task: Task | None = None) -> Path:
 
     `out` receives checkpoint.pt, train.csv, validation.csv and config.json. Whenever validation
     improves it also receives the release files NAME.safetensors and NAME.json. When the run is
-    over, their tables are fitted to what an encoder writes. SIGTERM and SIGINT save and stop.
+    over, their tables are fitted to what an encoder writes. SIGTERM and SIGINT stop it as in `run`.
 
     With a task every validation writes the release files: it does not see what the task gains. The
     head is in the checkpoint alone. Features of a release have statistics of their own, and heads
@@ -566,20 +568,43 @@ def run(
     journal: Log,
     validation: Callable[[], None],
 ) -> None:
-    """Train until the run is over. SIGTERM and SIGINT end it sooner. It saves before it returns."""
+    """Train until the run is over, and save.
+
+    SIGTERM and SIGINT end it after the step that is under way. It saves, and then they do what they
+    would have done: SIGINT raises KeyboardInterrupt. Signals that are ignored stay so.
+    """
+    came: list[int] = []
+    before = {
+        each: handler
+        for each in (signal.SIGTERM, signal.SIGINT)
+        if (handler := signal.getsignal(each)) not in (signal.SIG_IGN, None)
+    }
+    for each in before:
+        signal.signal(each, lambda number, frame: came.append(number))
+    try:
+        _train_on(trainer, batches, checkpoint, journal, validation, came)
+        trainer.save(checkpoint)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
+def _train_on(
+    trainer: Trainer,
+    batches: Iterable[tuple[Tensor, ...]],
+    checkpoint: Path,
+    journal: Log,
+    validation: Callable[[], None],
+    came: Sequence[int],
+) -> None:
+    """Train until the run is over, or until a signal came. It saves every now and then."""
     config = trainer.config
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, stop)
     saved = began = time.monotonic()
     with tqdm(total=config.steps, initial=trainer.step, unit="step", disable=None) as bar:
         for batch in batches:
-            if trainer.progress() >= 1 or stopping:
+            if trainer.progress() >= 1 or came:
                 break
             trainer.train_step(*batch)
             trainer.seconds += time.monotonic() - began
@@ -591,7 +616,6 @@ def run(
                 trainer.save(checkpoint)
                 saved = time.monotonic()
             began = time.monotonic()
-    trainer.save(checkpoint)
 
 
 def card(config: Config, trainer: Trainer) -> str:

@@ -69,6 +69,29 @@ def test_the_overlay_is_what_the_head_says_of_the_file(mvmic, image, tmp_path):
     assert result.stderr == ""
 
 
+@pytest.mark.filterwarnings("ignore:the head was trained on rate indices")
+def test_a_file_is_taken_as_it_is(mvmic, image, tmp_path):
+    """It is not encoded again: that would be another file at another rate."""
+    path, head = write(tmp_path)
+    data = mvmic_codec.encode(Image.open(image), rate_index=2, device="cpu")
+    file = tmp_path / "scan.mvm"
+    file.write_bytes(data)
+    result = mvmic("demo", file, "--head", path, "-o", tmp_path / "x.png")
+    assert result.exit_code == 0, result.output
+    assert f"{len(data)} bytes" in result.stdout and "at rate index 2\n" in result.stdout
+    assert "encode " not in result.stdout and "features " in result.stdout
+    assert "may do badly at 2" in result.stderr
+    mask = head.predict(mvmic_codec.decode_features(data, device="cpu"))[0].mask
+    drawn, decoded = (
+        np.asarray(Image.open(tmp_path / "x.png")),
+        np.asarray(mvmic_codec.decode(data)),
+    )
+    assert np.array_equal(drawn[mask == 0], decoded[mask == 0])
+    again = mvmic("demo", file, "--head", path, "-o", tmp_path / "y.png", "--rate-index", 18)
+    assert again.exit_code == 2 and "scan.mvm is encoded already" in again.stderr
+    assert not (tmp_path / "y.png").exists()
+
+
 def test_rates_that_the_head_does_not_know(mvmic, image, tmp_path):
     path, _ = write(tmp_path)
     result = mvmic("demo", image, "--head", path, "-o", tmp_path / "x.png", "--rate-index", 2)
@@ -121,7 +144,8 @@ def test_heads_for_something_else(head, message, mvmic, image, tmp_path):
 def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path, monkeypatch):
     path, _ = write(tmp_path)
     # --max-pixels sets it for the whole process.
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    limit = Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
 
     def said(*arguments):
         result = mvmic("demo", *arguments, "--head", path)
@@ -135,10 +159,13 @@ def test_inputs_and_outputs_that_cannot_be_used(mvmic, image, tmp_path, monkeypa
     broken.write_bytes(image.read_bytes()[:-40])
     assert "broken.png cannot be read: " in said(broken, "-o", out)
     assert "image.png has more pixels" in said(image, "-o", out, "--max-pixels", 99)
+    Image.MAX_IMAGE_PIXELS = limit
     assert "name it .png, .jpg or .webp" in said(image, "-o", tmp_path / "x.mvm")
     assert "the output would replace the input" in said(image, "-o", image, "--force")
     out.write_bytes(b"mine")
     assert "exists; use --force" in said(image, "-o", out)
+    # An image that cannot be used is no reason to overwrite anything.
+    assert "broken.png cannot be read" in said(broken, "-o", out)
     assert out.read_bytes() == b"mine"
     path.write_bytes(path.read_bytes()[:-9])
     assert "is damaged" in said(image, "-o", out, "--force")

@@ -86,4 +86,19 @@ def test_wrong_usage(mvmic, tmp_path):
     assert "there is no feature map 's4'" in mvmic("features", FILE, "--map", "s4").stderr
     result = mvmic("features", FILE, "-o", tmp_path / "x.png")
     assert result.exit_code == 2 and "no format for features" in result.stderr
+    assert "by --map s16 --map s8" in mvmic("features", FILE, "--map", "s16,s8").stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_one_file_does_not_hold_the_maps_of_many_images(mvmic, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mvm").write_bytes(FILE.read_bytes())
+    for many in ((tmp_path / "in",), (FILE, tmp_path / "in/a.mvm")):
+        result = mvmic("features", *many, "-o", tmp_path / "one.npz")
+        assert result.exit_code == 2 and "-o, and --to npz" in result.stderr
+        assert not (tmp_path / "one.npz").exists()
+    # A folder that is there, or is named as one, is meant.
+    (tmp_path / "x.npz").mkdir()
+    for folder in ("x.npz", "y.npz/"):
+        result = mvmic("features", tmp_path / "in", "-o", f"{tmp_path}/{folder}", "--to", "npz")
+        assert result.exit_code == 0 and (tmp_path / folder / "a.npz").is_file()

@@ -69,9 +69,9 @@ def test_a_head_is_trained(mvmic, frames, tmp_path):
     arguments = ("tasks", "train", "polyp", "--data", frames, "--out", out, *SMALL)
     result = mvmic(*arguments, "--licence", "any use")
     assert result.exit_code == 0, result.output
-    assert "on 1 images held out" in result.stdout and "Not a medical device" in result.stdout
+    assert "on 1 image held out" in result.stdout and "Not a medical device" in result.stdout
     card = load_head(out / "features-s16-seed0.safetensors").card
-    assert card.data == "frames: 1 images, scores on 1 others"
+    assert card.data == "frames: 1 image, scores on 1 other"
     assert card.licence == "any use" and card.rates == [18, 27]
     assert len(card.seen) == 1
     # Its own images are no test, and that is said.
@@ -80,10 +80,19 @@ def test_a_head_is_trained(mvmic, frames, tmp_path):
     assert "was trained on 1 of the 2 images of frames: its scores say little" in told.stderr
     assert f"IoU {card.scores['IoU']:.3f}" in result.stdout
     # One image to train on, one held out.
-    assert len(list((out / "archive").iterdir())) == 2
+    assert len(list((out / "archive").glob("*.mvm"))) == 2
     refused = mvmic(*arguments)
     assert refused.exit_code == 1
     assert "licence 'any use' and not 'not stated'" in refused.stderr
+    # A corrected image is not ignored, and the head that is there is not of it.
+    before = {path: path.read_bytes() for path in (out / "archive").glob("*.mvm")}
+    (changed,) = (path for path in before if path.name.startswith("C1_1"))
+    Image.open(frames / "C1_1.png").rotate(180).save(frames / "C1_1.png")
+    refused = mvmic(*arguments, "--licence", "any use")
+    assert refused.exit_code == 1
+    assert f"C1_1.png has changed since {out}/archive was written: files are made" in refused.stderr
+    assert "images and masks" in refused.stderr and "delete features-s16.json" in refused.stderr
+    assert [path for path in before if path.read_bytes() != before[path]] == [changed]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_a_detector_is_trained_and_makes_table2(mvmic, frames, tmp_path):
     # One head alone: it is no use to table 1.
     arguments = ("--data", frames, "--heads", out, "--csv", table, "--codec", "mvm")
     refused = mvmic("tasks", "table1", *arguments)
-    assert refused.exit_code == 1 and "holds no heads: train some by" in refused.stderr
+    assert refused.exit_code == 1 and "holds no heads for" in refused.stderr
     result = mvmic("tasks", "table2", *arguments, "--rate-index", 18)
     assert result.exit_code == 0, result.output
     (row,) = tables.read_rows(table2.DetectionRow, table, "mvmic tasks table2")
@@ -166,7 +175,8 @@ def test_a_failed_codec_of_table2_shows_in_the_exit_code(mvmic, frames, heads, m
 def test_what_table2_cannot_use(mvmic, frames, heads, tmp_path):
     arguments = ("--data", frames, "--heads", heads, "--csv", tmp_path / "x.csv")
     result = mvmic("tasks", "table2", *arguments)
-    assert result.exit_code == 1 and "holds no detectors: train some by" in result.stderr
+    assert result.exit_code == 1
+    assert "train some by `mvmic tasks train polyp --network mask-rcnn`\n" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -197,6 +207,7 @@ def test_heads_on_pixels_and_maps_share_an_archive(mvmic, frames, tmp_path):
         (("--stem", "deep"), "--stem goes with --input pixels alone"),
         (("--network", "mask-rcnn", "--map", "s8"), "--map goes with --network segmentation"),
         (("--network", "faster-rcnn", "--width", 9), "--width goes with --network segmentation"),
+        (("--rates", 40, 10), "the lowest comes first, got 40 and 10"),
         (("--crop", 100), "--crop must be a multiple of 64, got 100"),
         (("--layout", "colondb", "--masks", "x"), "--masks does not go with --layout colondb"),
         (("--archive", "x", "--encoder", "y"), "--encoder is for an archive that is written"),
@@ -222,9 +233,60 @@ def test_data_that_cannot_be_used(mvmic, frames, tmp_path):
     assert "empty" in said("--data", tmp_path / "empty")
     assert "there is no feature map 's4'" in said("--data", frames, "--map", "s4")
     assert "at least one of them at 1/16; got s8" in said("--data", frames, "--map", "s8")
-    assert "from 27 to 18" in said("--data", frames, "--rates", 27, 18)
+    assert "by --map s16 --map s8" in said("--data", frames, "--map", "s16,s8")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    Image.new("RGB", (64, 64)).save(bare / "a.png")
+    assert "no folder " + str(tmp_path / "bare_mask: name that of the masks by --masks") in said(
+        "--data", bare
+    )
     (tmp_path / "frames_mask/C0_0.png").unlink()
     assert "1 of 2 images have no mask" in said("--data", frames)
+
+
+def test_masks_and_images_are_checked_before_any_image_is_encoded(
+    mvmic, frames, tmp_path, monkeypatch
+):
+    def encode(*arguments, **options):
+        raise AssertionError("an image was encoded")
+
+    monkeypatch.setattr("mvmic_codec.tasks.archive.encode", encode)
+
+    def said(*options):
+        arguments = ("--data", frames, "--out", tmp_path / "x", *options)
+        result = mvmic("tasks", "train", "polyp", *arguments)
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1
+        assert not list(tmp_path.glob("x/archive/*.json"))
+        return result.stderr
+
+    mask = tmp_path / "frames_mask/C1_1.png"
+    whole = mask.read_bytes()
+    Image.new("L", (64, 64), 3).save(mask)
+    assert "C1_1.png is no mask of one class" in said()
+    mask.write_bytes(whole[:-40])
+    assert "C1_1.png is damaged" in said()
+    Image.new("L", (64, 60), 255).save(mask)
+    assert "C1_1.png is 64x60" in said()
+    mask.write_bytes(whole)
+    mask = tmp_path / "frames_mask/C0_0.png"
+    whole = mask.read_bytes()
+    Image.new("L", (64, 64), 0).save(mask)
+    assert "no image held out has one" in said("--network", "mask-rcnn")
+    mask.write_bytes(whole)
+    image = frames / "C1_1.png"
+    Image.open(image).convert("L").save(image)
+    assert "C1_1.png is gray and " in said()
+    assert "C1_1.png has one channel" in said("--input", "pixels")
+
+
+def test_masks_with_nothing_in_them_are_warned_of(mvmic, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage2, "archive_of", lambda *arguments: 1 / 0)
+    for path in (tmp_path / "frames_mask").iterdir():
+        Image.new("L", (64, 64)).save(path)
+    result = CliRunner().invoke(
+        main, ["tasks", "train", "polyp", "--data", str(frames), "--out", str(tmp_path / "x")]
+    )
+    assert "mvmic: all masks of the images to train on are empty" in result.stderr
 
 
 def test_masks_lie_beside_a_folder_however_it_is_named(tmp_path, monkeypatch):
@@ -306,7 +368,12 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
     write_encoder(tuned, head=digest_of(load_head(copied)))
     refused = said(1, "--codec", "mvm", "--encoder", tuned)
     assert "the head fpn had part in x.encoder.safetensors, and cannot judge it" in refused
-    assert "holds no heads" in said(1, folder=tmp_path)
+    assert "holds no heads for segmentation: train some by `mvmic tasks train polyp`\n" in said(
+        1, folder=tmp_path
+    )
+    assert "there is no folder of heads " in said(1, folder=tmp_path / "none")
+    assert "is a file: give the folder that it is in" in said(1, folder=copied)
+    assert "the lower end comes first, got 0.3 and 0.03" in said(2, "--band", 0.3, 0.03)
     copied.unlink()
     assert "x.encoder.safetensors is an encoder and not a head" in said(1, folder=tuned.parent)
     for path in frames.iterdir():

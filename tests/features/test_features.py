@@ -61,6 +61,10 @@ def test_maps_have_the_documented_shapes(file):
 def test_maps_come_in_the_order_asked_for(file):
     assert list(mvmic_codec.decode_features(file, ("s8", "s16", "s8")).maps) == ["s8", "s16"]
     assert list(mvmic_codec.decode_features(file, "s8").maps) == ["s8"]
+    with pytest.raises(InputError, match="have no map 's16', but s8: name it when they are"):
+        mvmic_codec.decode_features(file, "s8")["s16"]
+    with pytest.raises(InputError, match="by itself, on the command line by --map s16 --map s8"):
+        mvmic_codec.decode_features(file, "s16, s8")
     assert list(mvmic_codec.decode_features(file).maps) == ["s16"]
 
 

@@ -1,6 +1,7 @@
-"""Archives: drawn rates, names of files, and going on after an interruption."""
+"""Archives: drawn rates, names of files, going on after an interruption, images that change."""
 
 import os
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_names_tell_image_rate_and_mirrored(tmp_path):
 
 
 def test_an_archive_holds_images_and_mirror_images(items, files):
-    assert sorted(path.name for path in files.iterdir()) == sorted(
+    assert sorted(path.name for path in files.glob("*.mvm")) == sorted(
         f"{item.name}.r{rate}{end}.mvm"
         for item in items
         for rate in (18, 27)
@@ -108,12 +109,85 @@ def test_nothing_is_left_of_a_file_that_was_not_written(items, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_that_cannot_be_read_or_encoded(tmp_path):
+def test_images_that_cannot_be_read_or_encoded(tmp_path, encoded):
+    drawn(tmp_path, "b", (9, 8, 7))
     path = tmp_path / "a.png"
-    item = layouts.Item(path, "a", "a", None)
+    items = [layouts.Item(tmp_path / f"{name}.png", name, name, None) for name in "ba"]
+    rates = {"a": [18], "b": [18]}
     Image.new("LA", (64, 64), (100, 7)).save(path)
     with pytest.raises(InputError, match="a.png cannot be encoded: .*transparen"):
-        archive.write_archive([item], tmp_path, {"a": [18]})
+        archive.write_archive(items, tmp_path / "out", rates)
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="a.png cannot be read as an image"):
-        archive.write_archive([item], tmp_path, {"a": [18]})
+        archive.write_archive(items, tmp_path / "out", rates)
+    # It is found before others are encoded, and nothing is entered in the list.
+    assert encoded == [] and not list((tmp_path / "out").iterdir())
+
+
+def drawn(folder, name, colour):
+    path = folder / f"{name}.png"
+    Image.new("RGB", (64, 64), colour).save(path)
+    return layouts.Item(path, name, name, None)
+
+
+def test_files_of_an_image_that_changed_are_made_anew(tmp_path, encoded):
+    items = [drawn(tmp_path, name, (200, 30, 40 + k)) for k, name in enumerate(("a", "a.r18"))]
+    rates, folder = {"a": [18], "a.r18": [27]}, tmp_path / "out"
+    old = [path.read_bytes() for path in archive.write_archive(items, folder, rates)]
+    archive.write_archive(items[:1], folder, {"a": [9]})
+    assert archive.made_of(folder) == dict(zip(rates, layouts.marks_of(items), strict=True))
+    archive.check_made_of(items, folder)
+    del encoded[:]
+    drawn(tmp_path, "a", (30, 200, 40))
+    with pytest.raises(InputError, match="a.png is not the image that its files in .*out are made"):
+        archive.check_made_of(items, folder)
+    with pytest.warns(UserWarning, match="a.png has changed since .*out was written: files are"):
+        files = archive.write_archive(items, folder, rates)
+    assert encoded == [("a.png", 18)]
+    # A file at a rate that is not asked for any more is of the image before, too.
+    assert {path.name for path in folder.glob("*.mvm")} == {"a.r18.mvm", "a.r18.r27.mvm"}
+    assert files[0].read_bytes() != old[0] and files[1].read_bytes() == old[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        archive.write_archive(items, folder, rates)
+    assert len(encoded) == 1
+
+
+def test_an_image_that_changed_is_known_after_a_stop_too(tmp_path, encoded, monkeypatch):
+    """Whenever the stop came, no file of the image before is left."""
+    item = drawn(tmp_path, "a", (200, 30, 40))
+    (file,) = archive.write_archive([item], tmp_path / "out", {"a": [18]})
+    drawn(tmp_path, "a", (30, 200, 40))
+    for name in ("write_whole", "encode"):
+        with monkeypatch.context() as patch:
+            patch.setattr(archive, name, lambda *arguments, **options: 1 / 0)
+            with pytest.raises(ZeroDivisionError), pytest.warns(UserWarning, match="changed"):
+                archive.write_archive([item], tmp_path / "out", {"a": [18]})
+        assert not file.exists()
+
+
+def test_an_archive_without_a_list_is_used_as_it_is(tmp_path, encoded):
+    item = drawn(tmp_path, "a", (200, 30, 40))
+    archive.write_archive([item], tmp_path / "out", {"a": [18]})
+    (tmp_path / "out/images.json").unlink()
+    drawn(tmp_path, "a", (30, 200, 40))
+    archive.check_made_of([item], tmp_path / "out")
+    archive.write_archive([item], tmp_path / "out", {"a": [18]})
+    assert len(encoded) == 1
+    (tmp_path / "out/images.json").write_text("[")
+    with pytest.raises(InputError, match="images.json is damaged: delete the folder"):
+        archive.write_archive([item], tmp_path / "out", {"a": [18]})
+
+
+def test_images_are_of_one_kind(tmp_path, encoded):
+    items = [drawn(tmp_path, "a", (9, 8, 7)), drawn(tmp_path, "b", (9, 9, 9))]
+    folder, rates = tmp_path / "out", {"a": [18], "b": [18]}
+    for each in (items, items[::-1]):
+        with pytest.raises(InputError, match="b.png is gray and .*a.png is in colour, and no head"):
+            archive.write_archive(each, folder, rates)
+    assert encoded == [] and not list(folder.iterdir())
+    # One that is new beside those that are there.
+    archive.write_archive(items[:1], folder, rates)
+    with pytest.raises(InputError, match="b.png is gray"):
+        archive.write_archive(items, folder, rates)
+    assert len(encoded) == 1

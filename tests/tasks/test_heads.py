@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import mvmic_codec
@@ -167,12 +168,36 @@ def test_a_damaged_head(tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(ModelError, match="is damaged: get it again|it has no card"):
+        with pytest.raises(ModelError, match="is damaged.*: get it again|it has no card"):
             load_head(path)
     for length in (0, 7, 8, 100, start, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelError, match="is damaged: get it again"):
             load_head(path)
+
+
+def test_a_card_that_was_edited(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_head(make(), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    card = json.dumps({**json.loads(metadata["card"]), "licence": "mine"})
+    save_file(load_file(path), path, {**metadata, "card": card})
+    with pytest.raises(ModelError, match="is damaged, or its card was edited: get it again"):
+        load_head(path)
+
+
+def test_the_head_that_ships_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "PolypGen" in load_head("polyp", "cpu").card.data
+    with pytest.raises(InputError, match="no head x; the one that ships is named polyp"):
+        load_head("x")
+    # A folder of that name is no head, and a file is.
+    (tmp_path / "polyp").mkdir()
+    assert "PolypGen" in load_head("polyp", "cpu").card.data
+    (tmp_path / "polyp").rmdir()
+    save_head(make(), tmp_path / "polyp")
+    assert load_head("polyp", "cpu").card.data == CARD.data
 
 
 def test_a_file_that_is_no_head(tmp_path):

@@ -246,9 +246,20 @@ def encoder_config(folder, head, lambda2=0.1, **more):
     return Config(task=task, encoder=True, **settings)
 
 
-def test_an_encoder_is_trained_and_the_decoder_reads_its_files(folder, head, weights, tmp_path):
+def test_an_encoder_is_trained_and_the_decoder_reads_its_files(
+    folder, head, weights, tmp_path, monkeypatch
+):
     config = encoder_config(folder, head, learning_rate=1e-2)
+    written, step = [], Trainer.train_step
+
+    def watched(self, *batch):
+        written.append(len(list((tmp_path / "run").glob("*.safetensors"))))
+        step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "train_step", watched)
     path = tune.tune(config, tmp_path / "run")
+    # An encoder without a step is the released one.
+    assert written == [0, 0]
     assert path.name == f"{COLOUR_MODEL}.encoder.safetensors"
     tuned = load_encoder(path)
     before = model_of(weights / f"{COLOUR_MODEL}.safetensors").state_dict()

@@ -1,12 +1,15 @@
 """Stage 2: heads are trained on an archive, go on after a stop, and know their scores."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import mvmic_codec
 from mvmic_codec.errors import InputError
 from mvmic_codec.tasks import stage2
 from mvmic_codec.tasks import train as training
@@ -107,14 +110,14 @@ def test_a_detector_learns_from_whole_frames_or_crops(data, files):
 
 
 @pytest.mark.parametrize(
-    ("half", "words"), [("train", "1 images to train on"), ("validation", "images that are held")]
+    ("half", "words"), [("train", "image to train on"), ("validation", "image held out")]
 )
 def test_a_detector_needs_objects(half, words, data, files, tmp_path):
     """It says so before it trains."""
     none = GroundTruth(None, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     for truth in (none, GroundTruth()):
         empty = [replace(each, read=lambda truth=truth: truth) for each in getattr(data, half)]
-        with pytest.raises(InputError, match=f"needs objects, and the .*{words}.* have none"):
+        with pytest.raises(InputError, match=f"needs objects, and no {words} has one"):
             stage2.train_head(
                 replace(data, **{half: empty}), files, tmp_path, MASK_RCNN, 0, "cpu", None
             )
@@ -181,6 +184,11 @@ def test_a_folder_holds_one_run(data, files, tmp_path, cache):
     stage2.train_head(data, files, tmp_path, replace(SETTINGS, steps=1), 0, "cpu", cache)
     with pytest.raises(InputError, match="with other settings, steps 1 and not 4: give the same"):
         stage2.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
+    with pytest.raises(
+        InputError, match="images and masks .* or delete features-s16.json and feat"
+    ):
+        other = replace(data, digest="0")
+        stage2.train_head(other, files, tmp_path, replace(SETTINGS, steps=1), 0, "cpu", cache)
     (tmp_path / "features-s16.json").write_text("{")
     with pytest.raises(InputError, match="features-s16.json is damaged"):
         stage2.train_head(data, files, tmp_path, SETTINGS, 0, "cpu", cache)
@@ -191,12 +199,65 @@ def test_the_archive_of_a_run(data, tmp_path, monkeypatch):
         "mvmic_codec.tasks.archive.encode", lambda image, rate_index, **rest: bytes([rate_index])
     )
     folder = stage2.archive_of(data, tmp_path, (9, 35), 3, None, "cpu")
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.glob("*.mvm"))
     assert len(names) == 3 * (len(data.train) + len(data.validation))
     expected = {"rates": [9, 35], "copies": 3, "encoder": None}
     assert json.loads((tmp_path / "archive.json").read_text()) == expected
-    with pytest.raises(InputError, match="copies 3 and not 2"):
+    with pytest.raises(InputError, match="copies 3 and not 2: .*delete archive.json and archive$"):
         stage2.archive_of(data, tmp_path, (9, 35), 2, None, "cpu")
+    # Some images of it are enough: others may have been added.
+    listed = json.loads((folder / "images.json").read_text())
+    (folder / "images.json").write_text(json.dumps(listed | {"C0_0": "other", "C9_9": "other"}))
+    with pytest.warns(UserWarning, match="C0_0.png has changed"):
+        stage2.archive_of(data, tmp_path, (9, 35), 3, None, "cpu")
+    (folder / "images.json").write_text(json.dumps({"S1_1": "00", "C0_0": "other"}))
+    with pytest.raises(InputError, match="archive is made of other images, such as S1_1: name"):
+        stage2.archive_of(data, tmp_path, (9, 35), 3, None, "cpu")
+
+
+def test_files_that_a_head_cannot_be_trained_on(data, files, tmp_path):
+    copied = shutil.copytree(files, tmp_path / "archive")
+    (gray,) = data.validation
+    file = next(copied.glob(f"{gray.name}.r18.mvm"))
+    file.write_bytes(mvmic_codec.encode(Image.new("L", (141, 75)), rate_index=18))
+    with pytest.raises(InputError, match=f"{gray.name}.r18.mvm .*one is gray and one in colour"):
+        stage2.train_head(data, copied, tmp_path / "x", SETTINGS, 0, "cpu")
+    (copied / "images.json").write_text(json.dumps({gray.name: "00"}))
+    with pytest.raises(InputError, match=f"{gray.name}.png is not the image that its files in"):
+        stage2.train_head(data, copied, tmp_path / "x", SETTINGS, 0, "cpu")
+    assert not (tmp_path / "x").exists()
+
+
+def test_originals_that_a_head_on_pixels_cannot_be_trained_on(data, tmp_path):
+    def of(*images):
+        items = []
+        for k, image in enumerate(images):
+            image.save(tmp_path / f"{k}.png")
+            items.append(replace(data.train[0], image=tmp_path / f"{k}.png"))
+        return replace(data, train=items, validation=[])
+
+    gray, deep, colour = (Image.new(mode, (64, 64)) for mode in ("L", "I;16", "RGB"))
+    stage2.check_data(of(gray, gray), PIXELS)
+    stage2.check_data(of(gray, colour, deep), SETTINGS)
+    with pytest.raises(InputError, match="1.png has mode I;16"):
+        stage2.check_data(of(gray, deep), PIXELS)
+    with pytest.raises(InputError, match="0.png has one channel and .*1.png has three"):
+        stage2.check_data(of(gray, colour), PIXELS)
+
+
+def test_halves_know_their_images_and_masks(data, items, tmp_path):
+    """A corrected mask makes another run, and so does an image."""
+    assert stage2.halves(items[::-1]).digest == data.digest
+    nothing = GroundTruth(torch.zeros(75, 141, dtype=torch.uint8))
+    (held_out,) = data.validation
+    blank = [replace(each, read=lambda: nothing) for each in items]
+    one = [new if old == held_out else old for old, new in zip(items, blank, strict=True)]
+    assert stage2.halves(one).digest != data.digest
+    (tmp_path / "x.png").write_bytes(held_out.image.read_bytes() + b"more")
+    moved = [replace(each, image=tmp_path / "x.png") for each in data.validation]
+    assert stage2.halves([*data.train, *moved]).digest != data.digest
+    with pytest.warns(UserWarning, match="all masks of the images to train on are empty"):
+        stage2.halves(blank)
 
 
 def covered(share):

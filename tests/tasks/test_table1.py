@@ -280,7 +280,7 @@ def test_heads_for_something_else(changes, message, tmp_path):
 
 
 def test_a_folder_without_heads(tmp_path):
-    with pytest.raises(InputError, match="holds no heads: train some"):
+    with pytest.raises(InputError, match="holds no heads for segmentation: train some"):
         tables.load_judges(tmp_path, False, "cpu", detect=False)
 
 

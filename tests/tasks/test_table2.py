@@ -205,7 +205,9 @@ def test_a_folder_without_detectors(tmp_path):
         tables.load_judges(tmp_path, False, "cpu", detect=True)
     (tmp_path / "c.safetensors").unlink()
     write_head(tmp_path / "a.safetensors", "faster-rcnn", MAPS)
-    with pytest.raises(InputError, match="holds no heads: train some by `mvmic tasks train`$"):
+    with pytest.raises(
+        InputError, match="no heads for segmentation: train some by `mvmic tasks train polyp`$"
+    ):
         tables.load_judges(tmp_path, False, "cpu", detect=False)
 
 

@@ -484,7 +484,16 @@ def test_gray_is_the_luma_of_equal_channels():
     assert torch.allclose(back, luma, atol=1e-6)
 
 
-def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", first_is_quick([signal.SIGINT, signal.SIGTERM]))
+def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch, number):
+    """It saves. Then the signal does what it would have done."""
+
+    class Came(BaseException):
+        pass
+
+    def raise_it(*arguments):
+        raise Came
+
     values = json.loads(config.read_text())
     config.write_text(json.dumps({**values, "steps": 10_000}))
     one_step = loop.Trainer.train_step
@@ -492,11 +501,23 @@ def test_a_signal_saves_and_stops(config, tmp_path, monkeypatch):
     def step_and_signal(self, planes):
         one_step(self, planes)
         if self.step == 3:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(loop.Trainer, "train_step", step_and_signal)
-    checkpoint = loop.train(loop.read_config(config), tmp_path / "run")
-    assert torch.load(checkpoint, weights_only=True)["step"] == 3
+    before = signal.signal(number, raise_it)
+    try:
+        with pytest.raises(Came):
+            loop.train(loop.read_config(config), tmp_path / "run")
+        assert signal.getsignal(number) == raise_it
+    finally:
+        signal.signal(number, before)
+    assert torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["step"] == 3
+
+
+def test_a_run_has_steps(config):
+    for number in (0, -1):
+        with pytest.raises(InputError, match=f"a run has at least 1 step, got {number}"):
+            loop.read_config(config, steps=number)
 
 
 def test_an_unknown_setting_is_refused(config):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mvmic_codec.errors import InputError
+
 if TYPE_CHECKING:
     from mvmic_codec.tasks.layouts import DataSet
 
@@ -72,8 +74,21 @@ def read(folder: Path, masks: Path | None, layout: str, *, judge: bool = False) 
             return layouts.cvc_colondb(folder)
         return layouts.cityscapes(folder, "val" if judge else "train")
     if layout == "camvid":
-        return layouts.camvid(folder, masks or beside(folder, "label"))
-    return layouts.folder_of_masks(folder, masks or beside(folder, "mask"))
+        return layouts.camvid(folder, masks_of(folder, masks, "label"))
+    return layouts.folder_of_masks(folder, masks_of(folder, masks, "mask"))
+
+
+def masks_of(folder: Path, masks: Path | None, end: str) -> Path:
+    """The folder of masks that is named, or FOLDER_end beside FOLDER.
+
+    Raises InputError if none is named and there is none beside a folder.
+    """
+    if masks is not None:
+        return masks
+    found = beside(folder, end)
+    if folder.is_dir() and not found.is_dir():
+        raise InputError(f"there is no folder {found}: name that of the masks by --masks")
+    return found
 
 
 def beside(folder: Path, end: str) -> Path:

@@ -20,7 +20,7 @@ from mvmic_codec.errors import InputError
     "head_path",
     required=True,
     type=click.Path(path_type=Path),
-    help="For segmentation, on features or on pixels.",
+    help="For segmentation, on features or on pixels, or polyp for the one that ships.",
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The sheet, a PNG file."
@@ -88,6 +88,6 @@ def command(
         raise batch.stop(error) from error
     mean = sum(one.iou for one in each) / len(each)
     batch.say(
-        f"{len(each)} images at rate index {index}: IoU {mean:.3f} on average; drawn to "
+        f"{batch.images(len(each))} at rate index {index}: IoU {mean:.3f} on average; drawn to "
         f"{files.shown(output)}\n{head.card.notice}"
     )

@@ -35,11 +35,19 @@ def _scales(context: click.Context, option: click.Parameter, text: str) -> tuple
     return tuple(dict.fromkeys(scales))
 
 
+def _band(
+    context: click.Context, option: click.Parameter, band: tuple[float, float]
+) -> tuple[float, float]:
+    if not band[0] < band[1]:
+        raise click.BadParameter(f"the lower end comes first, got {band[0]:g} and {band[1]:g}.")
+    return band
+
+
 def _figure(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
     if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise click.BadParameter(f"{files.shown(path)} must end in .png, .svg or .pdf.")
     if path is not None:
-        require("matplotlib")
+        require("matplotlib", extra="tasks")
         # Before hours of measuring.
         files.check_folder(path)
     return path
@@ -117,7 +125,8 @@ def _codecs(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--task",
             type=click.Path(path_type=Path),
-            help="Head that says what errors cost: mvm that is told by it is one more codec. "
+            help="Head that says what errors cost, or polyp for the one that ships: mvm that is "
+            "told by it is one more codec. "
             "A head of --heads cannot be it.",
         ),
         click.option(
@@ -126,6 +135,7 @@ def _codecs(command: Callable[..., Any]) -> Callable[..., Any]:
             type=float,
             default=(0.03, 0.3),
             show_default=True,
+            callback=_band,
             help="Bits per pixel: settings of other codecs outside of it are left out.",
         ),
         click.option(

@@ -13,6 +13,14 @@ from mvmic_codec.cli import batch
 from mvmic_codec.cli.tasks import data
 
 
+def _lowest_first(
+    context: click.Context, option: click.Parameter, rates: tuple[int, int]
+) -> tuple[int, int]:
+    if rates[0] > rates[1]:
+        raise click.BadParameter(f"the lowest comes first, got {rates[0]} and {rates[1]}.")
+    return rates
+
+
 @click.group("train")
 def command() -> None:
     """Train a head on files of a data set. The codec stays as it is."""
@@ -53,8 +61,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--archive",
             type=click.Path(path_type=Path),
-            help="Folder of .mvm files of all images, used as it is.  [default: OUT/archive, is "
-            "written]",
+            help="Folder of .mvm files of all images, used as it is.  [default: OUT/archive, which "
+            "is written]",
         ),
         click.option(
             "--encoder",
@@ -72,6 +80,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(0, 63),
             default=(6, 63),
             show_default=True,
+            callback=_lowest_first,
             help="Lowest and highest rate index of the files.",
         ),
         click.option(
@@ -143,7 +152,8 @@ def polyp(
 
     A run that was stopped goes on where it was if the command is given again: the archive from its
     last file, training from its last epoch. Scoring starts anew. A run with --seconds goes on too,
-    but its result depends on the speed of the machine.
+    but its result depends on the speed of the machine. Images that were changed since are encoded
+    anew, and heads that are there are of the images before: delete them, or give another --out.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
@@ -243,7 +253,9 @@ def _train(
         from mvmic_codec.tasks.segmentation import HeadConfig
 
         device = pick_device(device)
-        halves = stage2.halves(found.items)
+        with batch.warnings_noted():
+            halves = stage2.halves(found.items)
+        held_out = len(halves.validation)
         settings = stage2.HeadSettings(
             task=task,
             classes=data.classes_of(found),
@@ -255,16 +267,18 @@ def _train(
             learning_rate=learning_rate,
             crop=crop,
             width=width,
-            data=f"{folder.resolve().name}: {len(halves.train)} images, scores on "
-            f"{len(halves.validation)} others",
+            data=f"{folder.resolve().name}: {batch.images(len(halves.train))}, scores on "
+            f"{held_out} other{'' if held_out == 1 else 's'}",
             licence=licence,
         )
+        # They say what is wrong before an archive is written, which may take hours.
+        stage2.check_data(halves, settings)
         if network == "fpn":
-            # It says what is wrong before an archive is written, which may take hours.
             HeadConfig(dict.fromkeys(settings.maps, 1))
         if archive is None:
             tuned = None if encoder is None else load_encoder(encoder)
-            archive = stage2.archive_of(halves, out, rates, copies or 4, tuned, device)
+            with batch.warnings_noted():
+                archive = stage2.archive_of(halves, out, rates, copies or 4, tuned, device)
         for seed in seeds:
             path = stage2.train_head(
                 halves, archive, out, settings, seed, device, cache or out / "cache"
@@ -274,7 +288,7 @@ def _train(
             scores = ", ".join(
                 f"{name} {score:.3f}" for name, score in card.scores.items() if "," not in name
             )
-            batch.say(f"{path}: {scores} on {len(halves.validation)} images held out")
+            batch.say(f"{path}: {scores} on {batch.images(held_out)} held out")
         batch.say(card.notice)
     except batch.KNOWN_ERRORS as error:
         raise batch.stop(error) from error
