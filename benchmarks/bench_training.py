@@ -24,7 +24,7 @@ CROP = int(os.environ.get("MVMIC_BENCH_CROP", "64"))
 def test_step(benchmark, gray):
     _, weights = find_identity(model_identity(gray)[1])
     model = model_of(weights)
-    config = Config(data="", shape=model.shape)
+    config = Config(data="none is read", shape=model.shape)
     trainer = Trainer(config, torch.device("cpu"))
     trainer.model.load_state_dict(model.state_dict())
     photographs = [

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mvmic_codec.evaluation.curves import bd_rate
 from mvmic_codec.model import transforms
-from mvmic_codec.model.transforms import AREA, block_dct, filter_borders, mode_costs, rows_of
+from mvmic_codec.model.definition import AREA
+from mvmic_codec.model.transforms import block_dct, filter_borders, mode_costs, rows_of
 from mvmic_codec.rate import lambda_of
 from mvmic_codec.training import start
 from mvmic_codec.training.images import COLOUR_MIX, GRAY_MIX, CropSource, as_planes, load_split

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mvmic_codec.model.definition import AREA
 from mvmic_codec.model.identity import model_identity
 from mvmic_codec.model.loaded import load
-from mvmic_codec.model.transforms import AREA, block_dct, filter_borders, rotate_colour, rows_of
+from mvmic_codec.model.transforms import block_dct, filter_borders, rotate_colour, rows_of
 from mvmic_codec.training.images import as_planes, is_gray, load_split
 from mvmic_codec.training.validation import centre, psnr
 

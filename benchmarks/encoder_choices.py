@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from mvmic_codec.bitstream import ans
-from mvmic_codec.bitstream.symbols import pack
-from mvmic_codec.decoder import decode
+from mvmic_codec.decoder.reconstruct import Levels, reconstruct
+from mvmic_codec.encoder.decoded import as_modes
 from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
 from mvmic_codec.model.device import full_precision
@@ -31,6 +31,7 @@ from mvmic_codec.training.images import load_split
 KINDS = ("polyp", "cxr")
 RATES = (10, 26, 42)
 HEIGHT, WIDTH = 448, 512
+SAMPLES = Levels(0, 255, np.dtype(np.uint8))
 
 
 def middle(image: np.ndarray) -> np.ndarray:
@@ -43,12 +44,13 @@ def middle(image: np.ndarray) -> np.ndarray:
 
 def cost(encoder: Encoder, run: CodingResult, planes: np.ndarray) -> float:
     """Bits a pixel plus lambda times the mean squared error of what is decoded."""
-    release, rate = encoder.model, encoder.rate
-    bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
-    size, payload = planes.shape[1:], pack(run.passes, release.tables)
-    latent, modes = decode.decode_symbols(release, payload, rate, size)
-    decoded = decode.reconstruct(release, latent, modes, rate, size, exact=False)
-    error = float(np.square(np.round(decoded * 255) - planes * 255).mean())
+    model, rate = encoder.model, encoder.rate
+    bits = sum(ans.estimate_bits(*each.coded(), model.tables) for each in run.passes)
+    size, latent = planes.shape[1:], run.latent[0].numpy()
+    samples = reconstruct(
+        model.decoding.synthesis, latent, as_modes(run.modes), rate, size, SAMPLES
+    )
+    error = float(np.square(samples.transpose(2, 0, 1) - planes * 255).mean())
     return bits / (size[0] * size[1]) + lambda_of(rate) * error
 
 

@@ -1,45 +1,46 @@
-"""Whether every way to evaluate the entropy model takes the same symbols out of real files.
+"""Whether every way to decode gives the same symbols and the same samples of real files.
 
     PYTHONPATH=formats/reference python benchmarks/exactness.py TEST_FOLDER...
 
-Each image is encoded at a rate index of its own, 0 to 63 in turn, and its symbols are decoded by
-doubles through torch (one and two threads), by every path of csrc/common/intnet.c that this
-processor has, and by the reference decoder: numpy's int64 and constriction, ten seconds a megapixel
-and therefore only on images under 600,000 pixels. Prints on how many images each way took what the
-first one took; the exit code is 1 if one did not.
+Each image is encoded at a rate index of its own, 0 to 63 in turn, and decoded by every path of C
+that this processor has, by three threads in thin stripes and narrow bands, by doubles through
+torch on the CPU, on CUDA if it is there, and by the reference decoder: numpy's int64 and
+constriction, a minute a megapixel and therefore only on images under 600,000 pixels. Prints on how
+many images each way gave what the first one gave; the exit code is 1 if one did not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import decode as reference
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from mvmic_codec import api
-from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.symbols import Unpacker
-from mvmic_codec.decoder import decode
+from mvmic_codec.decoder import decode, image, on_device, reconstruct
 from mvmic_codec.evaluation.images import files_of, load
-from mvmic_codec.model.device import full_precision
+from mvmic_codec.model import intnet, synthnet
+from mvmic_codec.model.arrays import entropy_arrays, read_arrays, synthesis_arrays
+from mvmic_codec.model.decoding import DecodingModel
+from mvmic_codec.model.decoding import load as load_model
 from mvmic_codec.model.identity import find_identity, model_identity
-from mvmic_codec.model.integer import IntegerEntropy
-from mvmic_codec.model.intnet import usable_paths
-from mvmic_codec.model.loaded import ENTROPY, LoadedModel
-from mvmic_codec.model.loaded import load as load_release
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.native_synthesis import NativeSynthesis
 from mvmic_codec.rate import RATES
 
 REFERENCE_PIXELS = 600_000
 
-Hash = Callable[[bytes], bytes | None]
+# The bytes of a file -> hashes of its symbols and of its samples; None if it is too large.
+Hashes = Callable[[bytes], tuple[bytes, bytes] | None]
 
 
 class Recorder(Unpacker):
@@ -53,64 +54,95 @@ class Recorder(Unpacker):
         return symbols
 
 
-def by_package(release: LoadedModel, threads: int) -> Hash:
-    def run(data: bytes) -> bytes | None:
-        whole = container.read(data)
-        header = whole.header
-        areas = None if whole.flat is None else flat.from_payload(whole.flat, header)
+def of_samples(samples: np.ndarray) -> bytes:
+    return hashlib.sha256(samples.astype("<i4").tobytes()).digest()
+
+
+def by_package(
+    model: DecodingModel, threads: int = 1, stripe: int = 2048, band: int = 512
+) -> Hashes:
+    """By C. stripe and band are in blocks."""
+
+    def run(data: bytes) -> tuple[bytes, bytes]:
         Recorder.digest = hashlib.sha256()
-        torch.set_num_threads(threads)
-        with full_precision(release.device):
-            decode.decode_symbols(
-                release,
-                whole.payload,
-                header.rate_index,
-                (header.height, header.width),
-                None if areas is None else areas.hidden,
-            )
-        return Recorder.digest.digest()
+        whole = container.read(data)
+        with (
+            mock.patch.object(decode, "load", return_value=model),
+            mock.patch.object(reconstruct, "STRIPE_BLOCKS", stripe),
+            mock.patch.object(reconstruct, "BAND_BLOCKS", band),
+            mock.patch.dict(os.environ, {"OMP_NUM_THREADS": str(threads)}),
+        ):
+            areas = image.flat_areas(whole)
+            Recorder.digest = hashlib.sha256()
+            samples = image.decode_samples(whole, areas, "cpu")
+        return Recorder.digest.digest(), of_samples(samples)
 
     return run
 
 
-def by_reference(model: reference.Model) -> Hash:
-    def run(data: bytes) -> bytes | None:
-        head, _, flat_payload, coded = reference.read_file(data)
-        if head.width * head.height > REFERENCE_PIXELS:
-            return None
-        hidden = None
-        if flat_payload is not None:
-            hidden = reference.decode_flat(head, flat_payload).hidden()
-        payload = reference.Payload(coded, model.tables)
-        size = (head.height, head.width)
-        reference.decode_latent(
-            model.arrays, model.shape, head.rate_index, size, payload.take, hidden
+def by_torch(device: str) -> Hashes:
+    def on_this_device(
+        payload: bytes,
+        header: container.Header,
+        emit: reconstruct.EmitPart,
+        *,
+        hidden: decode.Hidden | None,
+        **_: object,
+    ) -> None:
+        on_device.decode_parts(
+            payload, header, emit, device, hidden=hidden, emit_map=None, until=decode.PLANES
         )
-        payload.close()
-        digest = hashlib.sha256()
-        for symbols in payload.passes:
-            digest.update(symbols.astype("<i2").tobytes())
-        return digest.digest()
+
+    def run(data: bytes) -> tuple[bytes, bytes]:
+        whole = container.read(data)
+        areas = image.flat_areas(whole)
+        Recorder.digest = hashlib.sha256()
+        with mock.patch.object(image, "decode_parts", on_this_device):
+            samples = image.decode_samples(whole, areas, device)
+        return Recorder.digest.digest(), of_samples(samples)
 
     return run
 
 
-def ways(gray: bool) -> dict[str, Hash]:
+def by_reference(model: reference.Model) -> Hashes:
+    def run(data: bytes) -> tuple[bytes, bytes] | None:
+        header = api.read_header(data)
+        if header.width * header.height > REFERENCE_PIXELS:
+            return None
+        decoded = reference.decode(data, {header.fingerprint: model})
+        digest = hashlib.sha256()
+        for symbols in decoded.passes:
+            digest.update(symbols.astype("<i2").tobytes())
+        return digest.digest(), of_samples(decoded.samples)
+
+    return run
+
+
+def ways(gray: bool) -> dict[str, Hashes]:
     """Every way to decode by the model of gray or colour images."""
     _, fingerprint = model_identity(gray)
-    _, weights = find_identity(fingerprint)
-    release = load_release(fingerprint, "cpu")
-    arrays = {
-        name[len(ENTROPY) :]: array
-        for name, array in load_file(weights).items()
-        if name.startswith(ENTROPY)
-    }
-    rotate = release.shape.rotate
-    doubles = replace(release, entropy=IntegerEntropy(arrays, rotate, release.device))
-    out = {f"doubles, {n} thread(s)": by_package(doubles, n) for n in (1, 2)}
-    for path in usable_paths():
-        native = replace(release, entropy=NativeEntropy(arrays, rotate, path))
-        out[f"C, {path}"] = by_package(native, 1)
+    identity, weights = find_identity(fingerprint)
+    arrays, released = read_arrays(identity, weights), load_model(fingerprint)
+    entropy, synthesis, shape = entropy_arrays(arrays), synthesis_arrays(arrays), released.shape
+    out = {}
+    for path in dict.fromkeys((*intnet.usable_paths(), *synthnet.usable_paths())):
+        # Not every path is there for both.
+        for_entropy, for_synthesis = (
+            path if path in usable else usable[-1]
+            for usable in (intnet.usable_paths(), synthnet.usable_paths())
+        )
+        model = DecodingModel(
+            identity,
+            shape,
+            released.tables,
+            NativeEntropy(entropy, shape.rotate, for_entropy),
+            NativeSynthesis(synthesis, shape.near_luma, shape.near_chroma, for_synthesis),
+        )
+        out[f"C, {path}"] = by_package(model)
+    out["C, three threads, stripes and bands"] = by_package(released, 3, 64, 16)
+    out["torch, doubles"] = by_torch("cpu")
+    if torch.cuda.is_available():
+        out["torch, CUDA"] = by_torch("cuda")
     out["reference: numpy int64, constriction"] = by_reference(reference.load_model(weights))
     return out
 
@@ -118,30 +150,30 @@ def ways(gray: bool) -> dict[str, Hash]:
 def main(folders: list[Path]) -> int:
     decode.Unpacker = Recorder  # type: ignore[misc]
     files = [path for folder in folders for path in files_of(folder)]
-    gray_hashes, colour_hashes = ways(gray=True), ways(gray=False)
-    same, asked = dict.fromkeys(gray_hashes, 0), dict.fromkeys(gray_hashes, 0)
+    gray_ways, colour_ways = ways(gray=True), ways(gray=False)
+    symbols, samples, asked = (dict.fromkeys(gray_ways, 0) for _ in range(3))
     every = hashlib.sha256()
+    torch.set_num_threads(1)
     for number, path in enumerate(tqdm(files, unit="image", disable=None)):
-        torch.set_num_threads(1)
         data = api.encode(load(path), rate_index=number * 11 % RATES, device="cpu")
         colour = api.read_header(data).photometric == container.RGB
-        hashes = colour_hashes if colour else gray_hashes
-        found = {name: run(data) for name, run in hashes.items()}
+        found = {name: run(data) for name, run in (colour_ways if colour else gray_ways).items()}
         first = next(iter(found.values()))
         assert first is not None
-        every.update(first)
+        every.update(b"".join(first))
         for name, each in found.items():
             if each is None:
                 continue
             asked[name] += 1
-            same[name] += each == first
+            symbols[name] += each[0] == first[0]
+            samples[name] += each[1] == first[1]
             if each != first:
-                print(f"{path}: {name} takes other symbols", file=sys.stderr)
-    print(f"{len(files)} images, SHA-256 of all symbols {every.hexdigest()}")
-    print("\n| way | images | the same symbols |\n|---|---:|---:|")
+                print(f"{path}: {name} decodes to something else", file=sys.stderr)
+    print(f"{len(files)} images, SHA-256 of all hashes {every.hexdigest()}")
+    print("\n| way | images | the same symbols | the same samples |\n|---|---:|---:|---:|")
     for name in asked:
-        print(f"| {name} | {asked[name]} | {same[name]} |")
-    return 0 if same == asked else 1
+        print(f"| {name} | {asked[name]} | {symbols[name]} | {samples[name]} |")
+    return 0 if symbols == asked == samples else 1
 
 
 if __name__ == "__main__":

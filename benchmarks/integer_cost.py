@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from mvmic_codec.encoder.encode import pad_to_unit
-from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.model import Model
+from mvmic_codec.model.shape import Shape
 from mvmic_codec.training.images import as_planes, load_planes
 
 RATES = (0, 18, 36, 54, 63)

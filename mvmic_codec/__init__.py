@@ -7,7 +7,8 @@
     image = mvmic_codec.decode(data)
     features = mvmic_codec.decode_features("scan.mvm")  # what the decoder's networks know, sooner
 
-Importing the package imports neither torch nor numpy: they come with the first pixels.
+Importing the package imports neither numpy nor torch. numpy comes with the first pixels, and torch
+with the first file that is written.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mvmic_codec.api import decode, decode_features, encode, read_header
     from mvmic_codec.features.maps import Features
 
-__version__ = "0.15.0"
+__version__ = "0.16.0"
 
 __all__ = [
     "ChecksumError",

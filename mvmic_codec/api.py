@@ -1,6 +1,6 @@
 """encode, decode and their kin. Here container, samples, metadata, encoder and decoder meet.
 
-numpy and torch are imported only when pixels are needed.
+numpy is imported when pixels are needed, and torch for encoding and for devices other than the CPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.container import Header
-from mvmic_codec.errors import FormatError, InputError
+from mvmic_codec.errors import FormatError, InputError, needs_torch
 from mvmic_codec.image import metadata
 
 if TYPE_CHECKING:
@@ -83,16 +83,19 @@ def encode(
                  None or an empty value leaves it out. See `mvmic_codec.image.metadata`. A profile
                  that does not fit the stored samples, gray or RGB, is not taken over.
 
-    device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU
+    device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU. On
+                 another device bytes may differ, since analysis is floating point
 
     Raises InputError for an image or option that cannot be used, for a head or an encoder that
     takes images of the other kind, gray or colour, and for a target that cannot be met. Raises
-    ModelError for a file that is damaged or no encoder.
+    ModelError for a file that is damaged or no encoder. Raises MvmError if torch or scipy, which
+    encoding needs, is not installed.
     """
     from functools import partial
 
-    from mvmic_codec.encoder import target
-    from mvmic_codec.encoder.image_encoder import ImageEncoder
+    with needs_torch("encoding"):
+        from mvmic_codec.encoder import target
+        from mvmic_codec.encoder.image_encoder import ImageEncoder
     from mvmic_codec.image.samples import from_input
 
     index = target.fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
@@ -153,15 +156,19 @@ def decode(
     """Decode the image in an `.mvm` file, given as bytes, path or binary file object.
 
     The image has mode L, RGB, I;16 (more than 8 bits) or I (signed samples), and the same `info` as
-    from `Image.open`. device is as for `encode`.
+    from `Image.open`. Its samples are the same on every machine and device, and for any number of
+    threads; see `mvmic_codec.model.team.default_threads`.
 
+    device    None and "cpu" decode on the CPU, without torch. Others, as "cuda" or "cuda:1", are
+              devices of torch, which must be installed
     features  True, or names of feature maps, to get a pair (image, `Features`). True means the map
               s16. The image is the same as without.
     pixels    False to get the features alone, which is sooner; as `decode_features`
 
     Raises FormatError or one of its kinds for a file that is damaged or no `.mvm` file, and for one
     above Pillow's limit of 2 * `PIL.Image.MAX_IMAGE_PIXELS`. Raises ModelError for an unknown
-    model, and InputError for an unknown map.
+    model, and InputError for an unknown map and for a device that this machine does not have.
+    Raises MvmError for a device of torch if that is not installed.
     """
     if features is not False:
         names = _map_names(features)
@@ -174,7 +181,7 @@ def decode(
     if features is False:
         from mvmic_codec.decoder.image import decode_samples, flat_areas
 
-        values = decode_samples(whole, flat_areas(whole, device), device)
+        values = decode_samples(whole, flat_areas(whole), device)
     else:
         from mvmic_codec.features.extract import decode_with_features
 
@@ -194,8 +201,8 @@ def decode_features(
 
     A list of files gives one batch. Their images must have one size and be all gray or all colour.
 
-    maps are names of feature maps. Decoding stops after the last that is needed. The maps are on
-    `device`, which is as for `encode`.
+    maps are names of feature maps. Decoding stops after the last that is needed. device is as for
+    `decode`: None and "cpu" give arrays of numpy without torch, others tensors on that device.
 
     Raises InputError for an unknown map and for files that cannot be in one batch; else as
     `decode`.

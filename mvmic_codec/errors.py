@@ -4,6 +4,11 @@
 ``Image.load``.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MvmError(OSError):
     """Base of all errors of this package."""
@@ -31,3 +36,23 @@ class VersionError(FormatError):
 
 class ModelError(MvmError):
     """The file's model is not installed, or its weights are damaged."""
+
+
+@contextmanager
+def needs_torch(what: str) -> Iterator[None]:
+    """Raise MvmError with a clear sentence where torch or scipy is imported and not installed.
+
+    Decoding on the CPU needs neither, so that the package can be installed without them.
+
+    what  needs them, as the beginning of the sentence
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in ("torch", "scipy"):
+            raise
+        raise MvmError(
+            f"{what} needs torch and scipy, and {library} is not installed: "
+            "python -m pip install torch scipy"
+        ) from error

@@ -1,7 +1,7 @@
 """Pillow's plugin interface and nothing else: format "MVM", extension .mvm.
 
-Opening reads header and metadata. load() decodes pixels, and only then imports numpy and torch.
-Pillow's own check of the size runs between the two.
+Opening reads header and metadata. load() decodes pixels, and only then imports numpy. Pillow's
+own check of the size runs between the two. Saving imports torch.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def register_mvm_opener(
     """Make Pillow read and write `.mvm`. Importing mvmic_codec calls this.
 
     device    where Pillow decodes and encodes `.mvm` from now on: "cpu", "cuda", "cuda:1", ...;
-              None (the default) is CUDA if there is one, else the CPU
+              None (the default) decodes on the CPU, without torch, and encodes on CUDA if there is
+              one, else on the CPU. Decoded samples are the same on all
     features  True, or names of feature maps: images opened from now on have task features as their
               attribute `features`; see `mvmic_codec.Features`
 

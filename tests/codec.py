@@ -6,7 +6,8 @@ import numpy as np
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.flat import Flat
-from mvmic_codec.decoder.decode import decode_parts, planes_of, put
+from mvmic_codec.decoder.decode import decode_parts, planes_of
+from mvmic_codec.decoder.reconstruct import put
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.model.device import full_precision
 
@@ -25,10 +26,17 @@ def encode_planes(planes, rate, *, hidden=None, effort=1, on_round=None, device=
 
 
 def decode_planes(payload, header, *, hidden=None, device=None):
-    """Planes [C,H,W] in 0..1; errors as `decode_parts`."""
-    planes = np.empty((planes_of(header), header.height, header.width), np.float32)
-    decode_parts(payload, header, partial(put, planes), hidden=hidden, device=device)
-    return planes
+    """Planes [C,H,W] in 0..1, as float32; errors as `decode_parts`."""
+    samples = decode_samples(payload, header, hidden=hidden, device=device)
+    span = np.float32(max(header.hi - header.lo, 1))
+    return ((samples - header.lo).astype(np.float32) / span).transpose(2, 0, 1)
+
+
+def decode_samples(payload, header, *, hidden=None, device=None):
+    """Samples [H,W,C] as int32; errors as `decode_parts`."""
+    samples = np.empty((header.height, header.width, planes_of(header)), np.int32)
+    decode_parts(payload, header, partial(put, samples), hidden=hidden, device=device)
+    return samples
 
 
 def ideal_bits(result, tables):

@@ -9,6 +9,7 @@ import pytest
 from mvmic_codec.bitstream.container import Header
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ModelError
+from mvmic_codec.image.samples import array_type
 
 # Beside other workers one thread is faster. torch reads this when it is first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -58,8 +59,16 @@ class _Coded:
 
     def decoded_planes(self, lo, hi):
         planes = _planes_of(self.payload, self.candidate.planes.shape, self.rate)
-        flat = self.candidate.flat
-        return planes if flat is None else paint(planes, flat, lo, hi)
+        samples = _samples_of(planes, lo, hi)
+        if self.candidate.flat is not None:
+            paint(samples, self.candidate.flat)
+        return ((samples - lo) / np.float32(max(hi - lo, 1))).transpose(2, 0, 1).astype(np.float32)
+
+
+def _samples_of(planes, lo, hi):
+    # Numbers of levels that are no integers make planes of a little more than 1.
+    share = planes.transpose(1, 2, 0).clip(0, 1)
+    return np.rint(share * (hi - lo)).astype(np.int32) + lo
 
 
 def _levels(rate_index):
@@ -88,9 +97,11 @@ def fake_codec(monkeypatch):
 
     def decode_parts(payload, header, emit, *, emit_map=None, **options):
         planes = codec.decode_planes(payload, header, **options)
+        samples = _samples_of(planes, header.lo, header.hi)
+        samples = samples.astype(array_type(header.bits, header.signed))
         for top, bottom in ((0, 1), (1, None)):
-            emit(top, 0, planes[:, top:bottom, :2])
-            emit(top, 2, planes[:, top:bottom, 2:])
+            emit(top, 0, samples[top:bottom, :2].copy())
+            emit(top, 2, samples[top:bottom, 2:].copy())
 
     encoder, decoder = "mvmic_codec.encoder", "mvmic_codec.decoder"
     monkeypatch.setattr(f"{encoder}.flat_choice.EncodeCandidate", candidate)
@@ -99,9 +110,7 @@ def fake_codec(monkeypatch):
     for module in (f"{encoder}.image_encoder", "mvmic_codec.model.identity"):
         monkeypatch.setattr(f"{module}.model_identity", lambda gray: ("fake", FAKE_MODEL[1]))
     monkeypatch.setattr(f"{decoder}.image.decode_parts", decode_parts)
-    monkeypatch.setattr(
-        f"{decoder}.image.check_start", lambda payload, header, *, device=None: None
-    )
+    monkeypatch.setattr(f"{decoder}.image.check_start", lambda payload, header: None)
     return codec
 
 
@@ -125,13 +134,13 @@ def header():
 @pytest.fixture(scope="session")
 def released_folder(tmp_path_factory):
     """Small models as released ones are, one for gray and one for colour."""
-    from small_model import SMALL, lively_neighbours, small_model
+    from small_model import SMALL, crops, lively_neighbours, small_model
 
     from mvmic_codec.model import export, identity
 
     folder = tmp_path_factory.mktemp("weights")
     for channels, name in ((1, identity.GRAY_MODEL), (3, identity.COLOUR_MODEL)):
-        export.export(small_model(channels), folder, name, "for tests")
+        export.export(small_model(channels), folder, name, "for tests", crops(channels))
         fitted = lively_neighbours(SMALL[channels])
         export.replace_arrays(folder / f"{name}.safetensors", fitted)
     return folder
@@ -140,16 +149,18 @@ def released_folder(tmp_path_factory):
 @pytest.fixture
 def weights(released_folder, tmp_path, monkeypatch):
     """A copy of the released small models that a test may damage, installed."""
-    from mvmic_codec.model import identity, loaded
+    from mvmic_codec.model import decoding, identity, loaded
 
     for path in released_folder.iterdir():
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     identity.default_identity.cache_clear()
     loaded.load.cache_clear()
+    decoding.load.cache_clear()
     yield tmp_path
     identity.default_identity.cache_clear()
     loaded.load.cache_clear()
+    decoding.load.cache_clear()
 
 
 @pytest.fixture

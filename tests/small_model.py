@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from mvmic_codec.model.integerise import neutral_neighbours
-from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.model import Model
+from mvmic_codec.model.shape import Shape
 from mvmic_codec.training.start import start_from_statistics
 
 _SIZES = {

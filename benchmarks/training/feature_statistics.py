@@ -2,21 +2,20 @@
 
     python benchmarks/training/feature_statistics.py --data ../shared/data/train --crops 160
 
-Encodes crops of training images at some rate indices, takes the raw maps of what was encoded, and
-writes mvmic_codec/features/weights/FINGERPRINT.safetensors for the gray and the colour model.
-Validation images are left out, as in training.
+Encodes crops of training images at some rate indices, takes the integer maps of what was encoded,
+and writes mvmic_codec/features/weights/FINGERPRINT.safetensors for the gray and the colour model.
+What an integer stands for comes from the encoder's file of the model. Validation images are left
+out, as in training.
 """
 
 from __future__ import annotations
 
-import io
 from itertools import islice
 from pathlib import Path
 
 import click
 import numpy as np
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from mvmic_codec import api
@@ -25,6 +24,9 @@ from mvmic_codec.decoder.image import flat_areas
 from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.features.extract import raw_maps
 from mvmic_codec.features.statistics import WEIGHTS
+from mvmic_codec.model import encoder_file
+from mvmic_codec.model.definition import COEFFICIENT_BITS
+from mvmic_codec.model.identity import find_identity
 from mvmic_codec.training.images import CropSource, as_gray, load_split, mix_of
 
 # Statistics move smoothly with the rate; between these they are drawn straight.
@@ -39,40 +41,47 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: torch.Tensor | float = 0.0
-        self.squares: torch.Tensor | float = 0.0
+        self.total: np.ndarray | float = 0.0
+        self.squares: np.ndarray | float = 0.0
 
-    def add(self, values: torch.Tensor) -> None:
-        """Add a map [1,C,h,w]."""
-        wide = values.double()
-        self.count += wide.shape[2] * wide.shape[3]
-        self.total = self.total + wide.sum((0, 2, 3))
-        self.squares = self.squares + wide.square().sum((0, 2, 3))
+    def add(self, values: np.ndarray) -> None:
+        """Add a map [h,w,C]."""
+        wide = values.astype(np.float64)
+        self.count += wide.shape[0] * wide.shape[1]
+        self.total = self.total + wide.sum((0, 1))
+        self.squares = self.squares + np.square(wide).sum((0, 1))
 
-    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [C]."""
-        assert isinstance(self.total, torch.Tensor) and isinstance(self.squares, torch.Tensor)
-        mean = self.total / self.count
-        deviation = (self.squares / self.count - mean.square()).clamp_min(0).sqrt()
-        return mean.float(), deviation.clamp_min(LEAST_SHARE * deviation.max()).float()
+        mean = np.asarray(self.total / self.count)
+        deviation = np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0))
+        return mean, np.maximum(deviation, LEAST_SHARE * deviation.max())
 
 
-def measure(crops: list[np.ndarray]) -> tuple[bytes, dict[str, torch.Tensor]]:
+def units_of(fingerprint: bytes) -> dict[str, float]:
+    """What an integer of each map stands for."""
+    _, weights = find_identity(fingerprint)
+    of_encoder = encoder_file.read(weights, fingerprint.hex())
+    units = {name: float(of_encoder[f"{encoder_file.UNITS}{name}"]) for name in ("s16", "s8")}
+    return {"coefficients": 2.0**-COEFFICIENT_BITS} | units
+
+
+def measure(crops: list[np.ndarray]) -> tuple[bytes, dict[str, np.ndarray]]:
     """Fingerprint of the model of uint8 crops, and its statistics as they are stored."""
     moments = {(rate, name): Moments() for rate in RATES for name in STRIDES}
     fingerprint = b""
     for crop in tqdm(crops, unit="crop", disable=None):
         for rate in RATES:
-            data = api.encode(crop, rate_index=rate)
-            file = container.read(io.BytesIO(data))
+            file = container.read(api.encode(crop, rate_index=rate))
             fingerprint = file.header.fingerprint
-            for name, values in raw_maps(file, flat_areas(file, None), list(STRIDES), None).items():
+            for name, values in raw_maps(file, flat_areas(file), list(STRIDES), "cpu").items():
                 moments[rate, name].add(values)
-    arrays = {"rates": torch.tensor(RATES, dtype=torch.int64)}
-    for name in STRIDES:
-        rows = [moments[rate, name].result() for rate in RATES]
-        arrays[f"{name}.mean"] = torch.stack([mean for mean, _ in rows])
-        arrays[f"{name}.deviation"] = torch.stack([deviation for _, deviation in rows])
+    arrays = {"rates": np.array(RATES, np.int64)}
+    for name, unit in units_of(fingerprint).items():
+        means, deviations = zip(*(moments[rate, name].result() for rate in RATES), strict=True)
+        arrays[f"{name}.mean"] = (unit * np.stack(means)).astype(np.float32)
+        arrays[f"{name}.deviation"] = (unit * np.stack(deviations)).astype(np.float32)
+        arrays[f"{name}.unit"] = np.array(unit, np.float32)
     return fingerprint, arrays
 
 

@@ -40,12 +40,12 @@ tuned() { # lambda2
 
 joint() {
     sed -e "s|\"data\": [^,]*|\"data\": \"$DATA\"|" -e "s|\"minutes\": [^,]*|\"minutes\": $minutes|" \
-        -e "s|\"start\": [^,]*|\"start\": \"$PWD/mvmic_codec/model/weights/mvmic-1c.safetensors\"|" \
+        -e "s|\"start\": [^,]*|\"start\": \"$PWD/mvmic_codec/model/weights/mvmic-2c.safetensors\"|" \
         ${SMOKE:+-e "s|\"batch\": 32|\"batch\": 1|" -e "s|\"crop\": 384|\"crop\": 128|"} \
-        benchmarks/training/mvmic-1c.json > "$work/joint.json"
+        benchmarks/training/mvmic-2c.json > "$work/joint.json"
     mvmic train --config "$work/joint.json" --task "$DATA/polyp" --lambda2 0.004 --out "$work/joint"
     cp "$work/joint"/*.csv "$OUT/joint"
-    cp "$work/joint"/mvmic-1c.* "$OUT/joint" || echo "the joint model was not validated in time"
+    cp "$work/joint"/mvmic-2c.* "$OUT/joint" || echo "the joint model was not validated in time"
 }
 
 run() { # name, command

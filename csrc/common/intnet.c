@@ -30,14 +30,17 @@
 #define TILE_POSITIONS 6
 #define TILE_GROUPS 4
 
-/* These figures are part of every model: formats/model.md, and mvmic_codec/model/integer.py in
- * Python. A test runs both on extreme inputs. */
+/* These figures are part of every model: formats/model.md, and mvmic_codec/model/definition.py
+ * in Python. A test runs both on extreme inputs. */
 #define FRACTION_BITS 4
 #define SPACING 12 /* of the levels of y, in sixteenths of a step */
 #define TABLE_LAST 63
 #define STEP_BITS 12
 #define GAIN_BITS 20
 #define LINEAR_BITS 12
+#define WEIGHT_BITS 12
+#define LATENT_BITS 3
+#define CLASS_WIDTH 8 /* companded magnitudes of one class */
 #define V_MAX ((int64_t)1 << 23)
 #define MEAN_MAX ((int64_t)1 << 18)
 #define DEEP_MEAN_MAX 127
@@ -337,7 +340,6 @@ void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *
                       size_t w, uint8_t *out, size_t out_stride)
 {
     layer_run(layer, path, map, h, w, finish_map, out, out_stride);
-    intnet_repeat_edges(out, h, w, out_stride);
 }
 
 void intnet_layer_sums(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
@@ -545,27 +547,63 @@ void intnet_means(const IntnetGroupArrays *arrays, const IntnetSites *sites, con
     }
 }
 
+/* The sum of the four neighbours of (y, x), without those that lie outside; if `sizes`, that of
+ * their magnitudes. */
+static int32_t beside(const int16_t *symbols, size_t h, size_t w, size_t y, size_t x, int sizes)
+{
+    const int16_t *at = symbols + y * w + x;
+    int32_t four[4] = {y > 0 ? at[-(ptrdiff_t)w] : 0, y + 1 < h ? at[w] : 0, x > 0 ? at[-1] : 0,
+                       x + 1 < w ? at[1] : 0};
+    int32_t sum = 0;
+    for (int k = 0; k < 4; k++)
+        sum += sizes && four[k] < 0 ? -four[k] : four[k];
+    return sum;
+}
+
+void intnet_add_neighbours(const IntnetNeighbours *neighbours, const int16_t *symbols, size_t h,
+                           size_t w, int32_t *mean, int32_t *sums)
+{
+    size_t n = neighbours->n, cells = h * w;
+    for (size_t c = 0; c < n; c++, symbols += cells, mean += cells)
+        for (size_t y = 0; y < h; y++)
+            for (size_t x = (y + 1) % 2; x < w; x += 2) {
+                size_t cell = y * w + x;
+                int64_t r = (int64_t)SPACING * beside(symbols, h, w, y, x, 0);
+                int64_t more = divide(neighbours->weight[c] * r, WEIGHT_BITS + FRACTION_BITS);
+                int64_t size = divide((int64_t)SPACING * beside(symbols, h, w, y, x, 1), 2);
+                size_t of_class = 0; /* of magnitude 0, whatever the table says */
+                if (size > 0)
+                    of_class = neighbours->compand[size > 255 ? 255 : size] / CLASS_WIDTH;
+                mean[cell] = (int32_t)clamp(mean[cell] + more, -MEAN_MAX, MEAN_MAX);
+                sums[cell * n + c] +=
+                    neighbours->shift[c * INTNET_CLASSES + of_class] * (1 << FRACTION_BITS);
+            }
+}
+
 void intnet_dequantise(const IntnetGroupArrays *arrays, const IntnetSites *sites,
                        const int16_t *symbols, const int32_t *mean, size_t h, size_t w, int32_t *q,
-                       float *latent, double *v)
+                       int16_t *latent, size_t channels, double *v)
 {
     size_t n = arrays->n;
-    for (size_t c = 0; c < n; c++) {
-        unsigned site = arrays->site[c];
-        const uint8_t *mode = sites->mode + site * h * w;
-        float *plane = latent + c * 4 * h * w + (site / 2) * 2 * w + site % 2;
-        for (size_t y = 0; y < h; y++)
-            for (size_t x = 0; x < w; x++, symbols++, q++) {
-                *q = *symbols * SPACING + (mean == NULL ? 0 : *mean++);
-                int64_t value = divide((int64_t)*q * arrays->step[c], STEP_BITS);
-                plane[4 * y * w + 2 * x] = (float)((double)value / (1 << FRACTION_BITS));
+    /* Row by row: what is written lies far apart, and should stay in cache. */
+    for (size_t y = 0; y < h; y++)
+        for (size_t c = 0; c < n; c++) {
+            unsigned site = arrays->site[c];
+            const uint8_t *mode = sites->mode + site * h * w + y * w;
+            int16_t *to = latent + ((2 * y + site / 2) * 2 * w + site % 2) * channels + c;
+            size_t at = (c * h + y) * w;
+            for (size_t x = 0; x < w; x++, at++, to += 2 * channels) {
+                q[at] = symbols[at] * SPACING + (mean == NULL ? 0 : mean[at]);
+                int64_t value = divide((int64_t)q[at] * arrays->step[c], STEP_BITS);
+                *to = (int16_t)clamp(divide(value, FRACTION_BITS - LATENT_BITS), INT16_MIN,
+                                     INT16_MAX);
                 if (v != NULL) {
-                    int same = arrays->aligned[mode[y * w + x] * n + c];
+                    int same = arrays->aligned[mode[x] * n + c];
                     v[((y + 1) * (w + 2) + x + 1) * n + c] =
                         same ? (double)clamp(value, -V_MAX, V_MAX) : 0.0;
                 }
             }
-    }
+        }
     if (v != NULL)
         intnet_repeat_edges((uint8_t *)v, h, w, n * sizeof *v);
 }

@@ -13,7 +13,8 @@
  *
  * 3. Sums are int32. The caller that makes a layer proves that none can overflow. With S the sum of
  *    |weight| of an output, 255 S + |bias| stays under 2^30. The 128 and rounding change the bias,
- *    so nothing is larger than 255 S + |bias| + 128 S + 2^13, which is less than 1.51 * 2^30.
+ *    so nothing is larger than 255 S + |bias| + 128 S + 2^13, which is less than 1.51 * 2^30. What
+ *    is added to results (a base, a mode's and the neighbours' part) is less than 2^17 in all.
  *
  * 4. All paths give the same integers: nothing here saturates or rounds on the way. The linear
  *    predictors need more than 32 bits and run in doubles, whose sums stay under 2^52 by the same
@@ -36,6 +37,9 @@
 /* Inputs that have a sign are stored with this added. */
 #define INTNET_ZERO 128
 
+/* Classes of neighbours by companded magnitude. */
+#define INTNET_CLASSES 16
+
 /* Ways to compute the same integers, the fastest last. */
 typedef enum { INTNET_PORTABLE = 0, INTNET_AVX2, INTNET_VNNI, INTNET_PATHS } IntnetPath;
 
@@ -54,7 +58,8 @@ typedef struct {
 } IntnetLayer;
 
 /* Results clamped to 0..255, as a map [h + 2][w + 2][out_stride], out_stride >= outputs. Channels
- * from `outputs` on are not written. */
+ * from `outputs` on are not written, nor are the outermost rows and columns: h may be some rows of
+ * a larger map. */
 void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
                       size_t w, uint8_t *out, size_t out_stride);
 
@@ -108,11 +113,25 @@ void intnet_scores(const IntnetGroupArrays *arrays, const int32_t *sums, size_t 
 void intnet_means(const IntnetGroupArrays *arrays, const IntnetSites *sites, const double *linear,
                   const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted);
 
+/* What neighbours say of the n channels of the first symbol group. */
+typedef struct {
+    size_t n;
+    const int16_t *weight;  /* [n], `near_mean` at the rate index */
+    const int8_t *shift;    /* [n][INTNET_CLASSES], `near_shift` */
+    const uint8_t *compand; /* [256], at most 127 */
+} IntnetNeighbours;
+
+/* Adds to the others of a chessboard what the symbols [n][cells] of its anchors say of them, to
+ * their means [n][cells] and to the sums [cells][n] of their `scales` layer. Symbols of the others
+ * are 0. */
+void intnet_add_neighbours(const IntnetNeighbours *neighbours, const int16_t *symbols, size_t h,
+                           size_t w, int32_t *mean, int32_t *sums);
+
 /* Dequantises symbols [n][cells] with their means [n][cells] (NULL: all 0). Writes q [n][cells],
- * and the group's site of every cell of latent [n][2h][2w]. If v is not NULL, writes V to it, a map
- * of doubles [h + 2][w + 2][n]. */
+ * and the group's site of every cell of latent [2h][2w][channels], which begins at the group's
+ * first channel. If v is not NULL, writes V to it, a map of doubles [h + 2][w + 2][n]. */
 void intnet_dequantise(const IntnetGroupArrays *arrays, const IntnetSites *sites,
                        const int16_t *symbols, const int32_t *mean, size_t h, size_t w, int32_t *q,
-                       float *latent, double *v);
+                       int16_t *latent, size_t channels, double *v);
 
 #endif

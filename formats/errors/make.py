@@ -30,6 +30,8 @@ BEFORE_DATA, DATA = SOUND[: head_end(SOUND)], SOUND[head_end(SOUND) :]
 HEAD = BEFORE_DATA[8:]
 # Of the models that coded them: the fingerprint in HEAD's payload, which begins at 16.
 GRAY_MODEL, COLOUR_MODEL = (sound[16:][4:12] for sound in (SOUND, COLOUR_SOUND))
+# The last gray one of generation 1.
+EARLIER_MODEL = bytes.fromhex("f692a3b1bad346a6")
 # Width and height in HEAD: 90 and 70, less one, a byte each. All pixels lie between 0 and 255.
 SIDES = 12
 END = 14
@@ -154,6 +156,7 @@ def files() -> dict[str, tuple[str, bytes]]:
         "range-beyond": ("FormatError", ranged(0, 256)),
         "range-of-all": ("FormatError", ranged(0, 255)),
         "unknown-model": ("ModelError", head(4, b"\1\2\3\4\5\6\7\x08")),
+        "earlier-generation": ("ModelError", head(3, b"\1" + EARLIER_MODEL)),
         "gray-of-a-model-for-colour": ("FormatError", head(4, COLOUR_MODEL)),
         "colour-of-a-model-for-gray": ("FormatError", head(4, GRAY_MODEL, COLOUR_SOUND)),
         "head-twice": ("FormatError", BEFORE_DATA + HEAD + DATA),

@@ -11,8 +11,9 @@ not have.
 
 Four things that surprise:
 
-- Everything before `synthesis` is 64-bit integers, and exact. One wrong integer spoils the symbols
-  that come after it; `Payload.close` is where that comes out.
+- From the symbols to the samples everything is 64-bit integers, and exact. One wrong integer before
+  the latent spoils the symbols that come after it; `Payload.close` is where that comes out. Nothing
+  checks what comes after the latent.
 - Means count for what they are, not for what they code: a site outside of the image has no symbol,
   but its mean is its latent, and its neighbours see it.
 - The flat areas come before the image data: those of form 2 say which sites are not coded.
@@ -25,7 +26,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import struct
 import sys
 import zlib
@@ -38,7 +38,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-Reals = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
 Size = tuple[int, int]  # height and width of the image, in pixels
 
@@ -246,23 +245,15 @@ def check_metadata(kind: str, payload: bytes) -> None:
         raise FormatError(f"{kind} does not hold what it should")
 
 
-def to_levels(head: Head, planes: Reals) -> Reals:
-    """Samples less `lo`, not rounded yet, of `planes` (1 or 3, height, width); of their shape."""
-    p = np.clip(planes, 0, 1)
-    levels: Reals = p * (head.hi - head.lo)
-    return levels
-
-
-def to_samples(head: Head, levels: Reals) -> NDArray[Any]:
-    """Samples of `levels` (1 or 3, height, width), rounded.
+def to_array(head: Head, samples: Ints) -> NDArray[Any]:
+    """`samples` (1 or 3, height, width) as whoever looks at the image wants them.
 
     (height, width), or (height, width, 3) with 3 channels; uint8 up to 8 bits, else uint16; int16
     if signed.
     """
-    s: Ints = head.lo + np.rint(levels).astype(np.int64)
     if head.photometric == RGB_EQUAL:
-        s = np.repeat(s, 3, axis=0)
-    s = s[0] if head.channels == 1 else np.moveaxis(s, 0, 2)
+        samples = np.repeat(samples, 3, axis=0)
+    s: Ints = samples[0] if head.channels == 1 else np.moveaxis(samples, 0, 2)
     if head.signed:
         return s.astype(np.int16)
     return s.astype(np.uint8 if head.bits <= 8 else np.uint16)
@@ -386,7 +377,6 @@ def decode_symbol(lane: Any, table: Table) -> int:
 # --- model.md 1, 2, 10: the weights file ----------------------------------------------------------
 
 TYPES = {  # of safetensors: little-endian numpy, and the name that the fingerprint uses
-    "F16": ("<f2", "float16"),
     "I8": ("i1", "int8"),
     "U8": ("u1", "uint8"),
     "I16": ("<i2", "int16"),
@@ -421,6 +411,7 @@ def load_model(path: Path) -> Model:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     check_values(arrays)
     check_bounds(arrays)
+    check_synthesis(arrays, shape)
     return Model(arrays, shape, fingerprint, build_tables(arrays))
 
 
@@ -475,6 +466,8 @@ def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -
     """Refuse a model whose arrays have not the types and shapes of model.md, sections 1 and 9."""
     if shape["rotate"] not in (0, 1):
         raise ModelError(f"rotate is {shape['rotate']}")
+    if not (1 <= shape["near_luma"] <= 256 and 0 <= shape["near_chroma"] <= shape["chroma"] <= 512):
+        raise ModelError("near_luma, near_chroma or chroma is out of range")
     C, Z, W = 256 + shape["chroma"], shape["hyper"], shape["context"]
     N = shape["near_luma"] + shape["near_chroma"]
     V = arrays["entropy.table_cdf"].shape[1]
@@ -505,40 +498,57 @@ def check_arrays(arrays: Arrays, types: dict[str, str], shape: dict[str, int]) -
         expected[f"{layer_name}.bias"] = ("int32", (out,))
         expected[f"{layer_name}.shift"] = ("uint8", (out,))
     expected = {f"entropy.{name}": each for name, each in expected.items()}
-    expected |= {name: ("float16", sizes) for name, sizes in synthesis_arrays(shape).items()}
+    expected |= {f"synthesis.{name}": each for name, each in synthesis_arrays(shape).items()}
+    if arrays.keys() - expected:
+        raise ModelError(f"{', '.join(sorted(arrays.keys() - expected))} is none of its arrays")
     for name, (kind, sizes) in expected.items():
         if types[name] != kind or arrays[name].shape != sizes:
             raise ModelError(f"{name} is {types[name]} {arrays[name].shape}, not {kind} {sizes}")
 
 
-def synthesis_arrays(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """The arrays of section 9 and their sizes."""
+def synthesis_layers(shape: dict[str, int]) -> dict[str, tuple[int, int, int]]:
+    """The layers of synthesis: output and input channels, and the size of the filter."""
     J = 3 if shape["chroma"] else 1
-    A, B, R = shape["width16"], shape["width8"], shape["width2"]
-    filters = {  # output and input channels, and the size of the filter
-        "enter": (A, 256 * J, 1),
-        "mode": (A, 8, 1),
-        "up": (4 * B, A, 1),
-        "inject": (B, 64 * J, 1),
-        "leave": (64 * J, B, 1),
-        "retouch.enter": (R, 4 * J, 3),
-        "retouch.leave": (4 * J, R, 3),
+    a, b, g = shape["width16"], shape["width8"], shape["width2"]
+    sizes = {
+        "enter": (a, 256 * J, 1),
+        "up": (4 * b, a, 1),
+        "inject": (b, 64 * J, 1),
+        "leave": (64 * J, b, 1),
+        "retouch.enter": (g, 4 * J, 3),
+        "retouch.leave": (4 * J, g, 3),
     }
-    blocks = {f"body16.{k}": A for k in range(shape["blocks16"])}
-    blocks |= {f"body8.{k}": B for k in range(shape["blocks8"])}
-    blocks |= {"retouch.body": R}
+    blocks = {f"body16.{k}": a for k in range(shape["blocks16"])}
+    blocks |= {f"body8.{k}": b for k in range(shape["blocks8"])}
+    blocks |= {"retouch": g}
     for name, width in blocks.items():
-        filters |= {f"{name}.{which}": (width, width, 3) for which in ("first", "second")}
-    sizes: dict[str, tuple[int, ...]] = {"borders": (16, 16), "spread": (256 * J,)}
-    for name, width in (("rate16", A), ("rate8", B), ("retouch.rate", R)):
-        sizes[f"{name}.table.knots"] = (8, 2 * width)
-    for name, (out, into, k) in filters.items():
-        sizes[f"{name}.weight"] = (out, into, k, k)
-        if name != "mode":
-            sizes[f"{name}.bias"] = (out,)
-    arrays: dict[str, tuple[int, ...]] = {f"synthesis.{name}": s for name, s in sizes.items()}
-    arrays["blocks.luma"] = (8, 256, 256)
-    arrays["blocks.chroma"] = (shape["chroma"], 512) if shape["chroma"] else (0, 0)
+        sizes |= {f"{name}.{which}": (width, width, 3) for which in ("first", "second")}
+    return sizes
+
+
+BY_RATE = ("enter", "up", "inject", "retouch.enter")  # their multipliers go by the rate index
+WITH_OFFSET = ("enter", "up", "retouch.enter")
+
+
+def synthesis_arrays(shape: dict[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Types and shapes of the arrays of section 9."""
+    chroma = shape["chroma"]
+    arrays: dict[str, tuple[str, tuple[int, ...]]] = {
+        "luma": ("int16", (8, 256, 256)),
+        "chroma": ("int16", (chroma, 512) if chroma else (0, 0)),
+        "dct": ("int16", (16, 16)),
+        "borders": ("int16", (16, 16)),
+        "enter.scale": ("int32", (768 if chroma else 256,)),
+    }
+    for name, (out, into, k) in synthesis_layers(shape).items():
+        by_rate = (64, out) if name in BY_RATE else (out,)
+        arrays[f"{name}.weight"] = ("int16", (out, into, k, k))
+        arrays[f"{name}.multiplier"] = ("int32", by_rate)
+        if name in WITH_OFFSET:
+            arrays[f"{name}.offset"] = ("int32", by_rate)
+        if name not in BY_RATE:
+            arrays[f"{name}.bias"] = ("int32", (out,))
+    arrays["enter.bias"] = ("int32", (8, shape["width16"]))
     return arrays
 
 
@@ -567,9 +577,12 @@ def check_values(arrays: Arrays) -> None:
 def check_bounds(arrays: Arrays) -> None:
     """Refuse a model that could leave the integers that all decoders can count with: section 10."""
 
+    def sums(name: str) -> Ints:
+        total: Ints = np.abs(arrays[name].astype(np.int64)).sum(axis=(1, 2, 3))
+        return total
+
     def largest_sum(name: str) -> int:
-        weight = np.abs(arrays[name].astype(np.int64))
-        return int(weight.sum(axis=(1, 2, 3)).max())
+        return int(sums(name).max())
 
     def largest(name: str) -> int:
         return int(np.abs(arrays[name].astype(np.int64)).max())
@@ -578,17 +591,56 @@ def check_bounds(arrays: Arrays) -> None:
         largest_sum("entropy.hyper_linear")
         + max(largest_sum(f"entropy.predict.{k}") for k in range(3))
     )
-    numbers = [
-        255 * largest_sum(name)
-        for name in arrays
-        if name.startswith("entropy.") and name.endswith(".weight")
-    ]
-    numbers.append(S)
-    numbers.append(S * largest("entropy.gain") // 2**12)
     steps = max(largest("entropy.step"), largest("entropy.hyper_step"))
-    numbers.append((2**19 + 2**18) * steps)
+    numbers = [S, S * largest("entropy.gain") // 2**12, (2**19 + 2**18) * steps]
     if max(numbers) >= 2**52:
         raise ModelError("a bound of the integers does not hold")
+    for name in arrays:
+        layer = name.removesuffix(".weight")
+        if layer != name and name.startswith("entropy."):
+            bias = np.abs(arrays[f"{layer}.bias"].astype(np.int64))
+            if (255 * sums(name) + bias).max() >= 2**30 or arrays[name].shape[1] > 4096:
+                raise ModelError(f"sums of {layer} need more than 32 bits")
+
+
+def largest_input(name: str) -> int:
+    """What the inputs of a layer of synthesis reach, as section 10 lists them."""
+    if name.startswith("body") and name.endswith("first"):
+        return 2**12
+    if name in ("up", "leave", "retouch.first", "retouch.leave"):
+        return 2**13
+    return 2**13 - 1
+
+
+def check_synthesis(arrays: Arrays, shape: dict[str, int]) -> None:
+    """Refuse a model whose synthesis could leave 32 bits: section 10."""
+
+    def size(name: str) -> Ints:
+        result: Ints = np.abs(arrays[f"synthesis.{name}"].astype(np.int64))
+        return result
+
+    def check(numbers: Ints, bound: int, what: str) -> None:
+        if numbers.size and numbers.max() >= bound:
+            raise ModelError(f"synthesis: {what} is too large")
+
+    check(size("luma"), 2**14 + 1, "an entry of luma")
+    check(size("chroma"), 2**14 + 1, "an entry of chroma")
+    check(size("dct").sum(axis=0), 2**16, "a column of dct")
+    check(size("borders").sum(axis=1), 2**16, "a row of borders")
+    G = {}
+    for name, (_, _, k) in synthesis_layers(shape).items():
+        H = largest_input(name) * size(f"{name}.weight").sum(axis=(1, 2, 3))
+        if name == "enter":
+            H += size("enter.bias").max(axis=0)
+        elif name not in BY_RATE:
+            H += size(f"{name}.bias")
+        check(H, 2**29 if k == 3 else 2**31, f"a sum of {name}")
+        G[name] = (H * size(f"{name}.multiplier") >> 32) + 1
+        if k == 3:
+            check(size(f"{name}.weight"), 3641, f"a weight of {name}")
+    G["up"] += np.repeat(G["inject"], 4, axis=1)
+    for name in WITH_OFFSET:
+        check(G[name] + size(f"{name}.offset"), 2**31, f"a result of {name}")
 
 
 # --- model.md 3: grid and order -------------------------------------------------------------------
@@ -626,16 +678,17 @@ def rnd(a: Ints, n: Any) -> Ints:
     return result
 
 
-def conv(x: NDArray[Any], f: NDArray[Any], padding: Any = "edge") -> NDArray[Any]:
-    """Filter x (I, rows, columns) by f (O, I, k, k): (O, rows, columns), in the type of x."""
+def conv(x: Ints, f: NDArray[Any], padding: Any = "edge") -> Ints:
+    """Filter x (I, rows, columns) by f (O, I, k, k): (O, rows, columns)."""
     channels, rows, columns = x.shape
     d = (f.shape[2] - 1) // 2
     padded = np.pad(x, ((0, 0), (d, d), (d, d)), mode=padding)
-    total = np.zeros((len(f), rows * columns), x.dtype)
+    total = np.zeros((len(f), rows * columns), np.int64)
     for a in range(f.shape[2]):
         for b in range(f.shape[3]):
             moved = padded[:, a : a + rows, b : b + columns].reshape(channels, -1)
-            total += f[:, :, a, b].astype(x.dtype) @ moved
+            # What `@` does, but twice as fast with integers.
+            total += np.einsum("oc,cp->op", f[:, :, a, b].astype(np.int64), moved)
     return total.reshape(-1, rows, columns)
 
 
@@ -647,14 +700,14 @@ def layer(arrays: Arrays, name: str, x: Ints) -> Ints:
     return rnd(total + bias[:, None, None], shift[:, None, None])
 
 
-def shuffle(x: NDArray[Any], n: int) -> NDArray[Any]:
+def shuffle(x: Ints, n: int) -> Ints:
     """n^2 K channels to K channels at n times the rows and columns."""
     channels, rows, columns = x.shape
     x = x.reshape(channels // n**2, n, n, rows, columns)
     return x.transpose(0, 3, 1, 4, 2).reshape(channels // n**2, n * rows, n * columns)
 
 
-def unshuffle(x: NDArray[Any], n: int) -> NDArray[Any]:
+def unshuffle(x: Ints, n: int) -> Ints:
     """The inverse of `shuffle`."""
     channels, rows, columns = x.shape
     x = x.reshape(channels, rows // n, n, columns // n, n)
@@ -691,7 +744,7 @@ class Take(Protocol):
 class Latent:
     """What the entropy model gives to synthesis, and the means for whoever looks for an error."""
 
-    y: NDArray[np.float32]  # (C, 2h, 2w), on the 255 scale
+    y3: NDArray[np.int16]  # (C, 2h, 2w), in eighths on the 255 scale
     modes: Ints  # (2h, 2w), 0 to 7
     means: list[Ints]  # m of parts 0 to 7, in sixteenths of a step
 
@@ -716,8 +769,8 @@ def decode_latent(
         out = out | hidden
     F, mode = code_modes(arrays, rate, F, out, take)
     v, means = code_parts(arrays, shape["rotate"], rate, F, P, mode, out, take)
-    y, modes = place(v, mode, shape["rotate"])
-    return Latent(y, modes, means)
+    y3, modes = place(v, mode, shape["rotate"])
+    return Latent(y3, modes, means)
 
 
 def code_hyper(arrays: Arrays, rate: int, size: Size, take: Take) -> Ints:
@@ -905,135 +958,153 @@ def aligned(arrays: Arrays, mode: Ints) -> Ints:
     return taking_part
 
 
-def place(v: list[Ints], mode: Ints, rotate: int) -> tuple[NDArray[np.float32], Ints]:
-    """Section 8: y (C, 2h, 2w) and the modes (2h, 2w), each value at its site."""
+def place(v: list[Ints], mode: Ints, rotate: int) -> tuple[NDArray[np.int16], Ints]:
+    """Section 8: y3 (C, 2h, 2w) and the modes (2h, 2w), each value at its site."""
     C, h, w = v[0].shape
-    y = np.zeros((C, 2 * h, 2 * w), np.float32)
+    y3 = np.zeros((C, 2 * h, 2 * w), np.int16)
     for p in range(4):
         for c in range(C):
             k = site(p, c, rotate)
-            y[c, k // 2 :: 2, k % 2 :: 2] = v[p][c] / 16
+            y3[c, k // 2 :: 2, k % 2 :: 2] = np.clip(rnd(v[p][c], 1), -32768, 32767)
     modes = np.zeros((2 * h, 2 * w), np.int64)
     for k in range(4):
         modes[k // 2 :: 2, k % 2 :: 2] = mode[k]
-    return y, modes
+    return y3, modes
 
 
 # --- model.md 9: synthesis ------------------------------------------------------------------------
 
 
-def synthesise(
-    arrays: Arrays, shape: dict[str, int], rate: int, y: NDArray[np.float32], modes: Ints
-) -> Reals:
-    """Section 9: the planes O (1 or 3, rows, columns) of the padded image."""
-    w = {
-        name.removeprefix("synthesis."): array.astype(np.float64)
-        for name, array in arrays.items()
-        if name.startswith("synthesis.")
-    }
-
-    def convolve(name: str, x: Reals) -> Reals:
-        result: Reals = conv(x, w[f"{name}.weight"], "constant")
-        return result + w[f"{name}.bias"][:, None, None] if f"{name}.bias" in w else result
-
-    def tune(name: str, x: Reals) -> Reals:
-        r = knot(w[name], rate)
-        K = len(x)
-        return x * (1 + r[:K, None, None]) + r[K:, None, None]
-
-    def block(name: str, x: Reals) -> Reals:
-        return x + convolve(f"{name}.second", np.maximum(convolve(f"{name}.first", x), 0))
-
-    def body(name: str, x: Reals) -> Reals:
-        k = 0
-        while f"{name}.{k}.first.weight" in w:
-            x = block(f"{name}.{k}", x)
-            k += 1
-        return x
-
-    X = coefficients(arrays, shape, y.astype(np.float64), modes)
-    S = border(w["borders"], shuffle(idct(X), 16))
-    onehot = (np.arange(8)[:, None, None] == modes).astype(np.float64)
-    a = convolve("enter", X / w["spread"][:, None, None]) + convolve("mode", onehot)
-    a = body("body16", tune("rate16.table.knots", a))
-    b = shuffle(convolve("up", a), 2) + convolve("inject", unshuffle(S, 8) / 64)
-    b = body("body8", tune("rate8.table.knots", b))
-    M = S + shuffle(16 * convolve("leave", b), 8)
-    u = unshuffle(M, 2)
-    g = convolve("retouch.enter", (u - around(u)) / 16)
-    g = block("retouch.body", np.maximum(tune("retouch.rate.table.knots", g), 0))
-    padded: Reals = M + shuffle(8 * convolve("retouch.leave", g), 2)
-    return padded
+def int16(x: Ints) -> Ints:
+    """The nearest number of 16 bits."""
+    return np.clip(x, -(2**15), 2**15 - 1)
 
 
-def around(u: Reals) -> Reals:
-    """For all four channels of a plane their mean at a site and those around it that there are."""
-    fours = u.reshape(-1, 4, *u.shape[1:]).mean(1)
-    nine = np.ones((1, 1, 3, 3))
-    sums = np.concatenate([conv(plane[None], nine, "constant") for plane in fours])
-    counts = conv(np.ones_like(fours[:1]), nine, "constant")
-    result: Reals = np.repeat(sums / counts, 4, axis=0)
+def limit(x: Ints) -> Ints:
+    """The nearest number from -(2^13 - 1) to 2^13 - 1."""
+    return np.clip(x, -(2**13 - 1), 2**13 - 1)
+
+
+def narrow(x: Ints, s: int) -> Ints:
+    """A stream of 16 bits as the input of a layer, `s` bits less."""
+    result: Ints = np.minimum(rnd(x, s), 2 ** (15 - s) - 1)
     return result
 
 
-def knot(T: Reals, rate: int) -> Reals:
-    """r(T): a row between the 8 rows of `T`, for `rate` 0 to 63."""
-    t = rate * 7 / 63
-    k = min(math.floor(t), 6)
-    row: Reals = T[k] + (t - k) * (T[k + 1] - T[k])
-    return row
+def rq(x: Ints, m: Ints) -> Ints:
+    """Sums x (O, rows, columns) times the multipliers `m` (O, 1, 1), in 2^-32, rounded."""
+    return rnd(x * m, 32)
 
 
-def coefficients(arrays: Arrays, shape: dict[str, int], y: Reals, modes: Ints) -> Reals:
-    """X (256 planes, rows, columns): the DCT coefficients of each site, from y."""
+def zconv(x: Ints, f: NDArray[Any]) -> Ints:
+    """`conv` with zeros outside of x."""
+    return conv(x, f, "constant")
+
+
+def synthesise(
+    arrays: Arrays, shape: dict[str, int], rate: int, y3: NDArray[np.int16], modes: Ints
+) -> Ints:
+    """Section 9: the planes O (1 or 3, rows, columns) of the padded image, in 2^-12."""
+    w = {name[10:]: each for name, each in arrays.items() if name.startswith("synthesis.")}
+
+    def of_channel(name: str) -> Ints:
+        values = w[name][rate] if w[name].ndim == 2 else w[name]
+        result: Ints = values.astype(np.int64)[:, None, None]
+        return result
+
+    def bias(name: str) -> Ints | int:
+        if name == "enter":
+            by_mode: Ints = np.moveaxis(w["enter.bias"].astype(np.int64)[modes], 2, 0)
+            return by_mode
+        return of_channel(f"{name}.bias") if f"{name}.bias" in w else 0
+
+    def scaled(name: str, x: Ints) -> Ints:
+        return rq(zconv(x, w[f"{name}.weight"]) + bias(name), of_channel(f"{name}.multiplier"))
+
+    def block(name: str, x: Ints, s: int) -> Ints:
+        t = np.clip(scaled(f"{name}.first", narrow(x, s)), 0, 2**13 - 1)
+        return int16(x + scaled(f"{name}.second", t))
+
+    X = coefficients(w, shape, y3, modes)
+    S = linear_picture(w, X)
+    e = limit(rnd(X * of_channel("enter.scale"), 16))
+    a = int16(scaled("enter", e) + of_channel("enter.offset"))
+    for k in range(shape["blocks16"]):
+        a = block(f"body16.{k}", a, 3)
+    u = scaled("up", narrow(a, 2)) + of_channel("up.offset")
+    p = limit(rnd(unshuffle(S, 8), 9))
+    b = int16(shuffle(u, 2) + scaled("inject", p))
+    for k in range(shape["blocks8"]):
+        b = block(f"body8.{k}", b, 3)
+    M: Ints = np.clip(S + shuffle(scaled("leave", narrow(b, 2)), 8), -(2**23), 2**23)
+    u = unshuffle(M, 2)
+    d = limit(rnd(u - around(u), 8))
+    g = scaled("retouch.enter", d) + of_channel("retouch.enter.offset")
+    g = block("retouch", np.clip(g, 0, 2**15 - 1), 2)
+    padded: Ints = M + shuffle(scaled("retouch.leave", narrow(g, 2)), 2)
+    return padded
+
+
+def coefficients(w: Arrays, shape: dict[str, int], y3: NDArray[np.int16], modes: Ints) -> Ints:
+    """X (256 J, rows, columns): the DCT coefficients of each site, from y3, in eighths."""
     luma, chroma = luma_and_chroma(shape)
-    luma_back = arrays["blocks.luma"].astype(np.float64).transpose(0, 2, 1)
-    chroma_back = arrays["blocks.chroma"].astype(np.float64).T
-    X = np.zeros((256 + len(chroma_back), *modes.shape))
+    y = y3.astype(np.int64)
+    luma_back = w["luma"].astype(np.int64).transpose(0, 2, 1)
+    chroma_back = w["chroma"].astype(np.int64).T
+    X = np.zeros((len(w["enter.scale"]), *modes.shape), np.int64)
     for i, j in np.ndindex(*modes.shape):
         X[:256, i, j] = luma_back[modes[i, j]] @ y[luma, i, j]
-        X[256:, i, j] = chroma_back @ y[chroma, i, j]
-    return X
+        if len(chroma):
+            X[256:, i, j] = chroma_back @ y[chroma, i, j]
+    return int16(rnd(X, 14))
 
 
-def idct(X: Reals) -> Reals:
-    """Each site's 256 coefficients of every plane to as many pixels."""
-    n = np.arange(16)
-    A = np.cos(math.pi * (2 * n[None, :] + 1) * n[:, None] / 32) / math.sqrt(8)
-    A[0] = 1 / 4
+def linear_picture(w: Arrays, X: Ints) -> Ints:
+    """S (J, 16 rows, 16 columns), in 2^-12."""
+    A, B = w["dct"].astype(np.int64), w["borders"].astype(np.int64)
     blocks = X.reshape(-1, 16, 16, *X.shape[1:])
-    result: Reals = np.einsum("vi,uj,cvurs->cijrs", A, A, blocks, optimize=True)
-    return result.reshape(X.shape)
+    P = int16(rnd(np.einsum("uj,cvurs->cvjrs", A, blocks), 13))
+    R = int16(rnd(np.einsum("vi,cvjrs->cijrs", A, P), 13))
+    x = shuffle(R.reshape(X.shape), 16)
+    for at in range(8, x.shape[2] - 8, 16):
+        x[:, :, at : at + 16] = int16(rnd(np.einsum("ik,crk->cri", B, x[:, :, at : at + 16]), 14))
+    S = x * 2**7
+    for at in range(8, x.shape[1] - 8, 16):
+        S[:, at : at + 16] = rnd(np.einsum("ik,ckr->cir", B, x[:, at : at + 16]), 7)
+    return S
 
 
-def border(borders: Reals, x: Reals) -> Reals:
-    """The 16 samples around each border between blocks through `borders`: in rows, then columns."""
+def around(u: Ints) -> Ints:
+    """For all four channels of a plane about their mean at a place and those around it."""
+    sums = u.reshape(-1, 4, *u.shape[1:]).sum(1)
+    nine = np.ones((1, 1, 3, 3), np.int64)
+    T = np.concatenate([zconv(plane[None], nine) for plane in sums])
+    n = zconv(np.ones_like(sums[:1]), nine)
+    E = np.zeros_like(n)
+    for count, factor in ((4, 4194304), (6, 2796203), (9, 1864135)):
+        E[n == count] = factor
+    return np.repeat(rnd(T * E, 26), 4, axis=0)
 
-    def along_rows(x: Reals) -> Reals:
-        x = x.copy()
-        for at in range(8, x.shape[2] - 16, 16):
-            x[:, :, at : at + 16] = x[:, :, at : at + 16] @ borders.T
-        return x
 
-    return along_rows(along_rows(x).transpose(0, 2, 1)).transpose(0, 2, 1)
-
-
-def to_planes(padded: Reals, size: Size) -> Reals:
-    """The end of section 9, from O (1 or 3, rows, columns): one plane, or R, G and B.
-
-    They are cut to `size` and clamped to 0 to 1.
-    """
+def to_range(padded: Ints, size: Size) -> Ints:
+    """The numbers z (1 or 3, height, width) of the planes O: of gray, or of R, G and B."""
+    c3, c2, c6 = 2431079, 2977451, 1719032
     luma, *chroma = padded[:, : size[0], : size[1]]
-    root2, root3, root6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
-    planes = [luma / root3]
+    planes = [c3 * luma]
     if chroma:
         red_blue, green = chroma
         planes = [
-            luma / root3 + red_blue / root2 + green / root6,
-            luma / root3 - 2 * green / root6,
-            luma / root3 - red_blue / root2 + green / root6,
+            c3 * luma + c2 * red_blue + c6 * green,
+            c3 * luma - 2 * c6 * green,
+            c3 * luma - c2 * red_blue + c6 * green,
         ]
-    return np.clip(np.stack(planes) / 255 + 1 / 2, 0, 1)
+    z: Ints = np.clip(np.stack(planes) + 2**41, 0, 2**42)
+    return z
+
+
+def to_samples(head: Head, z: Ints) -> Ints:
+    """Samples of z, of its shape."""
+    return head.lo + rnd(z * (head.hi - head.lo), 42)
 
 
 # --- flat.md: from the payload of FLAT to the map and the blends, and painting --------------------
@@ -1084,12 +1155,10 @@ class FlatAreas:
                 result[k, i, j] = np.all(seen > 0)
         return result
 
-    def blend(self, head: Head, levels: Reals) -> Reals:
-        """`levels` as in `to_levels`, with the colours beside open pixels blended in."""
-        number = neighbour(self.m)
-        c = self.colours[np.maximum(number, 1) - 1] - head.lo  # (height, width, 1 or 3)
-        blended: Reals = levels + (np.moveaxis(c, 2, 0) - levels) * self.b / 4
-        return blended
+    def blend(self, s: Ints) -> Ints:
+        """`s` (1 or 3, height, width) with the colours beside open pixels mixed in."""
+        c = np.moveaxis(self.colours[np.maximum(neighbour(self.m), 1) - 1], 2, 0)
+        return rnd((4 - self.b) * s + self.b * c, 2)
 
     def paint(self, samples: NDArray[Any]) -> None:
         """Give flat pixels their colours' samples; one sample is that of all channels."""
@@ -1265,8 +1334,8 @@ class Decoded:
     metadata: dict[str, bytes]
     passes: list[NDArray[np.int16]]  # the symbols of the 17 passes, each flat, in decoding order
     latent: Latent
-    planes: Reals  # (1 or 3, height, width), 0 to 1
-    samples: NDArray[Any]  # as in `to_samples`, and painted
+    planes: Ints  # O of model.md, section 9
+    samples: NDArray[Any]  # as in `to_array`, and painted
     flat: FlatAreas  # without a FLAT chunk, of form 1 with no colours and a map of zeros
 
 
@@ -1290,12 +1359,9 @@ def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
     payload = Payload(coded, model.tables)
     latent = decode_latent(model.arrays, model.shape, rate, size, payload.take, areas.hidden())
     payload.close()
-    padded = synthesise(model.arrays, model.shape, rate, latent.y, latent.modes)
-    planes = to_planes(padded, size)
-    levels = to_levels(head, planes)
-    if areas.form == 2:
-        levels = areas.blend(head, levels)
-    samples = to_samples(head, levels)
+    planes = synthesise(model.arrays, model.shape, rate, latent.y3, latent.modes)
+    s = to_samples(head, to_range(planes, size))
+    samples = to_array(head, areas.blend(s) if areas.form == 2 else s)
     areas.paint(samples)
     return Decoded(head, metadata, payload.passes, latent, planes, samples, areas)
 
@@ -1309,7 +1375,11 @@ def load_models(paths: list[Path]) -> dict[bytes, Model]:
 def installed_models() -> list[Path]:
     """The weights files of the repository that this file lies in."""
     folder = Path(__file__).resolve().parents[2] / "mvmic_codec" / "model" / "weights"
-    found = sorted(folder.glob("*.safetensors"))
+    found = [
+        path
+        for path in sorted(folder.glob("*.safetensors"))
+        if not path.name.endswith(".encoder.safetensors")
+    ]
     if not found:
         raise ModelError(f"{folder} holds no models; say which one with --model")
     return found

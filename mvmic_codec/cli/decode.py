@@ -29,7 +29,7 @@ from mvmic_codec.image.metadata import KINDS
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
-@click.option("--device", help="Where to run the model, such as cpu or cuda.")
+@click.option("--device", help="Where to decode: cpu, or by torch cuda.  [default: cpu]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     inputs: tuple[str, ...],

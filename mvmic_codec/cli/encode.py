@@ -80,7 +80,7 @@ class _Record:
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
-@click.option("--device", help="Where to run the model, such as cpu or cuda.")
+@click.option("--device", help="Where to encode.  [default: cuda if there is one, else cpu]")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(

@@ -40,7 +40,7 @@ _SUFFIXES = (".safetensors", ".npz")
 )
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
-@click.option("--device", help="Where to run the model, such as cpu or cuda.")
+@click.option("--device", help="Where to decode: cpu, or by torch cuda.  [default: cpu]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     inputs: tuple[str, ...],
@@ -90,7 +90,7 @@ def command(
             features = api.decode_features(file, names, device=device)
         outputs.write(job.target, to_file(features, chosen))
         shapes = [
-            f"{name} {'x'.join(map(str, each.shape))}" for name, each in features.maps.items()
+            f"{name} {'x'.join(map(str, each.shape))}" for name, each in features.arrays.items()
         ]
         return f"{files.shown(job.target)}: {', '.join(shapes)}"
 

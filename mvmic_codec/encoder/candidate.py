@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mvmic_codec.bitstream.flat import Flat
 from mvmic_codec.bitstream.symbols import pack
-from mvmic_codec.decoder.decode import reconstruct, single_precision
 from mvmic_codec.decoder.paint import paint
+from mvmic_codec.decoder.reconstruct import Levels, reconstruct
+from mvmic_codec.encoder.decoded import as_modes
 from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
 from mvmic_codec.model.device import full_precision, pick_device
@@ -105,7 +106,8 @@ class EncodeCandidate:
 class CodedCandidate:
     """A candidate as a decoder will see it.
 
-    payload is that of the DATA chunk; latent [1,C,h,w] and modes [1,h,w] are what it decodes to.
+    payload is that of the DATA chunk; latent [1,h,w,C] and modes [1,h,w] are what it decodes to, as
+    `decode_symbols` gives them.
     """
 
     model: LoadedModel
@@ -121,12 +123,18 @@ class CodedCandidate:
 
         They come from the latent itself: nothing is parsed, and no entropy network runs again.
         """
-        exact = single_precision(self.model, self.rate)
-        with full_precision(self.model.device):
-            planes = reconstruct(
-                self.model, self.latent, self.modes, self.rate, self.size, exact=exact
-            )
-        return planes if self.flat is None else paint(planes, self.flat, lo, hi)
+        samples = reconstruct(
+            self.model.decoding.synthesis,
+            self.latent[0].cpu().numpy(),
+            as_modes(self.modes),
+            self.rate,
+            self.size,
+            Levels(lo, hi, np.dtype(np.int32)),
+        )
+        if self.flat is not None:
+            paint(samples, self.flat)
+        planes = (samples - lo).transpose(2, 0, 1).astype(np.float32, order="C")
+        return planes / np.float32(max(hi - lo, 1))
 
 
 def encoding_model(planes: Planes, device: str | None) -> LoadedModel:

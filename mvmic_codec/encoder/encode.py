@@ -32,26 +32,25 @@ from mvmic_codec.bitstream.grid import UNIT, coded_sites
 from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
 from mvmic_codec.encoder.analysed import Analysed
-from mvmic_codec.model.entropy import (
-    DEADZONE_MAX,
+from mvmic_codec.encoder.decoded import planes_of_coefficients
+from mvmic_codec.model.definition import (
+    AREA,
     FRACTION,
     MODE_DEPTH,
     MODES,
     SECOND,
     SPACING,
+    STEP_BITS,
     TABLES,
-    mode_bits,
-    step_to_zero_bits,
 )
-from mvmic_codec.model.integer import STEP_BITS, code_mode_tree, to_int16, to_uint8
+from mvmic_codec.model.entropy import DEADZONE_MAX, mode_bits, step_to_zero_bits
+from mvmic_codec.model.integer import code_mode_tree, to_int16, to_uint8
 from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.loaded import BFLOAT16_FROM, LoadedModel
 from mvmic_codec.model.schedule import MODE_HALVES, SCHEDULE, sites_of_half
 from mvmic_codec.model.transforms import (
-    AREA,
     block_dct,
     filter_borders,
-    restore_colour,
     rotate_colour,
     rows_of,
 )
@@ -91,7 +90,7 @@ class CodingResult:
 
     passes: list[Pass]
     modes: Tensor  # [1,h,w] at 1/16
-    latent: Tensor  # [1,C,h,w], what decoders make of the symbols, on the 255 scale
+    latent: Tensor  # int16 [1,h,w,C], what decoders make of the symbols, in eighths
     target: Tensor  # [1,256P,h,w], the coefficients that were coded
     groups: list[GroupResult]
     order: Tensor  # of y's cells among those of the groups
@@ -182,7 +181,7 @@ class Encoder:
         self.__dict__.pop("estimated_costs", None)
 
     def bfloat16_autocast(self) -> AbstractContextManager[object]:
-        """`LoadedModel.bfloat16_autocast` for analysis and synthesis, where the rate allows it."""
+        """`LoadedModel.bfloat16_autocast` for analysis, where the rate allows it."""
         return nullcontext() if self.rate < BFLOAT16_FROM else self.model.bfloat16_autocast()
 
     @cached_property
@@ -253,9 +252,10 @@ class Encoder:
     def inverse_target(self, modes: Tensor) -> Tensor:
         """Coefficients [1,256P,h,w] moved towards those of which synthesis makes the picture."""
         model = self.model
-        with self.bfloat16_autocast():
-            out = model.synthesis(self.coefficients, modes, self.rates)
-        lost = self.rotated - rotate_colour(restore_colour(out).clamp(0, 1))
+        shown = planes_of_coefficients(
+            model.decoding.synthesis, self.coefficients, modes, self.rate
+        )
+        lost = self.rotated - rotate_colour(shown)
         step = block_dct(filter_borders(lost * self.shown, model.analysis.borders))
         target: Tensor = self.coefficients + TARGET_SHARE * self.rate * step
         return target
@@ -271,7 +271,7 @@ class Encoder:
         for it.
         """
         entropy, blocks = self.model.entropy, self.model.blocks
-        luma = torch.nonzero(self.model.shape.is_luma())[:, 0].to(self.model.device)
+        luma = torch.from_numpy(np.nonzero(self.model.shape.is_luma())[0]).to(self.model.device)
         low_freq = luma[luma < entropy.linear]
         aligned = entropy.aligned[:, low_freq].float()
         mode_scores = entropy.base_mode[:, luma].float() / FRACTION
@@ -396,6 +396,8 @@ class Encoder:
 
         latent, modes = entropy.code(self.z, self.rate, self.inside, code_modes, code_group)
         target = self.coefficients if target is None else target
+        # Tensors of uint8 are no indices.
+        modes = modes.long()
         return CodingResult(passes, modes, latent, target, list(groups.values()), entropy.order)
 
 

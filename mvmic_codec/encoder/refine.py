@@ -19,13 +19,15 @@ from torch import Tensor
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.encoder.decoded import planes_of_latent
 from mvmic_codec.encoder.encode import CodingResult, Encoder
-from mvmic_codec.model.entropy import FRACTION, MODES, EntropyModel
+from mvmic_codec.model.definition import FRACTION, MODES
+from mvmic_codec.model.entropy import EntropyModel
 from mvmic_codec.model.identity import find_identity
 from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import SCHEDULE
 from mvmic_codec.model.trainable import model_of
-from mvmic_codec.model.transforms import restore_colour
+from mvmic_codec.model.transforms import dequantised, restore_colour
 from mvmic_codec.rate import lambda_of
 
 # Rounds of refinement by effort.
@@ -57,14 +59,11 @@ class Refiner:
         self.lambda_error = lambda_of(encoder.rate) / 3.0
         self.entropy = trainable(self.model.identity.fingerprint, self.model.device)
 
-    def error(self, latent: Tensor, modes: Tensor) -> Tensor:
-        """Squared error of all pixels seen, on the 255 scale: three samples each, gray or not.
+    def error(self, shown: Tensor) -> Tensor:
+        """Squared error of planes [1,P,H,W] in 0..1 against the image's, where they are seen.
 
-        Each block's counts by its importance.
+        On the 255 scale: three samples each, gray or not. Each block's counts by its importance.
         """
-        blocks, synthesis = self.model.blocks, self.model.synthesis
-        out = synthesis(blocks.inverse(latent, modes), modes, self.encoder.rates)
-        shown = restore_colour(out).clamp(0, 1)
         weights = self.encoder.shown * self.importance
         error = ((shown - self.planes) * 255).square().mul(weights).sum()
         return error * (3 / self.planes.shape[1])
@@ -72,10 +71,12 @@ class Refiner:
     def cost(self, run: CodingResult) -> float:
         """Bits, plus lambda times the squared error."""
         bits = sum(ans.estimate_bits(*each.coded(), self.model.tables) for each in run.passes)
-        return bits + self.lambda_error * float(self.error(run.latent, run.modes))
+        net = self.model.decoding.synthesis
+        shown = planes_of_latent(net, run.latent, run.modes, self.encoder.rate)
+        return bits + self.lambda_error * float(self.error(shown))
 
     def rd_gradient(self, run: CodingResult) -> Tensor:
-        """The gradient of cost by the latent [1,C,h,w], each coefficient's own bits left out."""
+        """The gradient of cost by y [1,C,h,w], each coefficient's own bits left out."""
         encoder, entropy = self.encoder, self.entropy
         # In training z is its symbols: it has no means.
         z = encoder.z.float() / FRACTION
@@ -88,11 +89,18 @@ class Refiner:
             coded = entropy(y, run.modes, features, z, encoder.rates, lambda_error, symbols)
             bits = (coded.bits * encoder.inside).sum()
             (by_symbol,) = torch.autograd.grad(bits, symbols)
-            latent = run.latent.detach().requires_grad_()
-            (by_latent,) = torch.autograd.grad(self.error(latent, run.modes), latent)
+            decoded = dequantised(run.latent).requires_grad_()
+            error = self.error(self.float_planes(decoded, run.modes))
+            (by_decoded,) = torch.autograd.grad(error, decoded)
         by_bits = by_symbol / encoder.step.float()[:, None, None]
-        gradient: Tensor = by_bits + self.lambda_error * by_latent
+        gradient: Tensor = by_bits + self.lambda_error * by_decoded
         return gradient
+
+    def float_planes(self, y: Tensor, modes: Tensor) -> Tensor:
+        """Planes [1,P,H,W] of y [1,C,h,w] and modes, by synthesis that has gradients."""
+        blocks, synthesis = self.model.blocks, self.model.synthesis
+        out = synthesis(blocks.inverse(y, modes), modes, self.encoder.rates)
+        return restore_colour(out).clamp(0, 1)
 
     def training_symbols(self, run: CodingResult) -> Tensor:
         """Symbols [1,C,h,w] that make the same latent in training, which knows no neighbours.
@@ -124,7 +132,7 @@ def refine(
     for done in range(1, rounds + 1):
         # The minimum, if the error of each coefficient were independent of all others.
         step = refiner.rd_gradient(run) / (2 * refiner.lambda_error) / encoder.importance
-        minimum = run.latent - step
+        minimum = dequantised(run.latent) - step
         target = torch.lerp(run.target, blocks.inverse(minimum, run.modes), STRIDE)
         choose_modes = done % MODES_EVERY == 0
         costs = encoder.costs_after(run, target) if choose_modes else only(run.modes)

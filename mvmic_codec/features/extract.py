@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from mvmic_codec.bitstream.container import Container, Header
 from mvmic_codec.bitstream.flat import Flat
@@ -21,21 +18,26 @@ from mvmic_codec.features.statistics import load
 
 
 class MapBuffers:
-    """Whole feature maps, made from parts; without the margins that decoding adds."""
+    """Whole feature maps, made from parts; without the margins that decoding adds.
+
+    maps  by name, [h,w,C]: int16 arrays, or tensors where a device of torch decodes
+    """
 
     def __init__(self, names: Sequence[str], size: tuple[int, int]) -> None:
         self.names, self.size = names, size
-        self.maps: dict[str, Tensor] = {}
+        self.maps: dict[str, Any] = {}
 
-    def emit_map(self, name: str, top: int, left: int, part: Tensor) -> None:
-        """Copy a part [1,C,h,w] of a map to its place, if the map is wanted."""
+    def emit_map(self, name: str, top: int, left: int, part: Any) -> None:
+        """Copy a part [h,w,C] of a map to its place, if the map is wanted."""
         if name not in self.names:
             return
         if name not in self.maps:
             height, width = (-(-side // STRIDES[name]) for side in self.size)
-            self.maps[name] = torch.empty(1, part.shape[1], height, width, device=part.device)
-        place = self.maps[name][..., top : top + part.shape[2], left : left + part.shape[3]]
-        place.copy_(part[..., : place.shape[2], : place.shape[3]])
+            shape = height, width, part.shape[2]
+            is_array = isinstance(part, np.ndarray)
+            self.maps[name] = np.empty(shape, part.dtype) if is_array else part.new_empty(shape)
+        place = self.maps[name][top : top + part.shape[0], left : left + part.shape[1]]
+        place[...] = part[: place.shape[0], : place.shape[1]]
 
 
 def decode_features(file: Container, names: Sequence[str], device: str | None) -> Features:
@@ -43,7 +45,7 @@ def decode_features(file: Container, names: Sequence[str], device: str | None) -
 
     Errors as `decode.decode_parts`. Damaged flat areas raise FormatError or one of its kinds, too.
     """
-    areas = flat_areas(file, device)
+    areas = flat_areas(file)
     return normalised(raw_maps(file, areas, names, device), names, file.header, areas)
 
 
@@ -51,7 +53,7 @@ def decode_with_features(
     file: Container, names: Sequence[str], device: str | None
 ) -> tuple[npt.NDArray[Any], Features]:
     """The sample values of a file as `decode_samples` gives them, and its features."""
-    areas = flat_areas(file, device)
+    areas = flat_areas(file)
     buffers = MapBuffers(names, (file.header.height, file.header.width))
     values = decode_samples(file, areas, device, buffers.emit_map)
     return values, normalised(buffers.maps, names, file.header, areas)
@@ -59,13 +61,13 @@ def decode_with_features(
 
 def raw_maps(
     file: Container, areas: Flat | None, names: Sequence[str], device: str | None
-) -> dict[str, Tensor]:
-    """Feature maps [1,C,h,w] by name, as the networks give them."""
+) -> dict[str, Any]:
+    """Feature maps by name, as `MapBuffers` has them: the integers of synthesis."""
     buffers = MapBuffers(names, (file.header.height, file.header.width))
     decode_parts(
         file.payload,
         file.header,
-        lambda top, left, planes: None,
+        lambda top, left, part: None,
         hidden=None if areas is None else areas.hidden,
         device=device,
         emit_map=buffers.emit_map,
@@ -80,15 +82,13 @@ def last_of(names: Sequence[str]) -> str:
 
 
 def normalised(
-    maps: dict[str, Tensor], names: Sequence[str], header: Header, areas: Flat | None
+    maps: Mapping[str, Any], names: Sequence[str], header: Header, areas: Flat | None
 ) -> Features:
-    """Features of one image. The maps are changed in place."""
+    """Features of one image, from maps as `raw_maps` gives them."""
     statistics = load(header.fingerprint)
-    for name, each in maps.items():
-        statistics.normalise(name, each, header.rate_index)
     size = header.height, header.width
     return Features(
-        OrderedDict((name, maps[name]) for name in names),
+        {name: statistics.normalised(name, maps[name], header.rate_index) for name in names},
         size,
         (header.rate_index,),
         header.fingerprint,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Array = npt.NDArray[np.float32]
 # What a caller gets who names no maps.
 DEFAULT_MAPS = ("s16",)
 
@@ -23,7 +27,8 @@ DEFAULT_MAPS = ("s16",)
 class Features:
     """Features of N images of one size, from files of one model.
 
-    maps          by name, float32 [N,C,ceil(H/stride),ceil(W/stride)] in the order asked for:
+    arrays        by name, float32 [N,C,ceil(H/stride),ceil(W/stride)] in the order asked for; of
+                  numpy, or tensors where a device of torch decoded:
                   s16           output of the synthesis body at 1/16, 224 channels
                   s8            output of the synthesis body at 1/8, 128 channels
                   coefficients  dequantised DCT coefficients at 1/16, 256 channels for each plane
@@ -37,7 +42,7 @@ class Features:
                   maps know little or nothing of what the image shows there.
     """
 
-    maps: OrderedDict[str, Tensor]
+    arrays: Mapping[str, Array | Tensor]
     size: tuple[int, int]
     rate_indices: tuple[int, ...]
     fingerprint: bytes
@@ -55,19 +60,34 @@ class Features:
             )
         return self.maps[name]
 
+    # Networks learn from features, whatever mode the caller is in.
+    @cached_property
+    def maps(self) -> OrderedDict[str, Tensor]:
+        """The maps as tensors."""
+        import torch
+
+        with torch.inference_mode(False):
+            return OrderedDict(
+                (name, torch.from_numpy(each) if isinstance(each, np.ndarray) else each)
+                for name, each in self.arrays.items()
+            )
+
     @property
     def strides(self) -> dict[str, int]:
         """Samples of the image for each element of a map, by the name of the map."""
-        return {name: STRIDES[name] for name in self.maps}
+        return {name: STRIDES[name] for name in self.arrays}
 
     def to(self, device: str | torch.device) -> Features:
         """The same with maps on another device."""
         maps = OrderedDict((name, each.to(device)) for name, each in self.maps.items())
         return Features(maps, self.size, self.rate_indices, self.fingerprint, self.flat)
 
-    def numpy(self) -> dict[str, npt.NDArray[np.float32]]:
+    def numpy(self) -> dict[str, Array]:
         """The maps as numpy arrays."""
-        return {name: each.cpu().numpy() for name, each in self.maps.items()}
+        return {
+            name: each if isinstance(each, np.ndarray) else each.cpu().numpy()
+            for name, each in self.arrays.items()
+        }
 
     def for_compressai_vision(self) -> dict[str, Any]:
         """The maps in the form that CompressAI-Vision hands to the second part of a network."""
@@ -92,8 +112,6 @@ def checked_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-# Networks learn from features, whatever mode the caller is in.
-@torch.inference_mode(False)
 def stacked(features: Sequence[Features]) -> Features:
     """Features of several images as one batch. Raises InputError if they do not go together."""
     if not features:
@@ -109,12 +127,22 @@ def stacked(features: Sequence[Features]) -> Features:
                 f"features of images of {first.size[1]}x{first.size[0]} and "
                 f"{other.size[1]}x{other.size[0]} cannot be in one batch; batch equal sizes"
             )
-        if list(other.maps) != list(first.maps):
+        if list(other.arrays) != list(first.arrays):
             raise InputError("features with different maps cannot be in one batch")
     return Features(
-        OrderedDict((name, torch.cat([each[name] for each in features])) for name in first.maps),
+        {name: _joined([each.arrays[name] for each in features]) for name in first.arrays},
         first.size,
         tuple(index for each in features for index in each.rate_indices),
         first.fingerprint,
         np.concatenate([each.flat for each in features]),
     )
+
+
+def _joined(maps: Sequence[Array | Tensor]) -> Array | Tensor:
+    if all(isinstance(each, np.ndarray) for each in maps):
+        joined: Array = np.concatenate(maps)
+        return joined
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.cat([torch.as_tensor(each) for each in maps])

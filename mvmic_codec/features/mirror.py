@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy.typing as npt
 
 from mvmic_codec.bitstream.container import Container
 from mvmic_codec.bitstream.flat import Flat
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.decoder import decode
 from mvmic_codec.decoder.image import flat_areas
-from mvmic_codec.decoder.stripes import StripedSynthesis
+from mvmic_codec.decoder.reconstruct import synthesise_parts
+from mvmic_codec.decoder.stripes import coefficients_of
 from mvmic_codec.features.extract import MapBuffers, last_of, normalised
 from mvmic_codec.features.maps import Features
-from mvmic_codec.model.device import full_precision
-from mvmic_codec.model.transforms import AREA
+from mvmic_codec.model.definition import STREAM_MAX
+from mvmic_codec.model.team import Team
 
 
-def decode_mirrored_features(file: Container, names: Sequence[str], device: str | None) -> Features:
+def decode_mirrored_features(file: Container, names: Sequence[str]) -> Features:
     """Features of the left-right mirror image of a file's image, to train with.
 
     Mirrored maps are not the maps of the mirror image. Here the coefficients are mirrored, and the
@@ -32,9 +30,9 @@ def decode_mirrored_features(file: Container, names: Sequence[str], device: str 
 
     Errors as `extract.decode_features`.
     """
-    areas, header = flat_areas(file, device), file.header
+    areas, header = flat_areas(file), file.header
     margin = margin_of(header.width)
-    maps = raw_maps(file, areas, names, device)
+    maps = raw_maps(file, areas, names)
     if areas is not None:
         areas = replace(areas, map=np.pad(areas.map[:, ::-1], ((0, 0), (margin, 0))))
     return normalised(maps, names, replace(header, width=header.width + margin), areas)
@@ -49,49 +47,55 @@ def margin_of(width: int) -> int:
 
 
 def raw_maps(
-    file: Container, areas: Flat | None, names: Sequence[str], device: str | None
-) -> dict[str, Tensor]:
+    file: Container, areas: Flat | None, names: Sequence[str]
+) -> dict[str, npt.NDArray[np.int16]]:
     """As `extract.raw_maps`, of the mirror image; see `decode_mirrored_features`."""
     header = file.header
     size = header.height, header.width
-    model = decode.model_of_file(header, device)
+    model = decode.model_of_file(header)
     columns = -(-header.width // BLOCK)
     buffers = MapBuffers(names, (header.height, BLOCK * columns))
-    exact = decode.single_precision(model, header.rate_index)
-    with full_precision(model.device):
-        hidden = None if areas is None else areas.hidden
-        latent, modes = decode.decode_symbols(model, file.payload, header.rate_index, size, hidden)
-        rows, padded = modes.shape[1:]
-        synthesis = StripedSynthesis(
+    hidden = None if areas is None else areas.hidden
+    latent, modes = decode.decode_symbols(model, file.payload, header.rate_index, size, hidden)
+    with Team() as team:
+        x = coefficients_of(model.synthesis, team, latent, modes)
+        mirrored = mirror(x, columns)
+        synthesise_parts(
             model.synthesis,
-            torch.tensor([header.rate_index], device=model.device),
-            decode.MapsOfBand(buffers.emit_map, 0, 0, padded),
-            last_of(names),
+            team,
+            lambda rows, band: np.ascontiguousarray(mirrored[rows, band]),
+            mirror_modes(modes, columns),
+            header.rate_index,
+            size,
+            decode.levels_of(header),
+            lambda top, left, part: None,
+            emit_map=buffers.emit_map,
+            until=last_of(names),
         )
-        height = max(decode.STRIPE_BLOCKS // padded, 2 * synthesis.reach)
-        for top in range(0, rows, height):
-            of_rows = modes[:, top : top + height]
-            coefficients = model.blocks.inverse(latent[:, :, top : top + height], of_rows)
-            with nullcontext() if exact else model.bfloat16_autocast():
-                synthesis(*mirror(coefficients, of_rows, columns), last=top + height >= rows)
     return buffers.maps
 
 
-def mirror(coefficients: Tensor, modes: Tensor, columns: int) -> tuple[Tensor, Tensor]:
-    """Coefficients [B,256P,h,w] and modes [B,h,w] of the left-right mirror image.
+def mirror(coefficients: npt.NDArray[np.int16], columns: int) -> npt.NDArray[np.int16]:
+    """Coefficients [h,w,256P] of the left-right mirror image.
 
     columns  how many columns of blocks hold the image; the others are padding on its right
 
-    Basis functions of odd horizontal frequency change their sign. Modes stay: the basis of each is
-    nearly its own mirror image. The mirror image has its padding on the right, too. There a file
-    has no symbols, and decoding goes on in mode 0 with something like the last block. This goes on
-    with the mean of each of its rows.
+    Basis functions of odd horizontal frequency change their sign. The mirror image has its padding
+    on the right, too. There a file has no symbols, and decoding goes on with something like the
+    last block. This goes on with the mean of each of its rows.
     """
-    frequency = torch.arange(AREA, device=coefficients.device) % BLOCK
-    planes = coefficients.shape[1] // AREA
-    sign = (1 - 2 * (frequency % 2)).repeat(planes)[:, None, None]
-    constant = (frequency == 0).repeat(planes)[:, None, None]
-    image = (coefficients[..., :columns] * sign).flip(3)
-    padding = coefficients.shape[3] - columns
-    right = (image[..., -1:] * constant).expand(-1, -1, -1, padding)
-    return torch.cat((image, right), 3), F.pad(modes[..., :columns].flip(2), (0, padding))
+    frequency = np.arange(coefficients.shape[2]) % BLOCK
+    # -32768 has no positive counterpart.
+    image = np.maximum(coefficients[:, :columns], -STREAM_MAX)[:, ::-1]
+    image = image * (1 - 2 * (frequency % 2)).astype(np.int16)
+    right = np.where(frequency == 0, image[:, -1:], np.int16(0))
+    padding = coefficients.shape[1] - columns
+    return np.concatenate((image, right.repeat(padding, axis=1)), 1)
+
+
+def mirror_modes(modes: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.uint8]:
+    """Modes [h,w] of the mirror image: the basis of each is nearly its own mirror image.
+
+    In the padding on the right the mode is 0.
+    """
+    return np.pad(modes[:, :columns][:, ::-1], ((0, 0), (0, modes.shape[1] - columns)))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.definition import AREA
 from mvmic_codec.model.layers import (
     INPUT_SCALE8,
     RateScale,
@@ -21,7 +22,7 @@ from mvmic_codec.model.layers import (
     pixel_unshuffle,
     start_at_zero,
 )
-from mvmic_codec.model.transforms import AREA, block_dct, filter_borders
+from mvmic_codec.model.transforms import block_dct, filter_borders
 
 # The hyper-latent's linear path sees a square of low DCT frequencies with this side.
 LOW_LUMA = 6

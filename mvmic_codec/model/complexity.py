@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.analysis import HYPER_WIDTH, LOW_CHROMA, LOW_LUMA
-from mvmic_codec.model.entropy import MODES, NODES
-from mvmic_codec.model.model import Shape
+from mvmic_codec.model.definition import AREA, MODES, NODES
 from mvmic_codec.model.schedule import SPATIAL_STEPS
-from mvmic_codec.model.transforms import AREA
+from mvmic_codec.model.shape import Shape
 
 
 def transform_macs(shape: Shape) -> float:

@@ -30,6 +30,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvmic_codec.model.definition import (
+    COMPANDED_MAX,
+    DEEP_MEAN_MAX,
+    FLAG_TABLES,
+    FRACTION,
+    MODE_DEPTH,
+    MODE_INPUT,
+    MODES,
+    NODES,
+    SHIFT_MAX,
+    TABLES,
+)
 from mvmic_codec.model.layers import RateTable, mix, one_hot, pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import (
     MODE_HALVES,
@@ -37,46 +49,23 @@ from mvmic_codec.model.schedule import (
     SITE_ORDER,
     SPATIAL_STEPS,
     sites_of_half,
+    step_sites,
 )
 
-FRACTION = 16  # q and m are in sixteenths
-TABLES = 64  # table 0 is "not coded"
 SCALE_MIN = 0.07  # logistic scale of table 1, in steps
 SCALE_MAX = 70.0  # and of the last table of the first quantiser
 # Tables lie this far apart in the logarithm of their scale.
 LOG_RATIO = math.log(SCALE_MAX / SCALE_MIN) / (TABLES - 2)
-COMPANDED_MAX = 127  # largest companded magnitude
-SHIFT_MAX = 14  # largest shift of a layer's weights
 WEIGHT_MAX = 127  # largest magnitude of an int8 weight: every weight has its negative
-DEEP_MEAN_MAX = 127  # largest part of m from the context networks, in sixteenths
 # A symbol may be lowered by one to save bits, if its position lies at most this many steps above
 # the rounding threshold. So 1.1 steps and more never become 0. Training and encoder do the same.
 DEADZONE_MAX = 0.6
-MODE_DEPTH = 3  # bits of a mode
-MODES = 1 << MODE_DEPTH
-NODES = MODES - 1  # nodes of the tree that codes a mode
-FLAG_TABLES = 32  # tables for the bits of a mode; they follow the others
 FLAG_LOGIT = 0.4  # neighbouring flag tables differ by so many nats of log odds
-SECOND = TABLES + FLAG_TABLES - 1  # distance from a table to that of the second quantiser
-SPACING = 12  # between levels of y, in sixteenths of a step; two quantisers share the levels
-MODE_INPUT = 32  # a mode enters a network as a one-hot vector with this in place of 1
 
 
 def table_scale(index: Tensor) -> Tensor:
     """Logistic scale in steps by (fractional) table index. Table 1 has SCALE_MIN."""
     return SCALE_MIN * torch.exp((index - 1.0) * LOG_RATIO)
-
-
-def step_sites(channels: int, rotate: bool = True) -> Tensor:
-    """Which plane of pixel_unshuffle(y, 2) a spatial step codes: [SPATIAL_STEPS, channels].
-
-    There are 4 planes for each channel of y, one for each site of a cell. With `rotate` the order
-    of sites changes with the channel.
-    """
-    channel = torch.arange(channels)
-    turn = channel % 4 if rotate else torch.zeros_like(channel)
-    order = torch.tensor(SITE_ORDER)
-    return torch.stack([channel * 4 + order[(p + turn) % 4] for p in range(SPATIAL_STEPS)])
 
 
 def flag_logit(index: Tensor) -> Tensor:
@@ -263,7 +252,7 @@ class EntropyModel(nn.Module):
     ) -> None:
         super().__init__()
         self.latent, self.hyper, self.width, self.linear = latent, hyper, width, linear
-        sites = step_sites(latent, rotate)
+        sites = torch.from_numpy(step_sites(latent, rotate))
         self.register_buffer("sites", sites, persistent=False)
         self.register_buffer("order", torch.argsort(sites.flatten()), persistent=False)
         # The log of the quantiser step on the 255 scale, and the table index in an empty context.

@@ -15,7 +15,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 RELEASED = Path(__file__).with_name("released.json")
 # Generation of the models that encode, 1 to 255. Files hold it, and `container.Header.model` makes
 # the same names of it.
-GENERATION = 1
+GENERATION = 2
 # Gray images have their own model.
 GRAY_MODEL = f"mvmic-{GENERATION}g"
 COLOUR_MODEL = f"mvmic-{GENERATION}c"
@@ -23,7 +23,7 @@ COLOUR_MODEL = f"mvmic-{GENERATION}c"
 
 @dataclass(frozen=True)
 class Identity:
-    """The card of a model. `shape` holds the fields of `mvmic_codec.model.model.Shape`."""
+    """The card of a model. `shape` holds the fields of `mvmic_codec.model.shape.Shape`."""
 
     name: str
     fingerprint: str  # 16 hexadecimal digits

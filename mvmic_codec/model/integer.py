@@ -9,7 +9,7 @@ the memory format cannot change a result. Autocast does not touch float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,59 +17,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvmic_codec.errors import ModelError
-from mvmic_codec.model.entropy import (
+from mvmic_codec.model.arrays import Arrays, check_bounds
+from mvmic_codec.model.definition import (
+    CLASSES,
+    COMPAND_ENTRIES,
     COMPANDED_MAX,
     DEEP_MEAN_MAX,
     FLAG_TABLES,
     FRACTION,
-    LOG_RATIO,
+    FRACTION_BITS,
+    GAIN_BITS,
+    LATENT_BITS,
+    LAYERS,
+    LINEAR_BITS,
+    MEAN_MAX,
     MODE_DEPTH,
     MODE_INPUT,
     MODES,
     NODES,
     SECOND,
-    SHIFT_MAX,
     SPACING,
+    STEP_BITS,
     TABLES,
-    step_sites,
+    V_MAX,
+    WEIGHT_BITS,
 )
+from mvmic_codec.model.entropy import LOG_RATIO
 from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.schedule import (
-    GROUPS,
     MODE_HALVES,
-    SCHEDULE,
     SPATIAL_STEPS,
     Coder,
     Evaluation,
+    HyperCoder,
     ModeCoder,
+    NextSymbols,
     SymbolGroup,
+    anchor_places,
     run_schedule,
     sites_of_half,
     sites_up_to_half,
+    step_sites,
 )
-from mvmic_codec.rate import RATES
 
-STEP_BITS = 12  # fractional bits of quantiser steps on the 255 scale
-GAIN_BITS = 20  # fractional bits of reciprocal steps
-LINEAR_BITS = 12  # fractional bits of the linear predictors' weights
-V_MAX = 2**23  # largest |v| in linear prediction; v is y in sixteenths on the 255 scale
-MEAN_MAX = 2**18  # largest |m|, in sixteenths of a step
-COMPAND_ENTRIES = 256
-WEIGHT_BITS = 12  # fractional bits of the weights of neighbours
-FRACTION_BITS = 4  # 2^FRACTION_BITS = FRACTION
 # z uses the tables of the first quantiser, whose levels lie 2 SPACING sixteenths of a step apart.
 # In whole steps such a table is narrower than its logistic, by this many tables.
 COARSER = math.log(2 * SPACING / FRACTION) / LOG_RATIO
-CLASSES = 16  # classes of neighbours by companded magnitude
-# Half of what float64 holds exactly. The rest is room for biases and for the halves of rounding.
-EXACT = 2**52
-
-LAYERS = ["hyper_rise"]
-LAYERS += [f"{kind}.{half}" for kind in ("mode_scores", "mode_merge") for half in range(2)]
-LAYERS += [f"merge.{group}" for group in range(GROUPS - 1)]
-LAYERS += [f"{kind}.{group}" for kind in ("think", "scales") for group in range(GROUPS)]
-LAYERS += [f"means.{step}" for step in range(SPATIAL_STEPS)]
 
 
 def divide(x: Tensor, unit: Tensor | int) -> Tensor:
@@ -92,10 +85,9 @@ def to_uint8(indices: Tensor) -> npt.NDArray[np.uint8]:
     return indices.to(torch.uint8).cpu().numpy().ravel()
 
 
-def anchor_places(height: int, width: int, device: torch.device) -> Tensor:
-    """The anchors of a chessboard, [h,w] bool. They are coded first; none has another beside it."""
-    rows, columns = (torch.arange(side, device=device) for side in (height, width))
-    return (rows[:, None] + columns) % 2 == 0
+def anchors_on(device: torch.device, height: int, width: int) -> Tensor:
+    """`anchor_places` as a tensor."""
+    return torch.from_numpy(anchor_places(height, width)).to(device)
 
 
 def sum_around(x: Tensor) -> Tensor:
@@ -111,9 +103,10 @@ def share_around(x: Tensor) -> Tensor:
     return sum_around(x) * torch.round(2**WEIGHT_BITS / count)
 
 
-# Gives the symbols of z for (table index, mean m), all [B,Z,h,w] at 1/64. It is called for the
-# anchors and then for the others. Index and mean are 0 at places that a call is not about.
-HyperCoder = Callable[[Tensor, Tensor], Tensor]
+def symbols_of(index: Tensor, next_symbols: NextSymbols, second: int = 0) -> Tensor:
+    """The next symbols, in the shape of their table indices and on their device."""
+    symbols = torch.from_numpy(next_symbols(to_uint8(index), second))
+    return symbols.to(index.device).reshape(index.shape)
 
 
 def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -130,108 +123,30 @@ def code_mode_tree(index: Tensor, coder: Callable[[int, Tensor], Tensor]) -> Ten
     return mode
 
 
-def check_arrays(
-    arrays: Mapping[str, Tensor], latent: int, hyper: int, width: int, low_freq: int
-) -> None:
-    """Raise ModelError unless all arrays have the types and shapes of formats/model.md.
-
-    latent, hyper, width and low_freq are the numbers of channels of y, of z, of the features, and
-    of y in linear prediction.
-    """
-    high_freq = latent - low_freq
-    i8, u8, i16, u16, i32 = torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32
-    expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-        "step": (i32, (RATES, latent)),
-        "gain": (i32, (RATES, low_freq)),
-        "hyper_step": (i32, (RATES, hyper)),
-        "hyper_index": (u8, (RATES, hyper)),
-        "hyper_near": (i16, (RATES, hyper)),
-        "hyper_shift": (i8, (hyper, CLASSES)),
-        "base": (i16, (RATES, SPATIAL_STEPS, latent)),
-        "base_mode": (i16, (MODES, latent)),
-        "mode_base": (i16, (RATES, NODES)),
-        "near_mean": (i16, (RATES, low_freq)),
-        "near_shift": (i8, (low_freq, CLASSES)),
-        "aligned": (u8, (MODES, low_freq)),
-        "start": (i16, (RATES, width)),
-        "compand": (u8, (COMPAND_ENTRIES,)),
-        "hyper_linear": (i16, (4 * SPATIAL_STEPS * low_freq, hyper, 3, 3)),
-        "table_half": (u16, (SECOND + TABLES,)),
-        "table_cdf": (u16, (SECOND + TABLES, arrays["table_cdf"].shape[-1])),
-    }
-    for step in range(1, SPATIAL_STEPS):
-        expected[f"predict.{step - 1}"] = (i16, (low_freq, step * low_freq, 3, 3))
-    layers = {"hyper_rise": (4 * width, hyper, 3)}
-    for half in range(2):
-        layers[f"mode_scores.{half}"] = (2 * NODES, width, 1)
-        layers[f"mode_merge.{half}"] = (width, width + 2 * (half + 1) * MODES, 3)
-    for group in SCHEDULE:
-        mine, seen = (low_freq, 2 * low_freq) if group.low_freq else (high_freq, high_freq)
-        layers[f"think.{group.number}"] = (width, width, 3)
-        layers[f"scales.{group.number}"] = (mine, width, 1)
-        if group.number < GROUPS - 1:
-            layers[f"merge.{group.number}"] = (width, width + seen, 3)
-        if group.low_freq:
-            layers[f"means.{group.step}"] = (low_freq, width, 1)
-    for name, (outputs, inputs, size) in layers.items():
-        expected[f"{name}.weight"] = (i8, (outputs, inputs, size, size))
-        expected[f"{name}.bias"] = (i32, (outputs,))
-        expected[f"{name}.shift"] = (u8, (outputs,))
-    for name, (kind, shape) in expected.items():
-        array = arrays.get(name)
-        if array is None or array.dtype != kind or tuple(array.shape) != shape:
-            raise ModelError(f"the model's array entropy.{name} is not {kind} of shape {shape}")
-
-
 class EntropyArrays:
-    """What the evaluations in torch and in C share: steps, tables of z, neighbours, order.
+    """What encoders know of an entropy model as tensors: steps, tables of z, neighbours, order.
 
-    arrays  as `integerise` makes them
+    arrays  those of the entropy model, by their names in formats/model.md without `entropy.`
     rotate  whether the order of sites changes with the channel
-
-    Raises ModelError for values out of range.
     """
 
-    def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
+    def __init__(self, arrays: Arrays, rotate: bool, device: torch.device) -> None:
         def wide(name: str) -> Tensor:
-            return arrays[name].to(device=device, dtype=torch.float64)
+            return torch.from_numpy(arrays[name]).to(device=device, dtype=torch.float64)
 
         self.device = device
         self.step, self.gain, self.hyper_step = wide("step"), wide("gain"), wide("hyper_step")
         self.base_mode, self.aligned = wide("base_mode"), wide("aligned")
-        self.hyper_index = arrays["hyper_index"].to(device)
+        self.hyper_index = torch.from_numpy(arrays["hyper_index"]).to(device)
         self.hyper_near, self.hyper_shift = wide("hyper_near"), wide("hyper_shift")
         self.near_mean, self.near_shift = wide("near_mean"), wide("near_shift")
         # By magnitude in sixteenths. compand(0) is 0 whatever the array says.
-        self.classes = arrays["compand"].to(device).long() * CLASSES // (COMPANDED_MAX + 1)
+        compand = torch.from_numpy(arrays["compand"]).to(device).long()
+        self.classes = compand * CLASSES // (COMPANDED_MAX + 1)
         self.classes[0] = 0
         self.channels, self.linear = self.step.shape[1], self.gain.shape[1]
-        self.sites = step_sites(self.channels, rotate).to(device)
+        self.sites = torch.from_numpy(step_sites(self.channels, rotate)).to(device)
         self.order = torch.argsort(self.sites.flatten())
-        self.check_bounds(arrays)
-
-    def check_bounds(self, arrays: Mapping[str, Tensor]) -> None:
-        """Raise ModelError unless every sum stays below EXACT for any input."""
-
-        def largest_sum(name: str, peak: int) -> float:
-            return float(arrays[name].double().abs().flatten(1).sum(1).max()) * peak
-
-        layers = max(largest_sum(f"{name}.weight", 255) for name in LAYERS)
-        linear = largest_sum("hyper_linear", V_MAX)
-        linear += max(largest_sum(f"predict.{step}", V_MAX) for step in range(SPATIAL_STEPS - 1))
-        means = linear / 2**LINEAR_BITS * float(self.gain.abs().max())
-        levels = (2**15 * FRACTION + MEAN_MAX) * float(
-            torch.maximum(self.step.max(), self.hyper_step.max())
-        )
-        whole = min(float(self.step.min()), float(self.hyper_step.min())) >= 1
-        indexed = bool(((self.hyper_index >= 1) & (self.hyper_index < TABLES)).all())
-        indexed &= bool(((self.aligned == 0) | (self.aligned == 1)).all())
-        indexed &= bool((arrays["compand"] <= COMPANDED_MAX).all())
-        shifted = all(int(arrays[f"{name}.shift"].max()) <= SHIFT_MAX for name in LAYERS)
-        if not (whole and indexed and shifted):
-            raise ModelError("the model's steps, shifts or table indices are out of range")
-        if max(layers, linear, means, levels) >= EXACT:
-            raise ModelError("the model's weights are too large for exact arithmetic")
 
     def class_shift(self, shift: Tensor, size: Tensor) -> Tensor:
         """How far neighbours shift a table index, [B,n,h,w].
@@ -245,10 +160,10 @@ class EntropyArrays:
 
     def anchor_hyper(self, rate: int, height: int, width: int) -> Tensor:
         """Table indices [1,Z,h,w] of the anchors of z; 0 at the other places."""
-        anchors = anchor_places(height, width, self.device)
+        anchors = anchors_on(self.device, height, width)
         return (self.hyper_index[rate][:, None, None] * anchors)[None]
 
-    def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder) -> Tensor:
+    def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder[Tensor]) -> Tensor:
         """The hyper-latent of one image: [1,Z,h,w] at 1/64, in sixteenths of a step, float64."""
         index = self.anchor_hyper(rate, height, width)
         anchors = index > 0
@@ -261,23 +176,19 @@ class EntropyArrays:
         symbol = coder(shifted.clamp(1, TABLES - 1) * ~anchors, mean)
         return q + symbol.double() * FRACTION + mean
 
-    def from_neighbours(
-        self, coded: Tensor, rate: int, channels: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
+    def from_neighbours(self, coded: Tensor, rate: int) -> tuple[Tensor, Tensor]:
         """What the anchors of the first group add to the means and scores of the others.
 
-        coded     [B,N,h,w], the dequantised symbols of the anchors, 0 elsewhere
-        channels  the n of N channels that are wanted
-
-        Both results are [B,n,h,w] in float64, and 0 at anchors. Everything is in sixteenths.
+        coded [B,N,h,w] are the dequantised symbols of the anchors, 0 elsewhere. Both results are
+        [B,N,h,w] in float64, and 0 at anchors. Everything is in sixteenths.
         """
-        coded = coded[:, channels].double()
-        others = ~anchor_places(coded.shape[-2], coded.shape[-1], self.device)
-        mean = self.near_mean[rate, channels, None, None] * sum_around(coded)
+        coded = coded.double()
+        others = ~anchors_on(self.device, coded.shape[-2], coded.shape[-1])
+        mean = self.near_mean[rate][:, None, None] * sum_around(coded)
         mean = floor_shift(mean, WEIGHT_BITS + FRACTION_BITS)
         # The mean magnitude is always a fourth of the sum: a neighbour that is missing counts as 0.
         size = floor_shift(sum_around(coded.abs()), 2)
-        shift = self.class_shift(self.near_shift[channels], size)
+        shift = self.class_shift(self.near_shift, size)
         return mean * others, shift * FRACTION * others
 
     def places(self, group: SymbolGroup) -> Tensor:
@@ -290,16 +201,20 @@ class EntropyArrays:
 
 
 class IntegerEntropy(EntropyArrays):
-    """The entropy model evaluated by torch, in float64."""
+    """The entropy model evaluated by torch, in float64.
 
-    def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, device: torch.device) -> None:
+    Raises ModelError for values out of range.
+    """
+
+    def __init__(self, arrays: Arrays, rotate: bool, device: torch.device) -> None:
+        check_bounds(arrays)
         super().__init__(arrays, rotate, device)
 
         def wide(name: str) -> Tensor:
-            return arrays[name].to(device=device, dtype=torch.float64)
+            return torch.from_numpy(arrays[name]).to(device=device, dtype=torch.float64)
 
         def wide_power(name: str) -> Tensor:
-            shift = arrays[name].to(device=device, dtype=torch.int64)
+            shift = torch.from_numpy(arrays[name]).to(device=device, dtype=torch.int64)
             return torch.bitwise_left_shift(torch.ones_like(shift), shift).double()
 
         self.base, self.start, self.compand_table = wide("base"), wide("start"), wide("compand")
@@ -330,18 +245,43 @@ class IntegerEntropy(EntropyArrays):
         return torch.sign(q) * size
 
     def code(
-        self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
+        self,
+        z: Tensor,
+        rate: int,
+        inside: Tensor,
+        mode_coder: ModeCoder[Tensor],
+        coder: Coder[Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Code a batch of images of one size, in the order of the schedule.
 
         z       [B,Z,h/2,w/2] in sixteenths of a step
         inside  [2h,2w] bool at 1/16, False for sites that are not coded
 
-        Returns the dequantised latent [B,C,2h,2w] on the 255 scale (float32) and the modes
-        [B,2h,2w] (int64). h and w are rows and columns of cells, at 1/32.
+        Returns the latent int16 [B,2h,2w,C] in eighths on the 255 scale and the modes uint8
+        [B,2h,2w]. h and w are rows and columns of cells, at 1/32.
         """
         with torch.autocast(self.device.type, enabled=False):
             return run_schedule(IntegerEvaluation(self, z, rate, inside), mode_coder, coder)
+
+    def decode_hyper(self, rate: int, size: tuple[int, int], next_symbols: NextSymbols) -> Tensor:
+        """As `NativeEntropy.decode_hyper`, with a tensor of a batch of one."""
+        return self.code_hyper(rate, *size, lambda index, mean: symbols_of(index, next_symbols))
+
+    def decode(
+        self, z: Tensor, rate: int, inside: npt.NDArray[np.bool_], next_symbols: NextSymbols
+    ) -> tuple[Tensor, Tensor]:
+        """As `NativeEntropy.decode`, with tensors of a batch of one."""
+
+        def take(index: Tensor, second: int = 0) -> Tensor:
+            return symbols_of(index, next_symbols, second)
+
+        return self.code(
+            z,
+            rate,
+            torch.from_numpy(inside).to(self.device),
+            lambda half, index: code_mode_tree(index, lambda bit, table: take(table)),
+            lambda number, index, mean, predicted, scores: take(index, SECOND),
+        )
 
 
 class IntegerEvaluation(Evaluation[Tensor]):
@@ -370,7 +310,7 @@ class IntegerEvaluation(Evaluation[Tensor]):
         self.inside_cells = pixel_unshuffle(inside[None, None], 2)[0]
         batch, _, height, width = features.shape
         self.mode_cells = torch.zeros(batch, 4, height, width, dtype=torch.int64, device=net.device)
-        self.anchors = anchor_places(height, width, net.device)
+        self.anchors = anchors_on(net.device, height, width)
         # Results of the groups so far: the last one's q, v of low frequencies, v of all.
         self.q = z
         self.known_v: list[Tensor] = []
@@ -427,7 +367,7 @@ class IntegerEvaluation(Evaluation[Tensor]):
         mean = self.predicted * self.aligned[:, self.places] + deep_mean
         self.mean = mean.clamp(-MEAN_MAX, MEAN_MAX)
 
-    def code_group(self, coder: Coder, anchors: bool | None = None) -> Tensor:
+    def code_group(self, coder: Coder[Tensor], anchors: bool | None = None) -> Tensor:
         """As `Evaluation.code_group`."""
         coded = self.inside_cells[self.places % 4]
         if anchors is not None:
@@ -455,5 +395,7 @@ class IntegerEvaluation(Evaluation[Tensor]):
 
     def result(self) -> tuple[Tensor, Tensor]:
         """As `Evaluation.result`."""
-        flat = torch.cat(self.latents, 1)[:, self.net.order]
-        return (pixel_shuffle(flat, 2) / FRACTION).float(), self.modes
+        v = pixel_shuffle(torch.cat(self.latents, 1)[:, self.net.order], 2)
+        eighths = floor_shift(v, FRACTION_BITS - LATENT_BITS).clamp(-(2**15), 2**15 - 1)
+        latent = eighths.to(torch.int16).permute(0, 2, 3, 1).contiguous()
+        return latent, self.modes.to(torch.uint8)

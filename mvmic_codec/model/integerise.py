@@ -5,27 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mvmic_codec.model.entropy import (
+from mvmic_codec.model.definition import (
+    CLASSES,
+    COMPAND_ENTRIES,
     FLAG_TABLES,
     FRACTION,
+    GAIN_BITS,
+    LAYERS,
+    LINEAR_BITS,
+    STEP_BITS,
+    TABLES,
+)
+from mvmic_codec.model.entropy import (
     LOG_RATIO,
     SCALE_MIN,
-    TABLES,
     WEIGHT_MAX,
     EntropyModel,
     IntegerConv,
     compand,
     flag_logit,
 )
-from mvmic_codec.model.integer import (
-    CLASSES,
-    COARSER,
-    COMPAND_ENTRIES,
-    GAIN_BITS,
-    LAYERS,
-    LINEAR_BITS,
-    STEP_BITS,
-)
+from mvmic_codec.model.integer import COARSER
 from mvmic_codec.model.tables import make_tables
 from mvmic_codec.rate import RATES
 

@@ -7,8 +7,12 @@ integers. Calls release the GIL.
 Arrays must be contiguous and of the types given. Arrays that do not fit together raise ValueError.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
+
+from mvmic_codec.model.team import Run
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
@@ -17,11 +21,11 @@ Reals = npt.NDArray[np.float64]
 ZERO: int
 """Inputs that have a sign are stored with this added."""
 
+def at_once(layer: Callable[[int, int], None], count: int, unit: int) -> None:
+    """Call a layer for all rows at once."""
+
 def usable_paths() -> tuple[str, ...]:
     """The paths that this processor can run, of "portable", "avx2" and "vnni"; the fastest last."""
-
-def fast_paths() -> tuple[str, ...]:
-    """The usable paths that are faster than float64 in torch. Portable C is not."""
 
 def stride_of(channels: int) -> int:
     """Bytes of one position of a map."""
@@ -50,10 +54,10 @@ class Layer:
         with_sign: slice,
         path: str,
     ) -> None: ...
-    def map(self, maps: Bytes) -> Bytes:
+    def map(self, maps: Bytes, run: Run = ...) -> Bytes:
         """The results, clamped to 0..255, as a map."""
 
-    def sums(self, maps: Bytes) -> Ints:
+    def sums(self, maps: Bytes, run: Run = ...) -> Ints:
         """The results, not clamped, [h,w,O]."""
 
 def repeat_edges(maps: Bytes) -> None:
@@ -66,8 +70,24 @@ def merge(features: Bytes, width: int, q: Ints, compand: Bytes, with_sign: bool)
     compand is uint8 [256].
     """
 
-def predict(v: Reals, weight: Reals, out: Reals, path: str) -> None:
+def predict(v: Reals, weight: Reals, out: Reals, path: str, run: Run = ...) -> None:
     """Add to out [h,w,O] the 3x3 convolution of v [h+2,w+2,I] with weight [9,I,O]."""
+
+def add_neighbours(
+    symbols: npt.NDArray[np.int16],
+    weight: npt.NDArray[np.int16],
+    shift: npt.NDArray[np.int8],
+    compand: Bytes,
+    means: Ints,
+    sums: Ints,
+) -> tuple[Ints, Ints]:
+    """Means [n,h,w] and sums [h,w,n] of the first group, plus what its anchors add to the others.
+
+    symbols  [n,h,w] of the anchors, 0 at the others
+    weight   [n], of a sum of neighbours in a mean
+    shift    [n,16], of a table by class
+    compand  [256], at most 127
+    """
 
 class GroupArrays:
     """The arrays of the n channels of one symbol group.
@@ -108,10 +128,11 @@ class GroupArrays:
         self,
         symbols: npt.NDArray[np.int16],
         means: Ints | None,
-        latent: npt.NDArray[np.float32],
+        latent: npt.NDArray[np.int16],
+        first: int,
     ) -> tuple[Ints, Reals | None]:
         """Dequantise the symbols [n,h,w] of a group: q [n,h,w], and v [h+2,w+2,n].
 
-        Fills the group's sites of latent [n,2h,2w] in place. High frequencies have no means and no
-        v. The edges of v are repeated.
+        Fills the group's sites of latent [2h,2w,C] in place, in its channels from `first` on. High
+        frequencies have no means and no v. The edges of v are repeated.
         """

@@ -7,6 +7,8 @@ Signatures and their contracts are in intnet.pyi.
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint32_t
 
+from functools import partial
+
 import numpy as np
 
 cdef extern from "intnet.h" nogil:
@@ -14,6 +16,7 @@ cdef extern from "intnet.h" nogil:
         INTNET_LANES
         INTNET_FOURS
         INTNET_ZERO
+        INTNET_CLASSES
 
     ctypedef enum IntnetPath:
         INTNET_PORTABLE
@@ -42,6 +45,12 @@ cdef extern from "intnet.h" nogil:
         const uint8_t *mode
         const uint8_t *inside
 
+    ctypedef struct IntnetNeighbours:
+        size_t n
+        const int16_t *weight
+        const int8_t *shift
+        const uint8_t *compand
+
     int intnet_path_usable(IntnetPath path)
     void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride)
     void intnet_layer_map(
@@ -65,9 +74,18 @@ cdef extern from "intnet.h" nogil:
     void intnet_means(
         const IntnetGroupArrays *arrays, const IntnetSites *sites, const double *linear,
         const int32_t *sums, size_t cells, int32_t *mean, int32_t *predicted)
+    void intnet_add_neighbours(
+        const IntnetNeighbours *neighbours, const int16_t *symbols, size_t h, size_t w, int32_t *mean,
+        int32_t *sums)
     void intnet_dequantise(
         const IntnetGroupArrays *arrays, const IntnetSites *sites, const int16_t *symbols,
-        const int32_t *mean, size_t h, size_t w, int32_t *q, float *latent, double *levels)
+        const int32_t *mean, size_t h, size_t w, int32_t *q, int16_t *latent, size_t channels,
+        double *levels)
+
+
+def at_once(layer, count, unit):
+    layer(0, count)
+
 
 PATHS = {"portable": INTNET_PORTABLE, "avx2": INTNET_AVX2, "vnni": INTNET_VNNI}
 ZERO = INTNET_ZERO
@@ -84,8 +102,9 @@ cdef IntnetPath _path_of(str name) except *:
     return path
 
 
-def fast_paths():
-    return usable_paths()[1:]
+cdef _check_rows(Py_ssize_t first, Py_ssize_t count, Py_ssize_t rows):
+    if first < 0 or count < 1 or first + count > rows:
+        raise ValueError(f"there are no {count} rows from {first} on, of {rows}")
 
 
 def stride_of(channels):
@@ -108,22 +127,24 @@ cdef class Layer:
                 or shift.max() > 14):
             raise ValueError("weight, bias and shift are not those of a layer")
         outputs, inputs, size, _ = weight.shape
-        sums = np.abs(weight.astype(np.int64)).sum((1, 2, 3)) * 255
+        sums = np.abs(weight, dtype=np.int16).sum((1, 2, 3), dtype=np.int64) * 255
         if int((sums + np.abs(bias.astype(np.int64))).max()) >= 2**30:
             raise OverflowError("a layer's weights are too large for 32-bit sums")
         stride, groups = stride_of(inputs), -(-outputs // INTNET_LANES)
         if stride > 4 * INTNET_FOURS:
             raise OverflowError(f"a layer has {inputs} inputs, more than {4 * INTNET_FOURS}")
         room = groups * INTNET_LANES
-        full = np.zeros((room, stride, size * size), np.int8)
-        full[:outputs, :inputs] = weight.reshape(outputs, inputs, size * size)
-        tiles = full.reshape(groups, INTNET_LANES, stride // 4, 4, size * size)
+        full = np.zeros((room, size * size, stride), np.int8)
+        full[:outputs, :, :inputs] = weight.reshape(outputs, inputs, -1).transpose(0, 2, 1)
+        # Four inputs at once are moved as one number.
+        fours = full.view(np.int32).reshape(groups, INTNET_LANES, size * size, stride // 4)
+        tiles = np.ascontiguousarray(fours.transpose(0, 2, 3, 1)).view(np.int8)
         offsets = np.zeros(room, np.int64)
-        moved = weight[:, with_sign].astype(np.int64).sum((1, 2, 3)) * INTNET_ZERO
+        moved = weight[:, with_sign].sum((1, 2, 3), dtype=np.int64) * INTNET_ZERO
         offsets[:outputs] = bias.astype(np.int64) + (1 << shift.astype(np.int64) >> 1) - moved
         shifts = np.zeros(room, np.uint8)
         shifts[:outputs] = shift
-        self._weight = np.ascontiguousarray(tiles.transpose(0, 4, 2, 1, 3)).reshape(-1)
+        self._weight = tiles.reshape(-1)
         self._bias = offsets.astype(np.int32)
         self._shift = shifts
         self.inputs, self.outputs = inputs, outputs
@@ -137,24 +158,33 @@ cdef class Layer:
         if maps.shape[2] != self._c.stride or maps.shape[0] < 3 or maps.shape[1] < 3:
             raise ValueError(f"a map of {self._c.stride} channels is needed")
 
-    def map(self, const uint8_t[:, :, ::1] maps):
+    def map(self, maps, run=at_once):
         self._check(maps)
-        cdef size_t h = maps.shape[0] - 2, w = maps.shape[1] - 2
-        cdef size_t stride = stride_of(self._c.outputs)
-        out = np.zeros((h + 2, w + 2, stride), np.uint8)
-        cdef uint8_t[:, :, ::1] view = out
-        with nogil:
-            intnet_layer_map(&self._c, self._path, &maps[0, 0, 0], h, w, &view[0, 0, 0], stride)
+        out = np.zeros((*maps.shape[:2], stride_of(self._c.outputs)), np.uint8)
+        run(partial(self._map_rows, maps, out), len(maps) - 2, 1)
+        repeat_edges(out)
         return out
 
-    def sums(self, const uint8_t[:, :, ::1] maps):
-        self._check(maps)
-        cdef size_t h = maps.shape[0] - 2, w = maps.shape[1] - 2
-        out = np.empty((h, w, self._c.outputs), np.int32)
-        cdef int32_t[:, :, ::1] view = out
+    def _map_rows(self, const uint8_t[:, :, ::1] maps, uint8_t[:, :, ::1] out, Py_ssize_t first,
+                  Py_ssize_t count):
+        _check_rows(first, count, maps.shape[0] - 2)
+        cdef size_t w = maps.shape[1] - 2
         with nogil:
-            intnet_layer_sums(&self._c, self._path, &maps[0, 0, 0], h, w, &view[0, 0, 0])
+            intnet_layer_map(&self._c, self._path, &maps[first, 0, 0], count, w, &out[first, 0, 0],
+                             out.shape[2])
+
+    def sums(self, maps, run=at_once):
+        self._check(maps)
+        out = np.empty((maps.shape[0] - 2, maps.shape[1] - 2, self._c.outputs), np.int32)
+        run(partial(self._sum_rows, maps, out), len(out), 1)
         return out
+
+    def _sum_rows(self, const uint8_t[:, :, ::1] maps, int32_t[:, :, ::1] out, Py_ssize_t first,
+                  Py_ssize_t count):
+        _check_rows(first, count, maps.shape[0] - 2)
+        cdef size_t w = maps.shape[1] - 2
+        with nogil:
+            intnet_layer_sums(&self._c, self._path, &maps[first, 0, 0], count, w, &out[first, 0, 0])
 
 
 def repeat_edges(uint8_t[:, :, ::1] maps):
@@ -179,17 +209,45 @@ def merge(const uint8_t[:, :, ::1] features, int width, const int32_t[:, :, ::1]
     return out
 
 
-def predict(const double[:, :, ::1] v, const double[:, :, ::1] weight,
-            double[:, :, ::1] out, str path):
+def predict(v, weight, out, path, run=at_once):
+    run(partial(_predict_rows, v, weight, out, path), len(out), 1)
+
+
+def _predict_rows(const double[:, :, ::1] v, const double[:, :, ::1] weight,
+                  double[:, :, ::1] out, str path, Py_ssize_t first, Py_ssize_t count):
     cdef size_t h = out.shape[0], w = out.shape[1]
     cdef IntnetPath checked_path = _path_of(path)
     if (<size_t> v.shape[0] != h + 2 or <size_t> v.shape[1] != w + 2
             or weight.shape[0] != 9 or weight.shape[1] != v.shape[2]
             or weight.shape[2] != out.shape[2]):
         raise ValueError("v, weights and results do not fit together")
+    _check_rows(first, count, h)
     with nogil:
-        intnet_predict(&v[0, 0, 0], v.shape[2], &weight[0, 0, 0], weight.shape[2], h, w,
-                       checked_path, &out[0, 0, 0])
+        intnet_predict(&v[first, 0, 0], v.shape[2], &weight[0, 0, 0], weight.shape[2], count, w,
+                       checked_path, &out[first, 0, 0])
+
+
+def add_neighbours(const int16_t[:, :, ::1] symbols, const int16_t[::1] weight,
+                   const int8_t[:, ::1] shift, const uint8_t[::1] compand,
+                   const int32_t[:, :, ::1] means, const int32_t[:, :, ::1] sums):
+    cdef size_t n = symbols.shape[0], h = symbols.shape[1], w = symbols.shape[2]
+    cdef IntnetNeighbours neighbours
+    if (<size_t> weight.shape[0] != n or <size_t> shift.shape[0] != n
+            or shift.shape[1] != INTNET_CLASSES or compand.shape[0] != 256
+            or tuple(means.shape)[:3] != (n, h, w) or tuple(sums.shape)[:3] != (h, w, n)):
+        raise ValueError("symbols, neighbours, means and sums do not fit together")
+    if int(np.max(compand)) > 127:
+        raise ValueError("a companded magnitude is above 127")
+    more_means, more_sums = np.array(means), np.array(sums)
+    cdef int32_t[:, :, ::1] mean_view = more_means, sum_view = more_sums
+    if n * h * w == 0:
+        return more_means, more_sums
+    neighbours.n, neighbours.weight, neighbours.shift = n, &weight[0], &shift[0, 0]
+    neighbours.compand = &compand[0]
+    with nogil:
+        intnet_add_neighbours(&neighbours, &symbols[0, 0, 0], h, w, &mean_view[0, 0, 0],
+                              &sum_view[0, 0, 0])
+    return more_means, more_sums
 
 
 cdef class GroupArrays:
@@ -255,14 +313,17 @@ cdef class GroupArrays:
                          &view[0, 0, 0], &predicted_view[0, 0, 0])
         return out, predicted
 
-    def dequantise(self, const int16_t[:, :, ::1] symbols, means, float[:, :, ::1] latent):
+    def dequantise(self, const int16_t[:, :, ::1] symbols, means, int16_t[:, :, ::1] latent,
+                   Py_ssize_t first):
         cdef size_t h = self._mode.shape[1], w = self._mode.shape[2], n = self._c.n
+        cdef size_t channels = latent.shape[2]
         cdef const int32_t[:, :, ::1] mean_view
         cdef double[:, :, ::1] v_view
         cdef const int32_t *mean = NULL
         cdef double *v = NULL
         shape = (n, h, w)
-        if tuple(symbols.shape)[:3] != shape or tuple(latent.shape)[:3] != (n, 2 * h, 2 * w):
+        if (tuple(symbols.shape)[:3] != shape or tuple(latent.shape)[:2] != (2 * h, 2 * w)
+                or first < 0 or first + n > channels):
             raise ValueError("symbols and latent are not those of this group")
         values = None
         if means is not None:
@@ -277,5 +338,5 @@ cdef class GroupArrays:
         cdef int32_t[:, :, ::1] q_view = q
         with nogil:
             intnet_dequantise(&self._c, &self._sites, &symbols[0, 0, 0], mean, h, w,
-                          &q_view[0, 0, 0], &latent[0, 0, 0], v)
+                              &q_view[0, 0, 0], &latent[0, 0, first], channels, v)
         return q, values

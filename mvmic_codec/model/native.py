@@ -1,36 +1,42 @@
-"""The entropy model in C, for one image on the CPU: the integers of `IntegerEntropy`, faster."""
+"""The entropy model in C, for one image: from the symbols of a payload to the latent.
+
+formats/model.md defines everything here to the bit. Arrays are numpy's. Layers and all that goes
+over the symbols of y is in csrc/common/intnet.c; the hyper-latent is small enough for numpy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable
+from copy import copy
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from mvmic_codec.model.entropy import (
+from mvmic_codec.model.arrays import Arrays, check_bounds
+from mvmic_codec.model.definition import (
+    CLASSES,
+    COMPANDED_MAX,
     FLAG_TABLES,
     FRACTION,
+    LAYERS,
+    MEAN_MAX,
+    MODE_DEPTH,
     MODE_INPUT,
     MODES,
     NODES,
-    SPACING,
-    TABLES,
-)
-from mvmic_codec.model.integer import (
-    LAYERS,
-    MEAN_MAX,
+    SECOND,
     STEP_BITS,
+    TABLES,
     V_MAX,
-    EntropyArrays,
-    anchor_places,
+    WEIGHT_BITS,
 )
 from mvmic_codec.model.intnet import (
     ZERO,
     GroupArrays,
     Layer,
+    add_neighbours,
+    at_once,
     merge,
     predict,
     repeat_edges,
@@ -42,74 +48,121 @@ from mvmic_codec.model.schedule import (
     SPATIAL_STEPS,
     Coder,
     Evaluation,
+    HyperCoder,
     ModeCoder,
+    NextSymbols,
     SymbolGroup,
+    anchor_places,
     run_schedule,
     sites_of_half,
     sites_up_to_half,
+    step_sites,
 )
+from mvmic_codec.model.team import Run, Team
 
+Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]
+Wide = npt.NDArray[np.int64]
 Symbols = npt.NDArray[np.int16]
 Reals = npt.NDArray[np.float64]
+Inside = npt.NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 
 
-# Arrays that C takes without rearranging.
+# Arrays that are used as they are.
 SMALL_ARRAYS = ["step", "gain", "hyper_step", "base", "base_mode", "mode_base", "aligned"]
-SMALL_ARRAYS += ["start", "compand"]
-# Channels whose neighbours are counted together, to bound memory.
-NEIGHBOURS_OF = 8
+SMALL_ARRAYS += ["start", "compand", "hyper_index", "hyper_near", "hyper_shift"]
+SMALL_ARRAYS += ["near_mean", "near_shift"]
+# For a mean of so many neighbours, in units of 2^-WEIGHT_BITS.
+SHARES = np.array([0, 4096, 2048, 1365, 1024])
 
 
-class NativeEntropy(EntropyArrays):
-    """The entropy model evaluated by csrc/common/intnet.c, on arrays of `integerise`.
+class NativeEntropy:
+    """The entropy model evaluated by csrc/common/intnet.c.
 
-    path is one of `intnet.usable_paths()`. Raises OverflowError for arrays whose sums might exceed
-    32 bits; use IntegerEntropy for those.
+    arrays  those of the entropy model, by their names in formats/model.md without `entropy.`
+    rotate  whether the order of sites changes with the channel
+    path    one of `intnet.usable_paths()`
+
+    Raises ModelError for values out of range.
     """
 
-    def __init__(self, arrays: Mapping[str, Tensor], rotate: bool, path: str) -> None:
-        super().__init__(arrays, rotate, torch.device("cpu"))
-        self.path = path
-        a = {name: array.numpy() for name, array in arrays.items()}
-        self.arrays = {name: a[name] for name in SMALL_ARRAYS}
-        self.width = a["start"].shape[1]
+    def __init__(self, arrays: Arrays, rotate: bool, path: str) -> None:
+        check_bounds(arrays)
+        self.rotate, self.path = rotate, path
+        self.run: Run = at_once
+        self.arrays = {name: arrays[name] for name in SMALL_ARRAYS}
+        self.channels, self.linear = arrays["step"].shape[1], arrays["gain"].shape[1]
+        self.width = arrays["start"].shape[1]
+        self.channel_sites = (step_sites(self.channels, rotate) % 4).astype(np.uint8)
+        # By magnitude in sixteenths. compand(0) is 0 whatever the array says.
+        self.classes = arrays["compand"].astype(np.intp) * CLASSES // (COMPANDED_MAX + 1)
+        self.classes[0] = 0
         signed = {"hyper_rise": slice(None)}
         # q of low-frequency groups enters with its sign, after the features.
         low = slice(self.width, self.width + self.linear)
         signed |= {f"merge.{group.number}": low for group in SCHEDULE if group.low_freq}
-        self.native = {
+        self.layers = {
             name: Layer(
-                a[f"{name}.weight"],
-                a[f"{name}.bias"],
-                a[f"{name}.shift"],
+                arrays[f"{name}.weight"],
+                arrays[f"{name}.bias"],
+                arrays[f"{name}.shift"],
                 signed.get(name, slice(0)),
-                self.path,
+                path,
             )
             for name in LAYERS
         }
-        self.native_hyper = [taps(part) for part in np.split(a["hyper_linear"], SPATIAL_STEPS)]
+        self.hyper_linear = [taps(part) for part in np.split(arrays["hyper_linear"], SPATIAL_STEPS)]
         # By spatial step, and by the earlier step that it predicts from.
-        self.native_predict: list[list[Reals]] = [[]]
-        self.native_predict += [
-            [taps(part) for part in np.split(a[f"predict.{step - 1}"], step, axis=1)]
+        self.predict: list[list[Reals]] = [[]]
+        self.predict += [
+            [taps(part) for part in np.split(arrays[f"predict.{step - 1}"], step, axis=1)]
             for step in range(1, SPATIAL_STEPS)
         ]
-        places = self.sites.numpy()
-        self.channel_sites = (places % 4).astype(np.uint8)
 
-    def dequantise_hyper(self, z: npt.NDArray[np.int64], rate: int) -> Reals:
+    def in_team(self, team: Team) -> NativeEntropy:
+        """The same, with layers computed by a team's threads."""
+        other = copy(self)
+        other.run = team.run
+        return other
+
+    def channels_of(self, group: SymbolGroup) -> slice:
+        """The channels of y that a group codes."""
+        return slice(self.linear) if group.low_freq else slice(self.linear, None)
+
+    def anchor_hyper(self, rate: int, height: int, width: int) -> Bytes:
+        """Table indices [Z,h,w] of the anchors of z; 0 at the other places."""
+        index: Bytes = self.arrays["hyper_index"][rate][:, None, None]
+        return index * anchor_places(height, width)
+
+    def code_hyper(self, rate: int, height: int, width: int, coder: HyperCoder[Array]) -> Ints:
+        """The hyper-latent [Z,h,w] at 1/64, in sixteenths of a step."""
+        a = self.arrays
+        index = self.anchor_hyper(rate, height, width)
+        others = ~anchor_places(height, width)
+        q = coder(index, np.zeros(index.shape, np.int32)).astype(np.int64) * FRACTION
+        # The mean is 0 at anchors: no place around them has a symbol yet.
+        weight = a["hyper_near"][rate].astype(np.int64)[:, None, None]
+        mean = floor_shift(weight * share_around(q), 2 * WEIGHT_BITS).clip(-MEAN_MAX, MEAN_MAX)
+        size = floor_shift(share_around(np.abs(q)), WEIGHT_BITS)
+        of_class = self.classes[size.clip(max=len(self.classes) - 1)]
+        shift = a["hyper_shift"][np.arange(len(index))[:, None, None], of_class].astype(np.int64)
+        shifted = (a["hyper_index"][rate][:, None, None] + shift).clip(1, TABLES - 1)
+        symbol = coder((shifted * others).astype(np.uint8), mean.astype(np.int32))
+        out: Ints = (q + symbol.astype(np.int64) * FRACTION + mean).astype(np.int32)
+        return out
+
+    def dequantise_hyper(self, z: Ints, rate: int) -> Reals:
         """Dequantised z, in sixteenths on the 255 scale, from z [Z,h,w] in sixteenths of a step.
 
         Returns [h+2,w+2,Z], with edges repeated.
         """
         channels, height, width = z.shape
         step = self.arrays["hyper_step"][rate].astype(np.int64)[:, None, None]
-        whole = (z * step + 2 ** (STEP_BITS - 1)) >> STEP_BITS
         v = np.empty((height + 2, width + 2, channels))
-        v[1:-1, 1:-1] = np.clip(whole, -V_MAX, V_MAX).transpose(1, 2, 0)
+        whole = floor_shift(z * step, STEP_BITS)
+        v[1:-1, 1:-1] = whole.clip(-V_MAX, V_MAX).transpose(1, 2, 0)
         repeat_edges(v.view(np.uint8))
         return v
 
@@ -117,10 +170,10 @@ class NativeEntropy(EntropyArrays):
         """The linear prediction of a spatial step, [h,w,N], from what `dequantise_hyper` gives."""
         height, width = v.shape[0] - 2, v.shape[1] - 2
         out = np.zeros((height, width, 4 * self.linear))
-        predict(v, self.native_hyper[step], out, self.path)
+        predict(v, self.hyper_linear[step], out, self.path, self.run)
         return pixel_shuffle_last(out)
 
-    def start_features(self, z: npt.NDArray[np.int64], rate: int) -> Bytes:
+    def start_features(self, z: Ints, rate: int) -> Bytes:
         """The first features as a map, from z [Z,h,w] in sixteenths of a step."""
         _, height, width = z.shape
         a = self.arrays
@@ -129,11 +182,9 @@ class NativeEntropy(EntropyArrays):
         z_map = np.zeros((height + 2, width + 2, stride_of(len(z))), np.uint8)
         z_map[1:-1, 1:-1, : len(z)] = shaped.transpose(1, 2, 0)
         repeat_edges(z_map)
-        risen = pixel_shuffle_last(self.native["hyper_rise"].sums(z_map)) + a["start"][rate].astype(
-            int
-        )
+        risen = pixel_shuffle_last(self.layers["hyper_rise"].sums(z_map, self.run))
         features = np.zeros((2 * height + 2, 2 * width + 2, stride_of(self.width)), np.uint8)
-        features[1:-1, 1:-1, : self.width] = risen.clip(0, 255)
+        features[1:-1, 1:-1, : self.width] = (risen + a["start"][rate].astype(int)).clip(0, 255)
         repeat_edges(features)
         return features
 
@@ -154,35 +205,49 @@ class NativeEntropy(EntropyArrays):
             inside,
         )
 
-    def with_neighbours(
-        self, symbols: Symbols, rate: int, means: Ints, sums: Ints
-    ) -> tuple[Ints, Ints]:
-        """Means [N,h,w] and sums [h,w,N] of the first group, plus what its anchors add to them.
-
-        Takes few channels at once: float64 needs many times the memory of the symbols.
-        """
-        means, sums = means.copy(), sums.copy()
-        anchors = torch.from_numpy(symbols)[None].int() * SPACING
-        for first in range(0, self.linear, NEIGHBOURS_OF):
-            channels = slice(first, first + NEIGHBOURS_OF)
-            more, shift = self.from_neighbours(anchors, rate, channels)
-            means[channels] += more[0].int().numpy()
-            sums[..., channels] += shift[0].int().permute(1, 2, 0).numpy()
-        return means.clip(-MEAN_MAX, MEAN_MAX), sums
-
     def code(
-        self, z: Tensor, rate: int, inside: Tensor, mode_coder: ModeCoder, coder: Coder
-    ) -> tuple[Tensor, Tensor]:
-        """As `IntegerEntropy.code`, but for a batch of one; ValueError for another.
+        self,
+        z: Ints,
+        rate: int,
+        inside: Inside,
+        mode_coder: ModeCoder[Array],
+        coder: Coder[Array],
+    ) -> tuple[Symbols, Bytes]:
+        """Code an image, in the order of the schedule.
 
-        The coder gets table indices as uint8 and means as int32.
+        z       [Z,h/2,w/2] in sixteenths of a step
+        inside  [2h,2w] at 1/16, False for sites that are not coded
+
+        The coders get table indices as uint8, means as int32 and scores as int16, and give modes
+        of any integers and symbols as int16.
+
+        Returns the latent [2h,2w,C] in eighths on the 255 scale and the modes [2h,2w]. h and w are
+        rows and columns of cells, at 1/32.
         """
-        if len(z) != 1:
-            raise ValueError(f"C takes images one by one, not {len(z)}")
         return run_schedule(NativeEvaluation(self, z, rate, inside), mode_coder, coder)
 
+    def decode_hyper(self, rate: int, size: tuple[int, int], next_symbols: NextSymbols) -> Array:
+        """What `code_hyper` returns, for a z of this size (h,w); see `schedule.NextSymbols`."""
+        return self.code_hyper(rate, *size, lambda index, mean: symbols_of(index, next_symbols))
 
-class NativeEvaluation(Evaluation[Symbols]):
+    def decode(
+        self, z: Array, rate: int, inside: Inside, next_symbols: NextSymbols
+    ) -> tuple[Array, Array]:
+        """What `code` returns, of the symbols of a payload; see `schedule.NextSymbols`."""
+
+        def take(index: Bytes, second: int = 0) -> Symbols:
+            return symbols_of(index, next_symbols, second)
+
+        return self.code(
+            z,
+            rate,
+            inside,
+            lambda half, index: code_mode_tree(index, lambda bit, table: take(table)),
+            lambda number, index, mean, predicted, scores: take(index, SECOND),
+        )
+
+
+class NativeEvaluation(Evaluation[Array]):
     """One evaluation of `NativeEntropy`; see `NativeEntropy.code`.
 
     It frees large arrays as soon as they are not needed, before it makes others as large.
@@ -196,39 +261,38 @@ class NativeEvaluation(Evaluation[Symbols]):
     means: Ints | None
     predicted: Ints | None
 
-    def __init__(self, net: NativeEntropy, z: Tensor, rate: int, inside: Tensor) -> None:
+    def __init__(self, net: NativeEntropy, z: Ints, rate: int, inside: Inside) -> None:
         self.net, self.rate = net, rate
-        z_whole = z[0].numpy().astype(np.int64)
-        self.z_dequantised = net.dequantise_hyper(z_whole, rate)
-        self.features = net.start_features(z_whole, rate)
+        self.z_dequantised = net.dequantise_hyper(z, rate)
+        self.features = net.start_features(z, rate)
         self.known = self.features  # features merged with the modes coded so far
         rows, columns = inside.shape
         self.size = rows // 2, columns // 2
-        cells = inside.numpy().reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
+        cells = inside.reshape(rows // 2, 2, columns // 2, 2).transpose(1, 3, 0, 2)
         inside_cells = np.ascontiguousarray(cells).reshape(4, rows // 2, columns // 2)
         self.inside_cells = inside_cells.astype(np.uint8)
         self.modes = np.zeros(self.inside_cells.shape, np.uint8)
-        self.anchors = anchor_places(*self.size, net.device).numpy()
+        self.anchors = anchor_places(*self.size)
         # Results of the groups so far: the last one's q, v of low frequencies, the latent.
         self.q: Ints | None = None
         self.known_v: list[Reals] = []
-        self.latent = np.zeros((net.channels, rows, columns), np.float32)
+        self.latent = np.empty((rows, columns, net.channels), np.int16)
 
-    def mode_tables(self, half: int) -> Tensor:
+    def mode_tables(self, half: int) -> Bytes:
         """As `Evaluation.mode_tables`."""
         net = self.net
         base = np.tile(net.arrays["mode_base"][self.rate].astype(np.int32), 2)
-        score = net.native[f"mode_scores.{half}"].sums(self.known) + base
+        score = net.layers[f"mode_scores.{half}"].sums(self.known, net.run) + base
         index = ((score + FRACTION // 2) // FRACTION).clip(0, FLAG_TABLES - 1) + TABLES
-        index = index.reshape(*self.size, 2, NODES).transpose(2, 3, 0, 1)
-        index = index * self.inside_cells[sites_of_half(half)][:, None]
-        return torch.from_numpy(index.astype(np.int64))[None]
+        index = index.reshape(*self.size, 2, NODES).transpose(2, 3, 0, 1).astype(np.uint8)
+        out: Bytes = index * self.inside_cells[sites_of_half(half)][:, None]
+        return out
 
-    def take_modes(self, half: int, modes: Tensor) -> None:
+    def take_modes(self, half: int, modes: Array) -> None:
         """As `Evaluation.take_modes`."""
         net, (height, width) = self.net, self.size
-        self.modes[sites_of_half(half)] = modes[0].numpy()
-        layer = net.native[f"mode_merge.{half}"]
+        self.modes[sites_of_half(half)] = modes
+        layer = net.layers[f"mode_merge.{half}"]
         merged = np.zeros((height + 2, width + 2, stride_of(layer.inputs)), np.uint8)
         merged[..., : net.width] = self.features[..., : net.width]
         hot = self.modes[sites_up_to_half(half), :, :, None] == np.arange(MODES)
@@ -236,7 +300,7 @@ class NativeEvaluation(Evaluation[Symbols]):
             1, 2, 0, 3
         ).reshape(height, width, -1)
         repeat_edges(merged)
-        self.known = layer.map(merged)
+        self.known = layer.map(merged, net.run)
         if half == MODE_HALVES - 1:
             self.features = self.known
             del self.known
@@ -249,61 +313,104 @@ class NativeEvaluation(Evaluation[Symbols]):
             merged = merge(
                 self.features, net.width, self.q, net.arrays["compand"], not group.low_freq
             )
-            self.features = net.native[f"merge.{number - 1}"].map(merged)
+            self.features = net.layers[f"merge.{number - 1}"].map(merged, net.run)
             self.q = None
             del merged
-        deep = net.native[f"think.{number}"].map(self.features)
+        deep = net.layers[f"think.{number}"].map(self.features, net.run)
         self.group_arrays = net.group_arrays(group, self.rate, self.modes, self.inside_cells)
-        self.sums = net.native[f"scales.{number}"].sums(deep)
+        self.sums = net.layers[f"scales.{number}"].sums(deep, net.run)
         self.means = self.predicted = None
         if not group.low_freq:
             return
         linear = net.predict_from_hyper(self.z_dequantised, group.step)
         # The first step has no weights: there is no v to predict from yet.
-        for source, weight in zip(self.known_v, net.native_predict[group.step], strict=True):
-            predict(source, weight, linear, net.path)
-        deep_sums = net.native[f"means.{group.step}"].sums(deep)
+        for source, weight in zip(self.known_v, net.predict[group.step], strict=True):
+            predict(source, weight, linear, net.path, net.run)
+        deep_sums = net.layers[f"means.{group.step}"].sums(deep, net.run)
         self.means, self.predicted = self.group_arrays.means(linear, deep_sums)
         if group.step == SPATIAL_STEPS - 1:
             self.known_v.clear()
 
-    def code_group(self, coder: Coder, anchors: bool | None = None) -> Symbols:
+    def code_group(self, coder: Coder[Array], anchors: bool | None = None) -> Symbols:
         """As `Evaluation.code_group`."""
         arrays, sums = self.group_arrays, self.sums
         assert sums is not None
         index = arrays.indices(sums)
         if anchors is not None:
             index *= self.anchors == anchors
-        nothing = torch.zeros((), dtype=torch.int32).expand(index.shape)
-        symbols = coder(
+        # Never written, and so next to no memory.
+        nothing = np.zeros(index.shape, np.int32)
+        return coder(
             self.group.number,
-            torch.from_numpy(index)[None],
-            (nothing if self.means is None else torch.from_numpy(self.means))[None],
-            (nothing if self.predicted is None else torch.from_numpy(self.predicted))[None],
-            lambda: torch.from_numpy(arrays.scores(sums))[None],
+            index,
+            nothing if self.means is None else self.means,
+            nothing if self.predicted is None else self.predicted,
+            lambda: arrays.scores(sums),
         )
-        return symbols[0].to(torch.int16).contiguous().numpy()
 
     def add_neighbours(self, anchors: Symbols) -> None:
         """As `Evaluation.add_neighbours`."""
         assert self.means is not None and self.sums is not None
-        self.means, self.sums = self.net.with_neighbours(anchors, self.rate, self.means, self.sums)
+        a = self.net.arrays
+        weight = a["near_mean"][self.rate]
+        self.means, self.sums = add_neighbours(
+            anchors, weight, a["near_shift"], a["compand"], self.means, self.sums
+        )
 
     def dequantise_group(self, symbols: Symbols) -> None:
         """As `Evaluation.dequantise_group`."""
         # Freed first: q is as large as the sums.
         self.sums = self.predicted = None
-        mine = self.latent[self.net.channels_of(self.group)]
-        self.q, v = self.group_arrays.dequantise(symbols, self.means, mine)
+        first = self.net.channels_of(self.group).start or 0
+        self.q, v = self.group_arrays.dequantise(symbols, self.means, self.latent, first)
         if v is not None:
             self.known_v.append(v)
 
-    def result(self) -> tuple[Tensor, Tensor]:
+    def result(self) -> tuple[Symbols, Bytes]:
         """As `Evaluation.result`."""
-        height, width = self.size
-        spread = self.modes.reshape(2, 2, height, width).transpose(2, 0, 3, 1)
-        whole = np.ascontiguousarray(spread).reshape(2 * height, 2 * width).astype(np.int64)
-        return torch.from_numpy(self.latent)[None], torch.from_numpy(whole)[None]
+        rows, columns, _ = self.latent.shape
+        spread = self.modes.reshape(2, 2, *self.size).transpose(2, 0, 3, 1)
+        return self.latent, np.ascontiguousarray(spread).reshape(rows, columns)
+
+
+def symbols_of(index: Bytes, next_symbols: NextSymbols, second: int = 0) -> Symbols:
+    """The next symbols, in the shape of their table indices."""
+    return next_symbols(index.ravel(), second).reshape(index.shape)
+
+
+def code_mode_tree(index: Bytes, coder: Callable[[int, Bytes], Array]) -> Array:
+    """Code modes bit by bit, by the table indices of the nodes [2,NODES,h,w].
+
+    coder takes (bit, table index [2,h,w]) and gives symbols of the same shape: above 0 for a one.
+    Returns the modes [2,h,w].
+    """
+    mode = np.zeros_like(index[:, 0], np.intp)
+    for bit in range(MODE_DEPTH):
+        node = 2**bit - 1 + mode
+        table = np.take_along_axis(index, node[:, None], 1)[:, 0]
+        mode = 2 * mode + (coder(bit, table) > 0)
+    return mode
+
+
+def floor_shift(x: Wide, bits: int) -> Wide:
+    """Integers divided by 2^bits, rounded half up."""
+    return (x + (1 << (bits - 1))) >> bits
+
+
+def share_around(x: Wide) -> Wide:
+    """For each place of [...,h,w] the mean of its neighbours, in units of 2^-WEIGHT_BITS."""
+    out: Wide = sum_around(x) * SHARES[sum_around(np.ones(x.shape[-2:], np.int64))]
+    return out
+
+
+def sum_around(x: Wide) -> Wide:
+    """For each place of [...,h,w] the sum of its neighbours above, below, left and right."""
+    out = np.zeros_like(x)
+    out[..., 1:, :] += x[..., :-1, :]
+    out[..., :-1, :] += x[..., 1:, :]
+    out[..., 1:] += x[..., :-1]
+    out[..., :-1] += x[..., 1:]
+    return out
 
 
 def taps(weight: npt.NDArray[np.int16]) -> Reals:

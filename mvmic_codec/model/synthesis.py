@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.definition import AREA
 from mvmic_codec.model.layers import (
     INPUT_SCALE8,
     RateScale,
@@ -29,7 +30,7 @@ from mvmic_codec.model.layers import (
     pixel_unshuffle,
     start_at_zero,
 )
-from mvmic_codec.model.transforms import AREA, filter_borders, inverse_block_dct
+from mvmic_codec.model.transforms import filter_borders, inverse_block_dct
 
 # In samples on the 255 scale, as INPUT_SCALE8: inputs of a branch are divided by such a scale, and
 # its outputs are multiplied by one.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec.bitstream.ans import ESCAPE_BITS, SLOTS
-from mvmic_codec.model.entropy import FRACTION, SECOND, SPACING, TABLES
+from mvmic_codec.model.definition import FRACTION, SECOND, SPACING, TABLES
 
 # Largest magnitude with an entry of its own. formats/ans.md allows up to 1023.
 HALF_MAX = 255

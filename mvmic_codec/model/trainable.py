@@ -9,17 +9,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mvmic_codec.errors import InputError
-from mvmic_codec.model.entropy import FRACTION, EntropyModel, IntegerConv
+from mvmic_codec.errors import InputError, ModelError
+from mvmic_codec.model import encoder_file
+from mvmic_codec.model.arrays import ENTROPY, SYNTHESIS, without_prefix
+from mvmic_codec.model.definition import FRACTION, LAYERS, LINEAR_BITS, STEP_BITS
+from mvmic_codec.model.entropy import EntropyModel, IntegerConv
 from mvmic_codec.model.identity import Identity
-from mvmic_codec.model.integer import COARSER, LAYERS, LINEAR_BITS, STEP_BITS
-from mvmic_codec.model.loaded import ENTROPY, TRANSFORMS, shape_of
+from mvmic_codec.model.integer import COARSER
+from mvmic_codec.model.integerise_synthesis import restore_synthesis
 from mvmic_codec.model.model import Model
+from mvmic_codec.model.shape import shape_of
 
 
 @torch.no_grad()
 def model_of(path: Path) -> Model:
-    """The float model of a release file, from which training can go on. Inverts `export`.
+    """The float model of NAME.safetensors, from which training can go on. Inverts `export`.
 
     Raises InputError if the file lacks part of such a model.
     """
@@ -29,17 +33,20 @@ def model_of(path: Path) -> Model:
     another = "it is the model of another version of mvmic_codec; start from one of this version"
     try:
         model = Model(shape_of(identity))
-    except (TypeError, ValueError) as error:
+        of_encoder = encoder_file.read(path, identity.fingerprint)
+        for prefix, net in zip(
+            encoder_file.NETWORKS, (model.analysis, model.hyper_analysis), strict=True
+        ):
+            net.load_state_dict(without_prefix(of_encoder, prefix))
+        restore_synthesis(
+            model.synthesis,
+            model.blocks,
+            without_prefix(arrays, SYNTHESIS),
+            without_prefix(of_encoder, encoder_file.UNITS),
+        )
+        restore_entropy(model.entropy, without_prefix(arrays, ENTROPY))
+    except (ModelError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}: {another}") from error
-    state = model.state_dict()
-    missing = [k for k in state if k.startswith(TRANSFORMS) and k not in arrays]
-    if missing:
-        raise InputError(f"{path} has no {missing[0]}: {another}")
-    state |= {k: v.float() for k, v in arrays.items() if k.startswith(TRANSFORMS)}
-    model.load_state_dict(state)
-    restore_entropy(
-        model.entropy, {k[len(ENTROPY) :]: v for k, v in arrays.items() if k.startswith(ENTROPY)}
-    )
     return model
 
 

@@ -28,9 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.model.definition import AREA, LATENT_BITS
 from mvmic_codec.model.layers import mix
 
-AREA = BLOCK * BLOCK
 # Rule of thumb for comparing modes: bits of a coefficient that is not zero, and of each doubling.
 NONZERO_BITS = 5.0
 DOUBLING_BITS = 1.5
@@ -130,6 +130,11 @@ def inverse_block_dct(coefficients: Tensor) -> Tensor:
     return torch.matmul(one.t(), x).reshape(batch, -1, BLOCK * rows, BLOCK * columns)
 
 
+def dequantised(latent: Tensor) -> Tensor:
+    """The latent int16 [B,h,w,C], as the entropy model gives it -> y [B,C,h,w], float32."""
+    return latent.permute(0, 3, 1, 2).float().contiguous() / (1 << LATENT_BITS)
+
+
 def rows_of(x: Tensor) -> Tensor:
     """[B,C,h,w] -> one row of channels for each position, [B*h*w,C]."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
@@ -176,7 +181,7 @@ def mode_costs(luma: Tensor, matrices: Tensor, step: Tensor, lambda_error: Tenso
 class BlockTransform(nn.Module):
     """DCT coefficients [B,256P,h,w] and modes [B,h,w] <-> latent y [B,C,h,w].
 
-    `mvmic_codec.model.model.Shape` gives the order of the channels of y. All matrices have
+    `mvmic_codec.model.shape.Shape` gives the order of the channels of y. All matrices have
     orthonormal rows, so the inverse is the transpose.
     """
 

@@ -22,12 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mvmic_codec.errors import InputError, ModelError
+from mvmic_codec.model.arrays import fingerprint
+from mvmic_codec.model.encoder_file import NETWORKS
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.model.loaded import LoadedModel, fingerprint, load
+from mvmic_codec.model.loaded import LoadedModel, load
 from mvmic_codec.model.model import Model
-
-# Names of an encoder's arrays begin so.
-ENCODER = ("analysis.", "hyper_analysis.")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class TunedEncoder:
         # The released networks are shared.
         with torch.inference_mode(False):
             analysis, hyper_analysis = deepcopy(model.analysis), deepcopy(model.hyper_analysis)
-            for prefix, net in zip(ENCODER, (analysis, hyper_analysis), strict=True):
+            for prefix, net in zip(NETWORKS, (analysis, hyper_analysis), strict=True):
                 part = {k[len(prefix) :]: v for k, v in self.arrays.items() if k.startswith(prefix)}
                 try:
                     net.load_state_dict(part)
@@ -118,7 +117,7 @@ def save_encoder(model: Model, card: EncoderCard, path: Path) -> None:
     arrays = {
         key: value.detach().cpu().half().contiguous()
         for key, value in model.state_dict().items()
-        if key.startswith(ENCODER)
+        if key.startswith(NETWORKS)
     }
     text = json.dumps(asdict(card))
     part = path.with_name(f".{path.name}.part")
@@ -145,7 +144,7 @@ def load_encoder(path: str | os.PathLike[str]) -> TunedEncoder:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is not an encoder, or is damaged: get it again") from error
     # Heads have cards, too.
-    if "card" not in metadata or not all(name.startswith(ENCODER) for name in arrays):
+    if "card" not in metadata or not all(name.startswith(NETWORKS) for name in arrays):
         raise ModelError(
             f"{path} is not an encoder: give a file that `mvmic train --encoder` wrote"
         )

@@ -167,8 +167,11 @@ class TaskDataset(Dataset[TaskSample]):
         return tensors
 
     def _decoded(self, view: _View, data: bytes) -> dict[str, Tensor]:
-        decode = decode_mirrored_features if view.mirror else decode_features
-        features = decode(container.read(io.BytesIO(data)), self.names, self.device)
+        file = container.read(io.BytesIO(data))
+        if view.mirror:
+            features = decode_mirrored_features(file, self.names)
+        else:
+            features = decode_features(file, self.names, self.device)
         tensors = {name: each[0].cpu() for name, each in features.maps.items()}
         if features.flat.any():
             tensors[_FLAT] = torch.from_numpy(np.packbits(features.flat))

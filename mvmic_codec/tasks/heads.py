@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from mvmic_codec.errors import InputError, ModelError
 from mvmic_codec.features.maps import Features
+from mvmic_codec.model.arrays import fingerprint
 from mvmic_codec.model.device import full_precision, pick_device
+from mvmic_codec.model.encoder_file import NETWORKS
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.model.loaded import fingerprint
-from mvmic_codec.model.tuned import ENCODER
 from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry, PixelEntry
@@ -360,7 +360,7 @@ def load_head(path: Path | str, device: str | None = None) -> Head:
         raise ModelError(f"the head {path} is damaged: get it again") from error
     if "card" not in metadata:
         raise ModelError(f"{path} is not a head: it has no card")
-    if any(name.startswith(ENCODER) for name in arrays):
+    if any(name.startswith(NETWORKS) for name in arrays):
         raise ModelError(f"{path} is an encoder and not a head: name a file of `mvmic tasks train`")
     text = metadata["card"]
     if metadata.get("digest") != digest(text, arrays):

@@ -11,6 +11,7 @@ there cost the task. No ground truth is needed: the head's own doubt stands for 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvmic_codec.bitstream.grid import BLOCK, coded_sites
-from mvmic_codec.decoder.stripes import STRIDES, StripedSynthesis
+from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.encoder.candidate import CodedCandidate
 from mvmic_codec.errors import InputError
 from mvmic_codec.features import statistics
 from mvmic_codec.features.extract import last_of
 from mvmic_codec.features.maps import Features
 from mvmic_codec.model.device import full_precision
+from mvmic_codec.model.synthesis import Synthesis
+from mvmic_codec.model.transforms import dequantised
 from mvmic_codec.tasks.heads import Head, other_model
 
 # Costs differ by orders of magnitude between blocks. At power 1 all bits would go to a few.
@@ -81,7 +84,8 @@ def task_errors(coded: CodedCandidate, head: Head) -> Tensor:
     errors = torch.zeros(coded.modes.shape[1:], device=model.device)
     random = torch.Generator().manual_seed(0)
     with torch.enable_grad():
-        coefficients = model.blocks.inverse(coded.latent, coded.modes).requires_grad_()
+        y = dequantised(coded.latent)
+        coefficients = model.blocks.inverse(y, coded.modes).requires_grad_()
         features = features_of(coded, coefficients, head.feature_maps())
         head.check(features)
         maps = {name: each.to(device) for name, each in features.maps.items()}
@@ -97,21 +101,29 @@ def features_of(coded: CodedCandidate, coefficients: Tensor, names: tuple[str, .
     """Features of an image, with gradients by its coefficients [1,256P,h,w]."""
     model, (height, width) = coded.model, coded.size
     fingerprint = bytes.fromhex(model.identity.fingerprint)
-    measured = statistics.load(fingerprint)
+    measured, last = statistics.load(fingerprint), last_of(names)
     maps: OrderedDict[str, Tensor] = OrderedDict()
-
-    def keep(name: str, rows: Tensor) -> None:
+    modes, rates = coded.modes.long(), torch.tensor([coded.rate], device=model.device)
+    for name, whole in stages(model.synthesis, coefficients, modes, rates):
         if name in names:
             stride = STRIDES[name]
             # A copy: it is normalised in place.
-            maps[name] = rows[..., : -(-height // stride), : -(-width // stride)].clone()
+            maps[name] = whole[..., : -(-height // stride), : -(-width // stride)].clone()
             measured.normalise(name, maps[name], coded.rate)
-
-    rates = torch.tensor([coded.rate], device=model.device)
-    synthesis = StripedSynthesis(model.synthesis, rates, keep, last_of(names))
-    synthesis(coefficients, coded.modes, last=True)
+        if name == last:
+            break
     flat = np.zeros(coded.size, np.bool_) if coded.flat is None else coded.flat.map > 0
     return Features(maps, coded.size, (coded.rate,), fingerprint, flat[None])
+
+
+def stages(
+    net: Synthesis, coefficients: Tensor, modes: Tensor, rates: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """The feature maps of synthesis in floating point, in their order."""
+    yield "coefficients", coefficients
+    s16 = net.body16(net.enter16(coefficients, modes, rates))
+    yield "s16", s16
+    yield "s8", net.body8(net.enter8(s16, net.linear_planes(coefficients), rates))
 
 
 def draw(logits: Tensor, random: torch.Generator) -> Tensor:

@@ -77,7 +77,7 @@ class FrozenHead(nn.Module):
         self.head = head.network.eval().requires_grad_(False)
         for name, table in (("mean", measured.mean), ("deviation", measured.deviation)):
             by_rate = [measured.at(rate, table[MAP]) for rate in range(RATES)]
-            self.register_buffer(name, torch.stack(by_rate)[..., None, None])
+            self.register_buffer(name, torch.from_numpy(np.stack(by_rate))[..., None, None])
 
     def train(self, mode: bool = True) -> FrozenHead:
         """It stays in evaluation mode."""

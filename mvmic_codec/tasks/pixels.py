@@ -18,8 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.model.complexity import block_macs, entropy_macs
-from mvmic_codec.model.model import Shape, make_transforms
-from mvmic_codec.model.transforms import AREA
+from mvmic_codec.model.definition import AREA
+from mvmic_codec.model.model import make_transforms
+from mvmic_codec.model.shape import Shape
 from mvmic_codec.tasks.segmentation import HeadConfig, ResidualBlock, SegmentationHead, conv_norm
 
 # The name of decoded pixels among maps: [N,P,H,W] in 0..1, with 3 planes or 1.

@@ -19,8 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.definition import FLAG_TABLES, SECOND, TABLES
 from mvmic_codec.model.device import full_precision
-from mvmic_codec.model.entropy import FLAG_TABLES, SECOND, TABLES, flag_logit
+from mvmic_codec.model.entropy import flag_logit
 from mvmic_codec.model.export import replace_arrays
 from mvmic_codec.model.identity import Identity, read_card
 from mvmic_codec.model.integerise import neutral_neighbours, scale_ladder

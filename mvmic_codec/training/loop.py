@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvmic_codec.errors import InputError
+from mvmic_codec.model.encoder_file import NETWORKS
 from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
 from mvmic_codec.model.loaded import multiplies_bfloat16
-from mvmic_codec.model.model import Model, Shape
+from mvmic_codec.model.model import Model
+from mvmic_codec.model.shape import Shape
 from mvmic_codec.model.trainable import model_of
 from mvmic_codec.model.transforms import block_dct_matrix, colour_matrix
-from mvmic_codec.model.tuned import ENCODER
 from mvmic_codec.rate import RATES, checked_index
 from mvmic_codec.training.fit import fit_release
 from mvmic_codec.training.images import CropSource, Split, load_for_model, mix_of
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 START_CROPS = 96
 START_SIZE = 512
 FIT_CROPS = 48  # of START_SIZE
+CALIBRATION_CROPS = 16  # no larger than those of training: a release is written many times
 RATE_BUCKETS = 8
 LOG_EVERY = 100
 FACTS = ("bpp", "mse", "loss", "norm", "learning_rate")  # that a step reports
@@ -224,7 +226,7 @@ class Trainer:
         self.model = Model(config.shape).to(device)
         if config.encoder:
             for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(name.startswith(ENCODER))
+                parameter.requires_grad_(name.startswith(NETWORKS))
         self.ema = Model(config.shape).to(device).eval().requires_grad_(False)
         groups = parameter_groups(self.model, config.learning_rate)
         if task is not None:
@@ -539,7 +541,9 @@ def train(config: Config, out: Path, task: Task | None = None) -> Path:
         journal.write("validation.csv", trainer, result)
         if result["log_loss"] < trainer.best or task is not None:
             trainer.best = result["log_loss"]
-            export(trainer.ema, out, name, card(config, trainer))
+            size = min(START_SIZE, config.crop)
+            seen = crop_source(config, split, CALIBRATION_CROPS, size, config.seed + 2).make()
+            export(trainer.ema, out, name, card(config, trainer), seen)
 
     batches = ((planes,) for planes in source) if task is None else joined(source, task, seed)
     run(trainer, batches, checkpoint, journal, validation)

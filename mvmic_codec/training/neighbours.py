@@ -18,16 +18,9 @@ from torch import Tensor
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import Encoder
+from mvmic_codec.model.definition import CLASSES, COMPAND_ENTRIES, FRACTION, TABLES, WEIGHT_BITS
 from mvmic_codec.model.device import full_precision
-from mvmic_codec.model.entropy import FRACTION, TABLES
-from mvmic_codec.model.integer import (
-    CLASSES,
-    COMPAND_ENTRIES,
-    WEIGHT_BITS,
-    anchor_places,
-    share_around,
-    sum_around,
-)
+from mvmic_codec.model.integer import anchors_on, share_around, sum_around
 from mvmic_codec.model.layers import pixel_unshuffle
 from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.schedule import SCHEDULE
@@ -69,7 +62,7 @@ def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int
         encoder = Encoder(release, planes, rate)
         run = encoder.encode_two_pass()
         bits = sum(ans.estimate_bits(*each.coded(), release.tables) for each in run.passes)
-        others = ~anchor_places(encoder.z.shape[2], encoder.z.shape[3], release.device)
+        others = ~anchors_on(release.device, *encoder.z.shape[2:])
         z = encoder.z * ~others
         around = share_around(z)[0, :, others] / 2**WEIGHT_BITS
         size = share_around(z.abs())[0, :, others] / 2**WEIGHT_BITS
@@ -89,7 +82,7 @@ def take_sample(release: LoadedModel, planes: npt.NDArray[np.float32], rate: int
         y = release.blocks(run.target, run.modes)[0] / step - run.mean / FRACTION
         offset = entropy.base_mode[run.modes[0]].permute(2, 0, 1)
         coded = cells(run.coded)
-        others = ~anchor_places(coded.shape[1], coded.shape[2], release.device)
+        others = ~anchors_on(release.device, *coded.shape[1:])
         coded = (coded * ~others)[None]
         around = sum_around(coded)[0, :, others] / FRACTION / 4
         size = sum_around(coded.abs())[0, :, others] / 4

@@ -21,21 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvmic_codec.bitstream.grid import BLOCK
-from mvmic_codec.model.entropy import (
-    FLAG_LOGIT,
-    FLAG_TABLES,
-    LOG_RATIO,
-    MODES,
-    NODES,
-    SCALE_MIN,
-    TABLES,
-    mode_path,
-)
+from mvmic_codec.model.definition import AREA, FLAG_TABLES, MODES, NODES, TABLES
+from mvmic_codec.model.entropy import FLAG_LOGIT, LOG_RATIO, SCALE_MIN, mode_path
 from mvmic_codec.model.layers import RateTable, pixel_shuffle, pixel_unshuffle
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.schedule import SPATIAL_STEPS
 from mvmic_codec.model.transforms import (
-    AREA,
     ZERO_BELOW,
     block_dct,
     dct_matrix,

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.model.entropy import TABLES
-from mvmic_codec.model.model import Model, Shape
-from mvmic_codec.model.transforms import AREA, block_dct, filter_borders, rotate_colour, rows_of
+from mvmic_codec.model.definition import AREA, TABLES
+from mvmic_codec.model.model import Model
+from mvmic_codec.model.shape import Shape
+from mvmic_codec.model.transforms import block_dct, filter_borders, rotate_colour, rows_of
 from mvmic_codec.training.start import leading, table_index
 
 # Of RateScale: scales of all channels, then shifts.

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import FormatError, InputError, ModelError, MvmError, TruncatedError
 from mvmic_codec.bitstream import container
+from mvmic_codec.errors import needs_torch
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
 
@@ -255,6 +257,20 @@ def test_limit_can_be_raised(monkeypatch):
         mvmic_codec.decode(data)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert mvmic_codec.decode(data).size == (20, 24)
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    # As where it is not installed.
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with (
+        pytest.raises(MvmError, match="^packing needs torch and scipy, and scipy is not installed"),
+        needs_torch("packing"),
+    ):
+        import scipy.ndimage  # noqa: F401
+    # A part of the package that is missing is another matter.
+    monkeypatch.setitem(sys.modules, "mvmic_codec.rate", None)
+    with pytest.raises(ModuleNotFoundError, match="rate"), needs_torch("packing"):
+        import mvmic_codec.rate  # noqa: F401
 
 
 def test_unknown_attribute():

@@ -104,25 +104,29 @@ def test_every_bit(header, payload):
 
 
 @pytest.mark.parametrize(
-    ("lo", "hi"), [(0, 255), (-1024, 3071), (0, 65535), (5, 5), (-32768, 32767)]
+    ("kind", "lo", "hi"),
+    [
+        (np.uint8, 0, 255),
+        (np.int32, -1024, 3071),
+        (np.uint16, 0, 65535),
+        (np.uint8, 5, 5),
+        (np.int32, -32768, 32767),
+    ],
 )
-def test_painted_colours_are_exact(lo, hi):
-    """Through planes of floats and back, as samples are made of them."""
+def test_painted_colours_are_exact(kind, lo, hi):
     colours = np.linspace(lo, hi, 8).astype(np.int32)[:, None]
     map = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    planes = np.full((1, 3, 3), 0.25, np.float32)
-    painted = paint(planes, flat.Flat(colours, map, None), lo, hi)
-    assert painted.dtype == np.float32
-    samples = lo + np.rint(painted * np.float32(hi - lo)).astype(int)
-    assert painted[0, 0, 0] == np.float32(0.25)
+    samples = np.full((3, 3, 1), lo + (hi - lo) // 4, kind)
+    paint(samples, flat.Flat(colours, map, None))
+    assert samples[0, 0, 0] == lo + (hi - lo) // 4
     np.testing.assert_array_equal(samples.ravel()[1:], colours[:, 0])
 
 
-def test_painting_colours(header):
+def test_painting_colours():
     areas = flat.Flat(np.array([[0, 128, 255]], np.int32), np.array([[0, 1]], np.uint8), None)
-    painted = paint(np.full((3, 1, 2), 0.5, np.float32), areas, 0, 255)
-    np.testing.assert_array_equal(painted[:, 0, 0], [0.5, 0.5, 0.5])
-    np.testing.assert_array_equal(np.rint(painted[:, 0, 1] * 255), [0, 128, 255])
+    samples = np.full((1, 2, 3), 77, np.uint8)
+    paint(samples, areas)
+    np.testing.assert_array_equal(samples, [[[77, 77, 77], [0, 128, 255]]])
 
 
 def test_the_example_of_the_specification():
@@ -161,14 +165,24 @@ def test_the_first_neighbour_counts():
 
 
 def test_painting_blends():
+    """Quarters of the neighbour's colour, to the nearest sample, halves up."""
     colours = np.array([[0, 100, 200], [255, 255, 255]], np.int32)
     map = np.array([[1, 0, 0, 2]], np.uint8)
     blends = np.array([[0, 3, 2, 0]], np.uint8)
-    planes = np.full((3, 1, 4), 100 / 255, np.float32)
-    painted = paint(planes, flat.Flat(colours, map, blends), 0, 255) * 255
-    np.testing.assert_allclose(painted[:, 0, 1], [25, 100, 175], atol=1e-3)
-    np.testing.assert_allclose(painted[:, 0, 2], [177.5] * 3, atol=1e-3)
-    np.testing.assert_allclose(painted[:, 0, 0], [0, 100, 200], atol=1e-3)
+    samples = np.full((1, 4, 3), 100, np.uint8)
+    paint(samples, flat.Flat(colours, map, blends))
+    np.testing.assert_array_equal(samples[0], [[0, 100, 200], [25, 100, 175], [178] * 3, [255] * 3])
+
+
+@pytest.mark.parametrize(
+    ("sample", "colour", "blend", "found"),
+    [(-5, -6, 2, -5), (-5, -8, 2, -6), (-32768, 32767, 1, -16384), (7, 4, 1, 6), (7, 5, 1, 7)],
+)
+def test_blends_of_samples_with_a_sign(sample, colour, blend, found):
+    samples = np.array([[[sample], [0]]], np.int32)
+    map, blends = np.array([[0, 1]], np.uint8), np.array([[blend, 0]], np.uint8)
+    paint(samples, flat.Flat(np.array([[colour]], np.int32), map, blends))
+    assert samples.ravel().tolist() == [found, colour]
 
 
 def test_painting_part_by_part():
@@ -176,12 +190,12 @@ def test_painting_part_by_part():
     map = rng.integers(0, 3, (9, 11)).astype(np.uint8) * (rng.random((9, 11)) < 0.3)
     blends = rng.integers(0, 4, (9, 11)).astype(np.uint8) * (flat.beside(map) > 0)
     areas = flat.Flat(rng.integers(0, 256, (2, 3)).astype(np.int32), map, blends)
-    planes = rng.random((3, 9, 11)).astype(np.float32)
-    whole = paint(planes, areas, 0, 255)
-    parts = np.zeros_like(whole)
+    samples = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    whole = samples.copy()
+    paint(whole, areas)
+    parts = samples.copy()
     for top, bottom in ((0, 1), (1, 5), (5, 9)):
         for left, right in ((0, 4), (4, 10), (10, 11)):
-            part = planes[:, top:bottom, left:right]
-            parts[:, top:bottom, left:right] = paint(part, areas, 0, 255, top, left)
+            paint(parts[top:bottom, left:right], areas, top, left)
     assert np.count_nonzero(blends) > 10
     np.testing.assert_array_equal(parts, whole)

@@ -5,20 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 from slow import first_is_quick
-from small_model import SMALL, picture, small_model
+from small_model import SMALL, crops, picture, small_model
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import NEIGHBOUR_BITS, TARGET_FROM, Encoder
 from mvmic_codec.model import export, identity, loaded
+from mvmic_codec.model.arrays import entropy_arrays
+from mvmic_codec.model.definition import FRACTION, MODES, SPACING, TABLES
 from mvmic_codec.model.device import full_precision
-from mvmic_codec.model.entropy import FRACTION, MODES, SPACING, TABLES
 from mvmic_codec.model.integer import IntegerEntropy
 from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.intnet import usable_paths
 from mvmic_codec.model.layers import pixel_shuffle
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.native_tensors import NativeTensors
 from mvmic_codec.model.schedule import GROUPS
 from mvmic_codec.model.tables import logistic_tail, magnitude_bits
 
@@ -50,7 +52,7 @@ def as_whole_steps(encoder, released, run):
 
     Of whole steps, as if nothing were dependent, and at its price in bits. Of blocks in the image.
     """
-    some = torch.nonzero(released.shape.is_luma())[1:, 0]
+    some = torch.from_numpy(np.nonzero(released.shape.is_luma())[0][1:])
     index = of_y(released, run, 1)[some].long()
     size = positions_of(encoder, released, run)[some].abs()
     lambda_symbol = encoder.lambda_symbol[some, None, None].expand_as(size)
@@ -86,15 +88,11 @@ def test_costs_of_the_modes_that_were_coded(released, channels, rate):
 @pytest.mark.parametrize("way", ["doubles", *usable_paths()])
 def test_scores_make_the_tables(released, weights_path, way):
     """With what the mode adds, rounded and clamped."""
-    arrays = {
-        name[len(loaded.ENTROPY) :]: array
-        for name, array in load_file(weights_path).items()
-        if name.startswith(loaded.ENTROPY)
-    }
+    arrays = entropy_arrays(load_file(weights_path))
     entropy = (
         IntegerEntropy(arrays, SMALL[3].rotate, released.device)
         if way == "doubles"
-        else NativeEntropy(arrays, SMALL[3].rotate, way)
+        else NativeTensors(NativeEntropy(arrays, SMALL[3].rotate, way))
     )
     with full_precision(released.device):
         encoder = encoder_of(replace(released, entropy=entropy), 3, 31)
@@ -121,7 +119,7 @@ def blind(tmp_path, monkeypatch, channels):
     entropy.base.knots.clamp_(5, 40)
     for layer in entropy.scales:
         layer.bias.zero_()
-    card = export.export(model, tmp_path, identity.GRAY_MODEL, "for tests")
+    card = export.export(model, tmp_path, identity.GRAY_MODEL, "for tests", crops(channels))
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     return loaded.load(bytes.fromhex(card.fingerprint), "cpu")
 
@@ -193,8 +191,6 @@ def test_code_symbols_is_the_second_run(released, rate):
 
 
 def test_bits_of_magnitudes_are_those_of_the_tables(released, weights_path):
-    from safetensors.numpy import load_file
-
     arrays = load_file(weights_path)
     half = arrays["entropy.table_half"]
     bits = magnitude_bits(half, arrays["entropy.table_cdf"])

@@ -8,12 +8,14 @@ from small_model import picture
 
 from mvmic_codec.encoder import encode, refine
 from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.encoder.decoded import planes_of_latent
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.encoder.image_encoder import ImageEncoder, checked_importance
 from mvmic_codec.encoder.refine import Refiner, only
 from mvmic_codec.errors import InputError
 from mvmic_codec.image.samples import from_input
 from mvmic_codec.model.device import full_precision
+from mvmic_codec.model.transforms import dequantised
 
 SIZE = (130, 200)
 GRID = (9, 13)
@@ -102,7 +104,8 @@ def test_symbols_follow_the_map_block_by_block(released, site):
         encoder = Encoder(released, planes_of(3), 31)
         encoder.weigh(importance)
         run = encoder.run(only(modes))
-        error = (released.blocks(run.target, run.modes) - run.latent).square().sum((0, 1))
+        decoded = dequantised(run.latent)
+        error = (released.blocks(run.target, run.modes) - decoded).square().sum((0, 1))
         return np.array([[float(error[i:8:2, j:12:2].sum()) for j in (0, 1)] for i in (0, 1)])
 
     importance = np.ones(GRID, np.float32)
@@ -127,10 +130,13 @@ def test_refinement_weighs_the_error_that_it_lowers(released, channels):
         refiner, run = Refiner(encoder), encoder.encode_two_pass()
         candidate = candidate_of(planes_of(channels), 31, device="cpu")
         candidate.weigh(importance)
-        square = np.square(255 * (candidate.encode().decoded_planes(0, 255) - planes_of(channels)))
+        # Samples so fine that their rounding counts nothing.
+        decoded = candidate.encode().decoded_planes(0, 65535)
+        square = np.square(255 * (decoded - planes_of(channels)))
         by_pixel = importance.repeat(16, 0).repeat(16, 1)[: SIZE[0], : SIZE[1]]
         expected = (square * by_pixel).sum() * 3 / channels
-        assert float(refiner.error(run.latent, run.modes)) == pytest.approx(expected, rel=1e-3)
+        shown = planes_of_latent(released.decoding.synthesis, run.latent, run.modes, 31)
+        assert float(refiner.error(shown)) == pytest.approx(expected, rel=1e-5)
         better = refine.refine(refiner, run, 2)
     assert refiner.cost(better) < refiner.cost(run)
 

@@ -15,14 +15,17 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec import InputError, ModelError
 from mvmic_codec.bitstream import container
-from mvmic_codec.decoder import decode
+from mvmic_codec.decoder import decode, on_device, reconstruct
 from mvmic_codec.decoder.image import flat_areas
+from mvmic_codec.decoder.stripes import StripedBody, StripedSynthesis
 from mvmic_codec.features import extract, statistics
-from mvmic_codec.model.loaded import load
+from mvmic_codec.model import encoder_file
+from mvmic_codec.model.identity import find_identity
+from mvmic_codec.model.synthnet import usable_paths
 
 GOLDEN = Path(__file__).parents[2] / "formats/golden"
 MAPS = ("coefficients", "s16", "s8")
-CHANNELS = {"s16": 224, "s8": 128}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def picture(height, width, planes, seed=0):
@@ -40,8 +43,13 @@ def file(request):
 
 
 def raw(data, names=MAPS):
+    """Integers of synthesis by map, [h,w,C]."""
     whole = container.read(io.BytesIO(data))
-    return extract.raw_maps(whole, flat_areas(whole, "cpu"), names, "cpu")
+    return extract.raw_maps(whole, flat_areas(whole), names, "cpu")
+
+
+def same(ours, theirs):
+    return all(np.array_equal(ours[name], theirs[name]) for name in MAPS)
 
 
 def test_maps_have_the_documented_shapes(file):
@@ -80,44 +88,85 @@ def test_pixels_are_the_same_with_features_and_features_without_pixels(file):
     assert image.info["rate_index"] == 27
 
 
-def test_maps_are_the_stages_of_synthesis(file):
-    """On the whole padded latent at once, then cut to the image."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_maps_are_the_stages_of_synthesis(file, device):
+    """As torch computes them, on the whole padded latent at once; then cut to the image."""
     whole = container.read(io.BytesIO(file))
     header = whole.header
-    model = load(header.fingerprint, "cpu")
-    with decode.full_precision(model.device):
-        latent, modes = decode.decode_symbols(model, whole.payload, header.rate_index, (75, 141))
-        coefficients = model.blocks.inverse(latent, modes)
-        rates = torch.tensor([header.rate_index])
-        net = model.synthesis
-        exact = decode.single_precision(model, header.rate_index)
-        with torch.autocast("cpu", torch.bfloat16, enabled=model.bfloat16 and not exact):
-            s16 = net.body16(net.enter16(coefficients, modes, rates))
-            s8 = net.body8(net.enter8(s16, net.linear_planes(coefficients), rates))
+    latent, modes = decode.decode_symbols(
+        decode.model_of_file(header), whole.payload, header.rate_index, (75, 141)
+    )
+    model = on_device.DeviceModel(header.fingerprint, torch.device(device))
+    latent, modes = (torch.from_numpy(each)[None].to(device) for each in (latent, modes))
+    net = model.synthesis
+    coefficients = net.coefficients(latent[..., model.order], modes.long())
+    s16 = net.enter16(coefficients, modes.long(), header.rate_index)
+    for block in net.body16:
+        s16 = block(s16)
+    s8 = net.enter8(s16, net.linear_planes(coefficients), header.rate_index)
+    for block in net.body8:
+        s8 = block(s8)
     found = raw(file)
-    assert torch.equal(found["coefficients"], coefficients[:, :, :5, :9])
-    assert torch.allclose(found["s16"], s16[:, :, :5, :9].float(), rtol=1e-4, atol=1e-3)
-    assert torch.allclose(found["s8"], s8[:, :, :10, :18].float(), rtol=1e-4, atol=1e-3)
+    for name, expected in (("coefficients", coefficients), ("s16", s16), ("s8", s8)):
+        height, width, channels = found[name].shape
+        assert (height, width) == ((10, 18) if name == "s8" else (5, 9))
+        assert channels == expected.shape[1] and found[name].any()
+        expected = expected[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+        assert np.array_equal(found[name], expected), name
 
 
-@pytest.mark.parametrize("planes", [1, 3])
-def test_stripes_and_bands_join(monkeypatch, planes):
-    data = mvmic_codec.encode(picture(700, 500, planes), rate_index=9, device="cpu")
-    whole = raw(data)
-    monkeypatch.setattr(decode, "STRIPE_BLOCKS", 300)
-    monkeypatch.setattr(decode, "BAND_BLOCKS", 12)
-    parts = raw(data)
-    for name in MAPS:
-        assert parts[name].shape == whole[name].shape
-        assert (parts[name] - whole[name]).abs().max() < 1e-4 * whole[name].abs().max()
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA")
+def test_another_device_gives_the_same_features(file):
+    expected = mvmic_codec.decode_features(file, MAPS, device="cpu").numpy()
+    found = mvmic_codec.decode_features(file, MAPS, device="cuda")
+    assert all(each.device.type == "cuda" for each in found.maps.values())
+    assert same(found.numpy(), expected)
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def large(request):
+    """A file and its maps, in one stripe and by one thread."""
+    data = mvmic_codec.encode(picture(340, 290, request.param), rate_index=9, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        return data, raw(data)
+
+
+@pytest.mark.parametrize(
+    ("stripe", "band"), [(2048, 512), (1, 512), (70, 512), (100, 8), (1, 2), (2048, 6)]
+)
+def test_stripes_and_bands_join(monkeypatch, large, stripe, band):
+    data, expected = large
+    monkeypatch.setattr(reconstruct, "STRIPE_BLOCKS", stripe)
+    monkeypatch.setattr(reconstruct, "BAND_BLOCKS", band)
+    found = raw(data)
+    assert found["s16"].shape == (22, 19, 224) and found["s8"].shape == (43, 37, 128)
+    assert same(found, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_threads_change_nothing(monkeypatch, large, threads):
+    data, expected = large
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    assert same(raw(data), expected)
+
+
+@pytest.mark.parametrize("path", usable_paths())
+def test_instructions_change_nothing(monkeypatch, file, path):
+    expected = raw(file)
+    model = decode.model_of_file(mvmic_codec.read_header(file))
+    monkeypatch.setattr(model.synthesis, "path", path)
+    assert same(raw(file), expected)
 
 
 def test_a_map_costs_no_more_than_it_needs(monkeypatch, file):
     """Nothing after s16 runs for s16."""
-    model = load(mvmic_codec.read_header(file).fingerprint, "cpu")
-    monkeypatch.setattr(model.synthesis, "enter8", None)
+    monkeypatch.setattr(StripedSynthesis, "linear_planes", None)
+    monkeypatch.setattr(StripedSynthesis, "enter8", None)
     assert mvmic_codec.decode_features(file, device="cpu")["s16"].shape[1] == 224
-    monkeypatch.setattr(model.synthesis, "enter16", None)
+    with pytest.raises(TypeError):
+        mvmic_codec.decode_features(file, "s8", device="cpu")
+    monkeypatch.setattr(StripedBody, "run", None)
     assert len(mvmic_codec.decode_features(file, "coefficients", device="cpu")) == 1
 
 
@@ -129,13 +178,18 @@ def test_normalised_features_are_about_standard(file):
 
 def test_far_values_are_clamped(file):
     table = statistics.load(mvmic_codec.read_header(file).fingerprint)
-    mean, deviation = (each["s16"][0][:, None, None] for each in (table.mean, table.deviation))
-    values = torch.cat((mean + 7 * deviation, mean + 900 * deviation, mean - 9 * deviation), 2)[
-        None
-    ]
-    table.normalise("s16", values, 0)
+    mean, deviation = (each["s16"][0] for each in (table.mean, table.deviation))
+    values = np.stack([mean + far * deviation for far in (7, 900, -9)])[None]
     expected = torch.tensor([7.0, statistics.LIMIT, -statistics.LIMIT])
-    assert torch.allclose(values, expected.expand_as(values), atol=1e-3)
+    floats = torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
+    table.normalise("s16", floats, 0)
+    assert torch.allclose(floats, expected.expand_as(floats), atol=1e-3)
+    integers = np.rint(values / table.unit["s16"]).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    found = table.normalised("s16", integers, 0)
+    assert found.dtype == np.float32 and found.shape == (1, 224, 1, 3)
+    assert found.max() == statistics.LIMIT and np.abs(found[..., 0] - 7).max() < 0.01
+    of_tensor = table.normalised("s16", torch.from_numpy(integers).float(), 0)
+    assert np.array_equal(of_tensor.numpy(), found)
 
 
 def test_statistics_of_a_rate_between_two(file):
@@ -143,11 +197,23 @@ def test_statistics_of_a_rate_between_two(file):
     assert table.rates[0] == 0 and table.rates[-1] == 63
     low, high = table.rates[1:3]
     rows = table.mean["s16"][1:3]
-    assert torch.equal(table.at(low, table.mean["s16"]), rows[0])
-    assert torch.equal(table.at(high, table.mean["s16"]), rows[1])
+    assert np.array_equal(table.at(low, table.mean["s16"]), rows[0])
+    assert np.array_equal(table.at(high, table.mean["s16"]), rows[1])
+    assert np.allclose(table.at(63, table.mean["s16"]), table.mean["s16"][-1], rtol=1e-6)
     middle = table.at((low + high) // 2, table.mean["s16"])
     share = ((low + high) // 2 - low) / (high - low)
-    assert torch.allclose(middle, rows[0] + share * (rows[1] - rows[0]))
+    assert np.allclose(middle, rows[0] + share * (rows[1] - rows[0]))
+
+
+def test_an_integer_stands_for_what_encoders_know(file):
+    """Units are those of synthesis in floating point, and eighths for coefficients."""
+    fingerprint = mvmic_codec.read_header(file).fingerprint
+    identity, path = find_identity(fingerprint)
+    of_encoder = encoder_file.read(path, identity.fingerprint)
+    unit = statistics.load(fingerprint).unit
+    assert unit == {"coefficients": 1 / 8} | {
+        name: of_encoder[f"{encoder_file.UNITS}{name}"].numpy() for name in ("s16", "s8")
+    }
 
 
 def test_a_batch_of_files():
@@ -190,7 +256,7 @@ def test_flat_areas_are_handed_out():
     name = "flat-blends-colour"
     features = mvmic_codec.decode_features(GOLDEN / f"{name}.mvm")
     whole = container.read(io.BytesIO((GOLDEN / f"{name}.mvm").read_bytes()))
-    expected = flat_areas(whole, None).map > 0
+    expected = flat_areas(whole).map > 0
     assert expected.any() and np.array_equal(features.flat[0], expected)
 
 

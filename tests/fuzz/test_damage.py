@@ -277,9 +277,9 @@ held = kilobytes("VmRSS")
 # The most that memory grew while a file was decoded, in stripes of a fourth of a megapixel.
 DECODING = f"""
 import sys
-import mvmic_codec, mvmic_codec.decoder.decode, torch
+import mvmic_codec, mvmic_codec.decoder.reconstruct, torch
 torch.set_num_threads(1)
-mvmic_codec.decoder.decode.STRIPE_BLOCKS = 1024
+mvmic_codec.decoder.reconstruct.STRIPE_BLOCKS = 1024
 {FROM_HERE}
 mvmic_codec.decode(sys.argv[2], device="cpu")
 print(1024 * (kilobytes("VmHWM") - held))

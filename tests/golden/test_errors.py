@@ -39,6 +39,15 @@ def test_the_package_refuses(name):
         Image.open(path).load()
 
 
+def test_a_file_of_generation_1_says_what_reads_it():
+    with pytest.raises(errors.ModelError) as caught:
+        mvmic_codec.decode(FOLDER / "earlier-generation.mvm")
+    assert str(caught.value) == (
+        "the file was written with model mvmic-1g of mvmic_codec 0.14.0 to 0.15.0; "
+        "`pip install mvmic_codec==0.15.0` reads it"
+    )
+
+
 @pytest.fixture(scope="module")
 def models():
     return reference.load_models(reference.installed_models())

@@ -7,7 +7,7 @@ from torch import nn
 
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.model.complexity import block_macs, decode_macs, entropy_macs
-from mvmic_codec.model.transforms import AREA
+from mvmic_codec.model.definition import AREA
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -18,13 +18,16 @@ from small_model import SMALL, picture
 from mvmic_codec.decoder import decode
 from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.errors import ModelError
-from mvmic_codec.model.entropy import step_sites
-from mvmic_codec.model.integer import LAYERS, LINEAR_BITS, IntegerEntropy, code_mode_tree
+from mvmic_codec.model import decoding
+from mvmic_codec.model.arrays import check_bounds
+from mvmic_codec.model.definition import LAYERS, LINEAR_BITS, SECOND
+from mvmic_codec.model.integer import IntegerEntropy, code_mode_tree
 from mvmic_codec.model.integerise import neutral_neighbours
-from mvmic_codec.model.intnet import fast_paths, usable_paths
+from mvmic_codec.model.intnet import usable_paths
 from mvmic_codec.model.loaded import make_entropy
 from mvmic_codec.model.native import NativeEntropy, NativeEvaluation
-from mvmic_codec.model.schedule import GROUPS
+from mvmic_codec.model.native_tensors import NativeTensors
+from mvmic_codec.model.schedule import GROUPS, step_sites
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 WAYS = [*DEVICES, *usable_paths()]  # doubles by torch, then C
@@ -107,10 +110,6 @@ def entropy_arrays(path):
     return {name[len(prefix) :]: array for name, array in arrays if name.startswith(prefix)}
 
 
-def as_tensors(arrays):
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-
-
 def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE, hidden=None):
     """Recorders, what each was asked, latents [N,C,h,w] and modes [N,h,w]; an image for a seed."""
     named = {f"entropy.{name}": array for name, array in arrays.items()}
@@ -122,14 +121,14 @@ def run_reference(arrays, size, rate, seeds=(0,), spread=2.0, shape=SHAPE, hidde
         for recorder in recorders
     ]
     asked = [r.asked(latent.means) for r, latent in zip(recorders, results, strict=True)]
-    latents = np.stack([latent.y for latent in results])
+    latents = np.stack([latent.y3 for latent in results])
     return recorders, asked, latents, np.stack([latent.modes for latent in results])
 
 
 def make(arrays, way):
     if way in DEVICES:
-        return IntegerEntropy(as_tensors(arrays), True, torch.device(way))
-    return NativeEntropy(as_tensors(arrays), True, way)
+        return IntegerEntropy(arrays, True, torch.device(way))
+    return NativeTensors(NativeEntropy(arrays, True, way))
 
 
 def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False, hidden=None):
@@ -139,7 +138,36 @@ def run_package(arrays, size, rate, recorders, way="cpu", channels_last=False, h
     playback = Playback(recorders, device, channels_last)
     z = entropy.code_hyper(rate, *(math.ceil(side / 64) for side in size), playback.hyper)
     latent, modes = entropy.code(z, rate, inside, playback.modes, playback.symbols)
-    return playback.asked, latent.cpu().numpy(), modes.cpu().numpy()
+    assert latent.dtype == torch.int16 and modes.dtype == torch.uint8
+    return playback.asked, latent.permute(0, 3, 1, 2).cpu().numpy(), modes.cpu().numpy()
+
+
+def of_one_image(latent, modes):
+    """What `decode` gives, as arrays [C,h,w] and [h,w]."""
+    latent, modes = (torch.as_tensor(each).cpu().numpy() for each in (latent, modes))
+    assert latent.dtype == np.int16 and modes.dtype == np.uint8
+    return latent.reshape(latent.shape[-3:]).transpose(2, 0, 1), modes.reshape(modes.shape[-2:])
+
+
+def assert_decodes(expected, arrays, size, rate, way, hidden=None):
+    """Of one image: the same indices are asked for in order, and it gives the same result."""
+    (recorder,), _, (expected_latent,), (expected_modes,) = expected
+    numbers = iter(range(len(recorder.given)))
+
+    def next_symbols(index, second):
+        k = next(numbers)
+        assert index.dtype == np.uint8 and np.array_equal(index, recorder.indices[k].ravel())
+        assert second == (SECOND if k >= FIRST else 0)
+        return recorder.given[k].astype(np.int16).ravel()
+
+    entropy = make(arrays, way) if way in DEVICES else NativeEntropy(arrays, True, way)
+    inside = inside_image(size, hidden).numpy()
+    hyper = tuple(math.ceil(side / 64) for side in size)
+    z = entropy.decode_hyper(rate, hyper, next_symbols)
+    latent, modes = of_one_image(*entropy.decode(z, rate, inside, next_symbols))
+    assert next(numbers, None) is None
+    assert np.array_equal(latent, expected_latent)
+    assert np.array_equal(modes, expected_modes)
 
 
 def assert_same(expected, asked, latent, modes):
@@ -164,6 +192,7 @@ def test_same_as_the_reference(arrays, size, rate, channels):
     expected = run_reference(arrays, size, rate, shape=SMALL[channels])
     for way in WAYS:
         assert_same(expected, *run_package(arrays, size, rate, expected[0], way=way))
+        assert_decodes(expected, arrays, size, rate, way)
 
 
 @pytest.mark.parametrize("size", [(300, 1), (1, 300), (130, 200)])
@@ -174,6 +203,7 @@ def test_hidden_sites(arrays, size):
     for way in WAYS:
         result = run_package(arrays, size, 31, expected[0], way=way, hidden=hidden)
         assert_same(expected, *result)
+        assert_decodes(expected, arrays, size, 31, way, hidden)
 
 
 def around(place, size):
@@ -245,6 +275,16 @@ def test_neutral_arrays_change_nothing(arrays):
     _, (asked,), _, _ = run_reference(neutral, (130, 200), 31)
     index = neutral["hyper_index"][31].astype(int)[:, None, None]
     assert np.array_equal(asked[0] + asked[1], np.broadcast_to(index, asked[0].shape))
+
+
+def test_a_magnitude_of_0_has_the_first_class(arrays):
+    """Whatever the table of companded magnitudes says of it."""
+    arrays["compand"] = arrays["compand"].copy()
+    arrays["compand"][0] = 127
+    expected = run_reference(arrays, (130, 200), 31, spread=0.0)
+    for way in WAYS:
+        assert_same(expected, *run_package(arrays, (130, 200), 31, expected[0], way=way))
+        assert_decodes(expected, arrays, (130, 200), 31, way)
 
 
 def test_the_made_up_case_is_not_trivial(arrays):
@@ -343,34 +383,31 @@ def at_the_bounds(arrays, seed):
             for n in ("hyper_linear", "predict.2")]  # fmt: skip
     most = 2**52 * 2**LINEAR_BITS // (sum(int(s) for s in sums) * 2**23) - 1
     extreme["gain"] = np.full_like(arrays["gain"], most)
-    return extreme
-
-
-def within_32_bits(extreme):
-    """The same with biases that take sums up to the last integer that C accepts, of both signs."""
-    arrays = dict(extreme)
     for name in LAYERS:
-        weight, bias = arrays[f"{name}.weight"], arrays[f"{name}.bias"]
+        # Biases that take sums up to the last integer that is allowed, of both signs.
+        weight, bias = extreme[f"{name}.weight"], extreme[f"{name}.bias"]
         sums = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1) * 255
         room = 2**30 - 1 - sums
-        arrays[f"{name}.bias"] = np.clip(bias, -room, room).astype(np.int32)
-    return arrays
+        extreme[f"{name}.bias"] = np.clip(bias, -room, room).astype(np.int32)
+    return extreme
 
 
 @pytest.mark.parametrize("spread", [2.0, 1e4])
 @pytest.mark.parametrize("seed", range(4))
 def test_extreme_weights_and_symbols(arrays, seed, spread):
     size, extreme = (70, 450), at_the_bounds(arrays, seed)
-    for ways, case in ((DEVICES, extreme), (WAYS, within_32_bits(extreme))):
-        expected = run_reference(case, size, 31, spread=spread)
-        for way in ways:
-            result = run_package(case, size, 31, expected[0], way=way)
-            assert_same(expected, *result)
+    expected = run_reference(extreme, size, 31, spread=spread)
+    for way in WAYS:
+        result = run_package(extreme, size, 31, expected[0], way=way)
+        assert_same(expected, *result)
+        assert_decodes(expected, extreme, size, 31, way)
+    # Latents beyond 16 bits are clamped.
+    assert expected[2].min() == -(2**15) and expected[2].max() == 2**15 - 1
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_weights_beyond_the_bounds_are_refused(arrays, way):
-    extreme = within_32_bits(at_the_bounds(arrays, 0))
+    extreme = at_the_bounds(arrays, 0)
     make(extreme, way)
     extreme["gain"] = extreme["gain"] + 2
     with pytest.raises(ModelError, match="too large"):
@@ -379,20 +416,42 @@ def test_weights_beyond_the_bounds_are_refused(arrays, way):
 
 @pytest.mark.parametrize("name", ["hyper_rise", "merge.3", "means.0"])
 @pytest.mark.parametrize("by", [1, -1])
-def test_sums_beyond_32_bits_are_left_to_doubles(arrays, name, by):
-    extreme = within_32_bits(at_the_bounds(arrays, 0))
+def test_sums_beyond_32_bits_are_refused(arrays, name, by):
+    extreme = at_the_bounds(arrays, 0)
     bias = extreme[f"{name}.bias"].astype(np.int64)
     sums = np.abs(extreme[f"{name}.weight"].astype(np.int64)).reshape(len(bias), -1).sum(1)
     bias[-1] = by * (2**30 - 1 - 255 * int(sums[-1]))
     extreme[f"{name}.bias"] = bias.astype(np.int32)
-    fast = make_entropy(as_tensors(extreme), True, torch.device("cpu"))
-    assert isinstance(fast, NativeEntropy) == bool(fast_paths())
+    named = {f"entropy.{key}": array for key, array in extreme.items()}
+    for way in WAYS:
+        make(extreme, way)
+    reference.check_bounds(named)
     bias[-1] += by
-    extreme[f"{name}.bias"] = bias.astype(np.int32)
-    with pytest.raises(OverflowError):
-        make(extreme, "portable")
-    slow = make_entropy(as_tensors(extreme), True, torch.device("cpu"))
-    assert type(slow) is IntegerEntropy
+    extreme[f"{name}.bias"] = named[f"entropy.{name}.bias"] = bias.astype(np.int32)
+    for way in WAYS:
+        with pytest.raises(ModelError, match="too large"):
+            make(extreme, way)
+    with pytest.raises(reference.ModelError, match="32 bits"):
+        reference.check_bounds(named)
+
+
+@pytest.mark.parametrize("inputs", [4096, 4097])
+def test_a_layer_of_too_many_inputs_is_refused(arrays, inputs):
+    wide = np.zeros((len(arrays["think.5.weight"]), inputs, 3, 3), np.int8)
+    many = {**arrays, "think.5.weight": wide}
+    named = {f"entropy.{key}": array for key, array in many.items()}
+    refused = contextlib.nullcontext() if inputs == 4096 else pytest.raises(ModelError)
+    with refused:
+        check_bounds(many)
+    with refused if inputs == 4096 else pytest.raises(reference.ModelError):
+        reference.check_bounds(named)
+
+
+def test_on_the_cpu_c_evaluates_the_model(arrays):
+    """Its portable path serves all machines. Other devices have doubles."""
+    native = NativeEntropy(arrays, True, "portable")
+    assert make_entropy(native, arrays, torch.device("cpu")).native is native
+    assert isinstance(make_entropy(native, arrays, torch.device("meta")), IntegerEntropy)
 
 
 @pytest.mark.parametrize("way", usable_paths())
@@ -414,7 +473,9 @@ def test_many_threads_at_once(arrays, way):
                 playback.modes,
                 playback.symbols,
             )
-            assert_same(expected[k], playback.asked, latent.numpy(), modes.numpy())
+            planes = latent.permute(0, 3, 1, 2).numpy()
+            assert_same(expected[k], playback.asked, planes, modes.numpy())
+            assert_decodes(expected[k], arrays, sizes[k], 31, way)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, range(8)))
@@ -444,14 +505,14 @@ def test_values_out_of_range_are_refused(arrays, name, value):
     arrays[name] = arrays[name].copy()
     arrays[name].flat[-1] = value
     with pytest.raises(ModelError, match="out of range"):
-        IntegerEntropy(as_tensors(arrays), True, torch.device("cpu"))
+        check_bounds(arrays)
 
 
 def test_a_negative_gain_counts_by_its_size(arrays):
     extreme = at_the_bounds(arrays, 0)
     extreme["gain"] = -extreme["gain"] - 2
     with pytest.raises(ModelError, match="too large"):
-        IntegerEntropy(as_tensors(extreme), True, torch.device("cpu"))
+        check_bounds(extreme)
 
 
 @pytest.mark.parametrize("rotate", [False, True])
@@ -473,9 +534,11 @@ def test_the_reference_decodes_what_the_codec_writes(weights, channels, rate):
     expected = reference.decode_latent(model.arrays, model.shape, rate, size, payload.take)
     payload.close()
     assert rate == 0 or len(np.unique(expected.modes)) > 2
-    latent, modes = decode.decode_symbols(released, coded, rate, size)
-    assert np.array_equal(latent[0].numpy(), expected.y)
-    assert np.array_equal(modes[0].numpy(), expected.modes)
+    small = decoding.load(bytes.fromhex(released.identity.fingerprint))
+    for each in (small, released):
+        latent, modes = of_one_image(*decode.decode_symbols(each, coded, rate, size))
+        assert np.array_equal(latent, expected.y3)
+        assert np.array_equal(modes, expected.modes)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from mvmic_codec.model.definition import SPACING
 from mvmic_codec.model.intnet import (
     ZERO,
     GroupArrays,
     Layer,
+    add_neighbours,
     merge,
     predict,
     repeat_edges,
@@ -15,7 +17,6 @@ from mvmic_codec.model.intnet import (
 )
 
 PATHS = usable_paths()
-SPACING = 12  # formats/model.md, section 7; where it is in Python torch is needed
 OUTPUTS = (1, 7, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 80, 96, 100, 130)
 
 
@@ -129,7 +130,8 @@ def test_parts(seed):
     site = rng.integers(0, 4, n).astype(np.uint8)
     base = rng.integers(-(2**15), 2**15, n).astype(np.int32)
     base_mode = rng.integers(-(2**15), 2**15, (8, n)).astype(np.int16)
-    step = rng.integers(1, 2**31, n).astype(np.int32)
+    # Large ones, and such that few latents are clamped.
+    step = rng.integers(1, rng.choice([2**13, 2**31]), n).astype(np.int32)
     gain = rng.integers(-4000, 4000, n).astype(np.int32)
     aligned = rng.integers(0, 2, (8, n)).astype(np.uint8)
     mode = rng.integers(0, 8, (4, height, width)).astype(np.uint8)
@@ -153,18 +155,77 @@ def test_parts(seed):
     assert np.array_equal(flat, np.clip(predicted, -(2**19), 2**19))
 
     symbols = rng.choice([-32768, 32767, 0, 3, -3], sums.shape).astype(np.int16)
-    latent = np.zeros((n, 2 * height, 2 * width), np.float32)
-    q, levels = part.dequantise(symbols, means, latent)
+    before = rng.integers(-9, 9, (2 * height, 2 * width, n + 5)).astype(np.int16)
+    latent = before.copy()
+    q, levels = part.dequantise(symbols, means, latent, 2)
     apart = SPACING * symbols.astype(np.int64) + expected
     v = rounded(apart * step[:, None, None].astype(np.int64), 12)
     assert np.array_equal(q, apart)
     for k in range(n):
-        placed = latent[k, site[k] // 2 :: 2, site[k] % 2 :: 2]
-        assert np.array_equal(placed, (v[k] / 16).astype(np.float32))
-        assert np.count_nonzero(latent[k]) == np.count_nonzero(v[k])
+        at = slice(site[k] // 2, None, 2), slice(site[k] % 2, None, 2), 2 + k
+        before[at] = np.clip(rounded(v[k], 1), -(2**15), 2**15 - 1)
+    assert np.array_equal(latent, before)
     clipped = np.pad(np.clip(v, -(2**23), 2**23) * same, ((0, 0), (1, 1), (1, 1)), mode="edge")
     assert np.array_equal(levels.transpose(2, 0, 1), clipped)
-    assert part.dequantise(symbols, None, latent)[1] is None
+    assert part.dequantise(symbols, None, latent, 2)[1] is None
+    for other, first in ((latent, -1), (latent, 6), (latent[1:], 2), (latent[:, :-1].copy(), 2)):
+        with pytest.raises(ValueError):
+            part.dequantise(symbols, means, other, first)
+
+
+def beside(x):
+    """The sum of the four neighbours of each place of [n,h,w]."""
+    x = np.pad(x.astype(np.int64), ((0, 0), (1, 1), (1, 1)))
+    return x[:, :-2, 1:-1] + x[:, 2:, 1:-1] + x[:, 1:-1, :-2] + x[:, 1:-1, 2:]
+
+
+def draw_neighbours(seed, shape):
+    """Symbols of anchors, weights, shifts, companding table, means and sums."""
+    rng, n = np.random.default_rng(seed), shape[0]
+    anchors = np.indices(shape[1:]).sum(0) % 2 == 0
+    symbols = rng.choice([-32768, 32767, 0, 3, -3, 1], shape).astype(np.int16) * anchors
+    weight = rng.choice([-32768, 32767, 999], n).astype(np.int16)
+    shift = rng.integers(-128, 128, (n, 16)).astype(np.int8)
+    table = rng.integers(0, 128, 256).astype(np.uint8)
+    means = rng.integers(-(2**18), 2**18 + 1, shape).astype(np.int32)
+    sums = rng.integers(-(2**30), 2**30, (*shape[1:], n)).astype(np.int32)
+    return symbols, weight, shift, table, means, sums
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 6), (2, 5, 1), (5, 2, 2), (7, 6, 9)])
+def test_neighbours(shape):
+    for seed in range(10):
+        symbols, weight, shift, table, means, sums = draw_neighbours(seed, shape)
+        before = means.copy(), sums.copy()
+        others = np.indices(shape[1:]).sum(0) % 2 == 1
+        r = SPACING * symbols.astype(np.int64)
+        more = rounded(weight[:, None, None] * beside(r), 16)
+        size = np.minimum(rounded(beside(np.abs(r)), 2), 255)
+        of_class = np.where(size, table[size] // 8, 0)
+        moved = 16 * shift[np.arange(shape[0])[:, None, None], of_class].astype(np.int64) * others
+        found = add_neighbours(symbols, weight, shift, table, means, sums)
+        assert np.array_equal(found[0], np.clip(means + more * others, -(2**18), 2**18))
+        assert np.array_equal(found[1], sums + moved.transpose(1, 2, 0))
+        # A coder may have kept what there was.
+        assert np.array_equal(means, before[0]) and np.array_equal(sums, before[1])
+
+
+def test_neighbours_that_do_not_fit():
+    fits = draw_neighbours(0, (3, 4, 5))
+    add_neighbours(*fits)
+    for k, other in (
+        (0, fits[0][:2]),
+        (0, fits[0][:, :3].copy()),
+        (1, fits[1][:2]),
+        (2, fits[2][:, :15].copy()),
+        (2, fits[2][:2]),
+        (3, fits[3][:255]),
+        (3, fits[3] + np.uint8(128)),
+        (4, fits[4][:, :, :4].copy()),
+        (5, fits[5].transpose(1, 0, 2).copy()),
+    ):
+        with pytest.raises(ValueError):
+            add_neighbours(*fits[:k], other, *fits[k + 1 :])
 
 
 def layer_of(weight=(4, 3, 3, 3), kind=np.int8, bias=4, shift=4, **other):

@@ -80,7 +80,7 @@ def test_a_file_of_a_model_that_is_not_installed(fingerprint, sentence):
 def test_a_model_that_should_be_here(monkeypatch, tmp_path):
     _, fingerprint = identity.model_identity(gray=True)
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
-    with pytest.raises(ModelError, match=r"model mvmic-1g, which is missing here: install"):
+    with pytest.raises(ModelError, match=r"model mvmic-2g, which is missing here: install"):
         find_identity(fingerprint)
 
 

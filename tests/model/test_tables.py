@@ -7,7 +7,8 @@ import torch
 from mvmic_codec.bitstream import ans
 from mvmic_codec.bitstream.ans import SLOTS
 from mvmic_codec.encoder import trellis
-from mvmic_codec.model.entropy import FLAG_TABLES, FRACTION, SECOND, SPACING, TABLES, flag_logit
+from mvmic_codec.model.definition import FLAG_TABLES, FRACTION, SECOND, SPACING, TABLES
+from mvmic_codec.model.entropy import flag_logit
 from mvmic_codec.model.integerise import scale_ladder
 from mvmic_codec.model.tables import (
     HALF_MAX,

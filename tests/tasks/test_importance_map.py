@@ -90,7 +90,7 @@ def test_errors_are_those_of_a_linear_head(coded):
     factors = torch.randn(1, 768, *GRID) / 1000
     errors = task_errors(coded, head_of(OfCoefficients(factors), maps={"coefficients": 768}))
     measured = statistics.load(bytes.fromhex(COLOUR))
-    deviation = measured.at(27, measured.deviation["coefficients"])
+    deviation = torch.from_numpy(measured.at(27, measured.deviation["coefficients"]))
     expected = (factors[0] / deviation[:, None, None]).square().sum(0)
     ratio = errors[: GRID[0], : GRID[1]] / expected
     # Coefficients beyond 8 deviations are clamped: there is nothing to gain from them.

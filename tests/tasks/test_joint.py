@@ -14,9 +14,10 @@ from task_files import picture
 import mvmic_codec
 from mvmic_codec.errors import InputError
 from mvmic_codec.features import statistics
+from mvmic_codec.model.encoder_file import NETWORKS
 from mvmic_codec.model.identity import COLOUR_MODEL, model_identity
 from mvmic_codec.model.trainable import model_of
-from mvmic_codec.model.tuned import ENCODER, load_encoder
+from mvmic_codec.model.tuned import load_encoder
 from mvmic_codec.tasks import joint, tune
 from mvmic_codec.tasks.heads import Card, Head, make_network, save_head
 from mvmic_codec.tasks.truth import IGNORED
@@ -229,7 +230,10 @@ def test_a_new_model_is_trained_with_a_task(folder, tmp_path, monkeypatch):
 def head(weights, tmp_path, monkeypatch):
     """The file of a head for the small colour model, whose features have made-up statistics."""
     measured = statistics.Statistics(
-        [0, 63], {"s16": torch.zeros(2, WIDTH)}, {"s16": torch.ones(2, WIDTH)}
+        [0, 63],
+        {"s16": np.zeros((2, WIDTH), np.float32)},
+        {"s16": np.full((2, WIDTH), 0.1, np.float32)},
+        {"s16": np.float32(2**-10)},
     )
     monkeypatch.setattr(statistics, "load", lambda fingerprint: measured)
     torch.manual_seed(0)
@@ -263,7 +267,7 @@ def test_an_encoder_is_trained_and_the_decoder_reads_its_files(
     assert path.name == f"{COLOUR_MODEL}.encoder.safetensors"
     tuned = load_encoder(path)
     before = model_of(weights / f"{COLOUR_MODEL}.safetensors").state_dict()
-    assert tuned.arrays.keys() == {name for name in before if name.startswith(ENCODER)}
+    assert tuned.arrays.keys() == {name for name in before if name.startswith(NETWORKS)}
     assert any(not torch.equal(value.float(), before[k]) for k, value in tuned.arrays.items())
     with (tmp_path / "run/validation.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -296,8 +300,8 @@ def test_the_decoder_and_the_head_do_not_move(folder, head, weights):
         for name, value in model.state_dict().items()
         if not torch.equal(value, before[name])
     }
-    assert all(name.startswith(ENCODER) for name in moved)
-    for prefix in ENCODER:
+    assert all(name.startswith(NETWORKS) for name in moved)
+    for prefix in NETWORKS:
         assert any(name.startswith(prefix) for name in moved)
     assert same(network.state_dict(), frozen) and not network.head.training
 
@@ -310,17 +314,19 @@ def joint_head(path):
 
 def test_a_frozen_head_sees_features_as_files_have_them(head):
     """Mean and deviation of the rate index of each crop."""
-    rows = torch.arange(2.0)[:, None].expand(2, WIDTH)
-    measured = statistics.Statistics([0, 63], {"s16": rows}, {"s16": 1 + rows})
+    rows = np.repeat(np.arange(2, dtype=np.float32)[:, None], WIDTH, 1)
+    unit = np.float32(2**-10)
+    measured = statistics.Statistics([0, 63], {"s16": rows}, {"s16": 1 + rows}, {"s16": unit})
     loaded = joint_head(head)
     network = joint.FrozenHead(loaded, measured)
     s16 = 3 * torch.randn(2, WIDTH, 4, 4, generator=torch.Generator().manual_seed(0))
+    integers = (s16 / unit).round()
     expected = []
-    for each, rate in zip(s16.clone().split(1), (0, 50), strict=True):
-        measured.normalise("s16", each, rate)
-        expected.append(loaded.network({"s16": each}, torch.tensor([rate]), (64, 64)))
+    for each, rate in zip(integers.to(torch.int16).numpy(), (0, 50), strict=True):
+        maps = torch.from_numpy(measured.normalised("s16", each.transpose(1, 2, 0), rate))
+        expected.append(loaded.network({"s16": maps}, torch.tensor([rate]), (64, 64)))
     with torch.no_grad():
-        found = network(s16, torch.tensor([0, 50]), (64, 64))
+        found = network(integers * unit, torch.tensor([0, 50]), (64, 64))
     torch.testing.assert_close(found, torch.cat(expected))
 
 

@@ -9,7 +9,7 @@ from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.errors import InputError
 from mvmic_codec.model.complexity import decode_macs
 from mvmic_codec.model.identity import default_identity
-from mvmic_codec.model.model import Shape
+from mvmic_codec.model.shape import Shape
 from mvmic_codec.tasks.pixels import DEEP, LIGHT, PIXELS, PixelNetwork, decode_to_s16_macs
 from mvmic_codec.tasks.segmentation import HeadConfig, SegmentationHead, enlarged, multiply_adds
 from mvmic_codec.tasks.street import ErfNet, FeatureEntry, PixelEntry

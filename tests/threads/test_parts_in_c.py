@@ -14,7 +14,7 @@ import pytest
 from ladder import draw, laplace_tables
 
 from mvmic_codec.bitstream import ans, flatmap
-from mvmic_codec.model import intnet
+from mvmic_codec.model import intnet, synthnet
 
 THREADS = 8
 JOBS = range(4 * THREADS)
@@ -62,8 +62,30 @@ def run_layer(shared, number):
     return shared.map(features).tobytes(), shared.sums(features).tobytes()
 
 
+def convolution(path):
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (CHANNELS, CHANNELS, 3, 3), dtype=np.int8)
+    bias, factor, offset = rng.integers(0, 2**20, (3, CHANNELS), dtype=np.int32)
+    return synthnet.Conv(weight, bias, factor, offset, 3, path)
+
+
+def run_convolution(shared, number):
+    """A layer of synthesis over a map."""
+    features = np.zeros((22, 20, synthnet.stride_of(CHANNELS)), np.int16)
+    features[1:-1, 1:-1, :CHANNELS] = np.random.default_rng(number).integers(
+        -9999, 9999, (20, 18, CHANNELS)
+    )
+    out = np.zeros_like(features)
+    shared.relu(features, 8191, out, 0, 20)
+    return out.tobytes()
+
+
 JOBS_BY_NAME = {"symbols": code_symbols, "maps": code_map} | {
     f"layers, {path}": partial(run_layer, layer(path)) for path in intnet.usable_paths()
+}
+JOBS_BY_NAME |= {
+    f"synthesis, {path}": partial(run_convolution, convolution(path))
+    for path in synthnet.usable_paths()
 }
 
 

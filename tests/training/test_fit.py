@@ -9,7 +9,7 @@ from small_model import crops, picture, small_model
 from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.model import export, identity, loaded
-from mvmic_codec.model.entropy import SECOND, TABLES
+from mvmic_codec.model.definition import SECOND, TABLES
 from mvmic_codec.training import fit
 
 
@@ -17,7 +17,7 @@ from mvmic_codec.training import fit
 def weights(request, tmp_path, monkeypatch):
     """The small model for images of so many planes, installed."""
     name = identity.GRAY_MODEL if request.param == 1 else identity.COLOUR_MODEL
-    export.export(small_model(request.param), tmp_path, name, "for tests")
+    export.export(small_model(request.param), tmp_path, name, "for tests", crops(request.param))
     monkeypatch.setattr(identity, "WEIGHTS", tmp_path)
     yield tmp_path / f"{name}.safetensors"
     identity.default_identity.cache_clear()

@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from slow import first_is_quick
 from small_model import crops, lively_neighbours, picture, small_model
 
 from mvmic_codec.bitstream import ans
 from mvmic_codec.encoder.encode import Encoder
-from mvmic_codec.model import export, loaded
+from mvmic_codec.model import export
+from mvmic_codec.model.arrays import ENTROPY
+from mvmic_codec.model.definition import CLASSES, FRACTION, TABLES, WEIGHT_BITS
 from mvmic_codec.model.device import full_precision
-from mvmic_codec.model.entropy import FRACTION, TABLES, table_scale
-from mvmic_codec.model.integer import CLASSES, WEIGHT_BITS
+from mvmic_codec.model.entropy import table_scale
 from mvmic_codec.model.integerise import neutral_neighbours
 from mvmic_codec.model.layers import pixel_unshuffle
 from mvmic_codec.model.schedule import SCHEDULE
@@ -27,7 +29,7 @@ CHANNELS = 3
 @pytest.fixture(params=[1, 3])
 def weights(request, tmp_path):
     """The small model for images of so many planes."""
-    export.export(small_model(request.param), tmp_path, "small", "for tests")
+    export.export(small_model(request.param), tmp_path, "small", "for tests", crops(request.param))
     return tmp_path / "small.safetensors"
 
 
@@ -196,12 +198,9 @@ def test_fitted_neighbours_take_fewer_bits(weights):
 def test_whatever_was_fitted_before_is_forgotten(weights):
     shape = fit.at_present(weights).shape
     given = crops(shape.planes, count=1)
-    tables = {
-        name: loaded.load_file(weights)[loaded.ENTROPY + name]
-        for name in ("table_half", "table_cdf")
-    }
+    tables = {name: load_file(weights)[ENTROPY + name] for name in ("table_half", "table_cdf")}
     expected = fit.fit_release(weights, given)
-    arrays = loaded.load_file(weights)
-    assert any(arrays[loaded.ENTROPY + name].any() for name in lively_neighbours(shape))
+    arrays = load_file(weights)
+    assert any(arrays[ENTROPY + name].any() for name in lively_neighbours(shape))
     export.replace_arrays(weights, tables | lively_neighbours(shape))
     assert fit.fit_release(weights, given) == expected

@@ -1,4 +1,4 @@
-"""Write the golden features: what `decode_features` gave for some golden files when they were new.
+"""Write the golden features: what `decode_features` gives for some golden files, exactly.
 
     python formats/golden/features/make.py
 
@@ -17,6 +17,4 @@ MAPS = ("coefficients", "s16", "s8")
 
 for name in FILES:
     features = mvmic_codec.decode_features(HERE.parent / f"{name}.mvm", MAPS, device="cpu")
-    # The second decimal matters; single precision would double the size.
-    arrays = {each: array.astype(np.float16) for each, array in features.numpy().items()}
-    np.savez_compressed(HERE / f"{name}.npz", **arrays)
+    np.savez_compressed(HERE / f"{name}.npz", **features.numpy())
