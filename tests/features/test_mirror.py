@@ -10,13 +10,14 @@ import mvmic_codec
 from mvmic_codec.bitstream import container
 from mvmic_codec.decoder import decode, reconstruct
 from mvmic_codec.decoder.image import flat_areas
-from mvmic_codec.decoder.stripes import Team, coefficients_of
+from mvmic_codec.decoder.stripes import coefficients_of
 from mvmic_codec.features import mirror
 from mvmic_codec.features.extract import decode_features
 from mvmic_codec.model.arrays import read_arrays, synthesis_arrays
 from mvmic_codec.model.definition import PLANE_BITS
 from mvmic_codec.model.identity import find_identity
 from mvmic_codec.model.synthnet import Linear
+from mvmic_codec.model.team import Team
 
 MAPS = ("coefficients", "s16", "s8")
 
