@@ -1,28 +1,33 @@
-"""CPU seconds that a fresh process takes until it has the pixels of a one-megapixel file.
+"""CPU seconds and memory that a fresh process takes until it has the pixels of a megapixel.
 
     python benchmarks/cold_start.py [--runs N] [--beside PYTHON]
 
 The process runs `Image.open(path).load()` and ends. Its user and system time count: other load on
 the machine changes them less than the time on the clock. The table gives medians of N runs with one
-thread, and of N with as many as torch takes: up to the pixels, and up to the end, where torch takes
-long to leave. The image is skimage's fundus photograph in colour, at 1024x1024 and quality 3.
+thread, and of N with as many as the library takes: seconds up to the pixels, and up to the end; and
+the peak of resident memory, as Linux tells it.
 
-`--beside` names the interpreter of another environment, such as one with an older version. Both
-take turns. It must be able to read files of this version.
+The image is skimage's fundus photograph in colour, at 1024x1024. mvm has quality 3, and the others
+what their library takes unless told, but for JPEG 2000, which would be lossless: it has 1:40.
 
-The parts are the import of torch with numpy, all other imports, loading the model, and decoding.
-To tell the model from decoding, the process decodes a file of 16x16 pixels first: that is part of
-loading the model here, and adds little.
+The other formats are Pillow's AVIF and JPEG 2000, pillow-heif and pillow-jxl-plugin, if they are
+installed. `--beside` names the interpreter of another environment, such as one with an older
+version of this package, which writes its own files. All take turns.
+
+The parts are imports, a first file of 16x16 pixels, and the decoding. What is loaded late, such as
+the model, counts to the small file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -30,69 +35,107 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-import mvmic_codec  # noqa: F401 - registers the format with Pillow
-
 SIDE = 1024
 SMALL = 16
-QUALITY = 3
-COLUMNS = ("threads", "which", "version", "end", "pixels")
-COLUMNS += ("torch", "imports", "model", "decoding", "modules")
+PARTS = ("pixels", "imports", "small file", "decoding")
 
+# Runs in any version.
 PROGRAM = """
 import sys
 from time import process_time
 laps = [process_time()]
-import torch
-laps.append(process_time())
-import mvmic_codec
 from PIL import Image
-try:
-    import mvmic_codec.decoder.image
-except ImportError:
-    import mvmic_codec.codec  # up to 0.14.1
+if sys.argv[1]:
+    module = __import__(sys.argv[1])
+    getattr(module, "register_heif_opener", lambda: None)()
 laps.append(process_time())
-for path in sys.argv[2], sys.argv[1]:
+for path in sys.argv[3], sys.argv[2]:
     Image.open(path).load()
     laps.append(process_time())
 parts = [b - a for a, b in zip(laps, laps[1:])]
-print(mvmic_codec.__version__, len(sys.modules), laps[-1], *parts)
+# What the system tells the parent includes memory from before this program began.
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(len(sys.modules), peak, laps[-1], *parts)
 """
+# A module, the path of an image, that of a file to write, and options of saving.
+ENCODE = """
+import json, sys
+from PIL import Image
+if sys.argv[1]:
+    module = __import__(sys.argv[1])
+    getattr(module, "register_heif_opener", lambda: None)()
+Image.open(sys.argv[2]).save(sys.argv[3], **json.loads(sys.argv[4]))
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """Who opens files: an interpreter and the module that it imports; suffix, options of saving."""
+
+    python: str
+    module: str
+    suffix: str
+    options: dict[str, object]
 
 
 @dataclass
 class Run:
-    """One process: CPU seconds to its end, to the pixels and by part, and modules imported."""
+    """One process: CPU seconds to its end, and by PARTS; MiB at its peak; modules imported."""
 
-    version: str
+    end: float
     seconds: list[float]
+    peak: float
     modules: int
 
 
-def run(python: str, files: list[Path], one_thread: bool) -> Run:
-    hidden = {"PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
-    if one_thread:
-        env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+def ways(beside: str | None) -> dict[str, Way]:
+    """By what the table calls them."""
+    out = {"mvm": Way(sys.executable, "mvmic_codec", ".mvm", {"quality": 3})}
+    if beside:
+        out["mvm, beside"] = Way(beside, "mvmic_codec", ".mvm", {"quality": 3})
+    # Pillow knows without a plugin.
+    out["AVIF"] = Way(sys.executable, "", ".avif", {})
+    out["JPEG 2000"] = Way(
+        sys.executable, "", ".jp2", {"irreversible": True, "quality_layers": [40]}
+    )
+    for name, module, suffix in (
+        ("HEIC", "pillow_heif", ".heic"),
+        ("JPEG XL", "pillow_jxl", ".jxl"),
+    ):
+        if find_spec(module):
+            out[name] = Way(sys.executable, module, suffix, {})
+    return out
+
+
+def run(way: Way, files: list[Path], one_thread: bool) -> Run:
+    command = [way.python, "-c", PROGRAM, way.module, *map(str, files)]
     # Not the current folder, whose package the interpreter might take for its own.
-    folder = files[0].parent
-    command = [python, "-c", PROGRAM, *map(str, files)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=folder)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment(one_thread), cwd=files[0].parent
+    )
     assert process.stdout is not None
     words = process.stdout.read().split()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{python} failed: see above")
-    version, modules, *seconds = words
+        raise SystemExit(f"{way.python} failed: see above")
+    modules, peak, *seconds = words
     end = usage.ru_utime + usage.ru_stime
-    return Run(version, [end, *map(float, seconds)], int(modules))
+    return Run(end, [*map(float, seconds)], int(peak) / 1024, int(modules))
+
+
+def environment(one_thread: bool) -> dict[str, str]:
+    hidden = {"PYTHONPATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    return env | ({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if one_thread else {})
 
 
 def row(runs: list[Run]) -> str:
-    """Version, medians and modules as cells of a table."""
-    medians = map(median, zip(*(each.seconds for each in runs), strict=True))
-    seconds = " | ".join(f"{each:.2f}" for each in medians)
-    return f"{runs[0].version} | {seconds} | {runs[0].modules}"
+    """Medians as cells of a table."""
+    seconds = [median(column) for column in zip(*(each.seconds for each in runs), strict=True)]
+    end = median(each.end for each in runs)
+    times = " | ".join(f"{each:.2f}" for each in (*seconds, end))
+    return f"{times} | {median(each.peak for each in runs):.0f} | {runs[0].modules}"
 
 
 def main() -> None:
@@ -100,24 +143,31 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--beside", metavar="PYTHON", help="interpreter of another environment")
     options = parser.parse_args()
-    pythons = {"this": sys.executable}
-    if options.beside:
-        pythons["beside"] = options.beside
     photograph = Image.fromarray(np.asarray(data.retina())).resize((SIDE, SIDE))
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + "---|" * 3 + "---:|" * (len(COLUMNS) - 3))
+    print(f"| threads | format | {' | '.join(PARTS)} | end | peak MiB | modules |")
+    print("|---|---|" + "---:|" * (len(PARTS) + 3))
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, name) for name in ("whole.mvm", "small.mvm")]
-        for path, side in zip(files, (SIDE, SMALL), strict=True):
-            photograph.crop((0, 0, side, side)).save(path, quality=QUALITY)
+        files = {}
+        for number, (name, way) in enumerate(ways(options.beside).items()):
+            files[name] = [Path(folder, f"{number}-{side}{way.suffix}") for side in (SIDE, SMALL)]
+            for path, side in zip(files[name], (SIDE, SMALL), strict=True):
+                source = Path(folder, f"{side}.png")
+                photograph.crop((0, 0, side, side)).save(source)
+                arguments = [way.module, str(source), str(path), json.dumps(way.options)]
+                subprocess.run(
+                    [way.python, "-c", ENCODE, *arguments],
+                    check=True,
+                    env=environment(False),
+                    cwd=folder,
+                )
         for one_thread in (True, False):
-            runs: dict[str, list[Run]] = {which: [] for which in pythons}
+            runs: dict[str, list[Run]] = {name: [] for name in files}
             for _ in range(options.runs):
-                for which, python in pythons.items():
-                    runs[which].append(run(python, files, one_thread))
-            threads = "one" if one_thread else "default"
-            for which, each in runs.items():
-                print(f"| {threads} | {which} | {row(each)} |", flush=True)
+                for name, way in ways(options.beside).items():
+                    runs[name].append(run(way, files[name], one_thread))
+            for name, each in runs.items():
+                threads = "one" if one_thread else "default"
+                print(f"| {threads} | {name} | {row(each)} |", flush=True)
 
 
 if __name__ == "__main__":
