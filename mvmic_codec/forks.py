@@ -1,7 +1,8 @@
 """What a process that was forked must know: how its networks can run at all.
 
-Threads do not survive a fork. The child of a process that has run networks on several threads
-would wait for these for ever as soon as it shares work out, so it does all work on one thread.
+Threads do not survive a fork. The child of a process that has run torch on several threads would
+wait for these for ever as soon as it shares work out, so torch does all work there on one thread.
+Decoding in C needs none of this: it starts and ends its threads in each call.
 
 `mvmic_codec` imports this module first of all, since only forks after the import are noticed.
 """

@@ -1,4 +1,4 @@
-"""A Pillow image or numpy array -> planes in [0, 1], and back to the same depth, sign and range.
+"""A Pillow image or numpy array -> planes in [0, 1], and the depth, sign and range of its samples.
 
 The file's header records which sample values 0.0 and 1.0 stand for, `lo` and `hi`. They are 0 and
 255 for images of 8 bits, and the image's own minimum and maximum for deeper ones.
@@ -116,17 +116,8 @@ def from_array(array: NDArray[Any]) -> Samples:
     raise InputError(f"an array of {array.dtype} holds no image samples; convert it to a number")
 
 
-def to_array(samples: Samples) -> NDArray[Any]:
-    """Sample values [H, W] or [H, W, 3]: uint8, uint16 (more than 8 bits) or int32 (signed)."""
-    span = samples.hi - samples.lo
-    values = np.rint(np.clip(samples.planes, 0, 1) * np.float32(span)).astype(np.int32)
-    values += samples.lo
-    values = values[0] if len(values) == 1 else values.transpose(1, 2, 0)
-    return np.ascontiguousarray(values, dtype=array_type(samples.bits, samples.signed))
-
-
 def array_type(bits: int, signed: bool) -> np.dtype[Any]:
-    """The type of `to_array`'s values. Pillow turns it into mode L or RGB, I;16, or I."""
+    """The type of decoded samples. Pillow turns arrays of it into mode L or RGB, I;16, or I."""
     if signed:
         return np.dtype(np.int32)
     # Pillow's I;16 is little-endian on every machine.

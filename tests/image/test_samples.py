@@ -11,7 +11,11 @@ CT = np.linspace(-1024, 3071, 16 * 24).round().astype(np.int16).reshape(16, 24)
 
 
 def to_image(result):
-    return Image.fromarray(samples.to_array(result))
+    """What a decoder without loss would show."""
+    values = np.rint(result.planes * np.float32(result.hi - result.lo)).astype(np.int32) + result.lo
+    values = values[0] if len(values) == 1 else values.transpose(1, 2, 0)
+    kind = samples.array_type(result.bits, result.signed)
+    return Image.fromarray(np.ascontiguousarray(values, kind))
 
 
 def round_trip(image):
@@ -314,13 +318,6 @@ def test_input_is_not_changed():
     values = CT.copy()
     samples.from_input(values)
     assert np.array_equal(values, CT)
-
-
-def test_planes_outside_0_to_1_are_clipped():
-    planes = np.array([[[-0.5, 0.5, 1.5]]], np.float32)
-    assert samples.to_array(samples.Samples(planes, 8, False, 0, 255)).tolist() == [[0, 128, 255]]
-    deep = samples.Samples(planes, 16, True, -100, 100)
-    assert samples.to_array(deep).tolist() == [[-100, 0, 100]]
 
 
 def test_1x1():
