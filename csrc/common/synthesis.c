@@ -2,47 +2,7 @@
 
 #include <string.h>
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#define SYNTH_X86 1
-#include <immintrin.h>
-#endif
-
-#if defined(__GNUC__) || defined(__clang__)
-#define SYNTH_INLINE static inline __attribute__((always_inline))
-#define SYNTH_RESTRICT __restrict__
-#elif defined(_MSC_VER)
-#define SYNTH_INLINE static __forceinline
-#define SYNTH_RESTRICT __restrict
-#else
-#define SYNTH_INLINE static inline
-#define SYNTH_RESTRICT
-#endif
-
-/* For loops with a constant count. Without it accumulators would live in memory. */
-#if defined(__clang__)
-#define SYNTH_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__)
-#define SYNTH_UNROLL _Pragma("GCC unroll 16")
-#else
-#define SYNTH_UNROLL
-#endif
-
-/* For loops over LANES: GCC would unroll them, and then make vectors of some only. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define SYNTH_VECTOR _Pragma("GCC unroll 1")
-#else
-#define SYNTH_VECTOR
-#endif
-
-#define LANES SYNTH_LANES
-#define POSITIONS SYNTH_POSITIONS
-
-/* Groups of outputs that a GEMM computes at once. */
-#define GROUPS 2
-
-/* Bytes of scratch for the inputs and sums of a 3x3 layer. They have to stay in the cache of a
- * core, beside weights. */
-#define CONV_BYTES (256 * 1024)
+#include "winograd_internal.h"
 
 /* Positions that a 1x1 layer takes at once, a multiple of POSITIONS. */
 #define DENSE_POSITIONS 48
@@ -64,236 +24,6 @@
 #define QUAD_BITS 8
 #define MEAN_BITS 26
 #define SAMPLE_BITS 42
-
-#define ROUND_UP(n, multiple) (((n) + (multiple) - 1) / (multiple) * (multiple))
-
-int synth_path_usable(SynthPath path)
-{
-    switch (path) {
-    case SYNTH_PORTABLE: return 1;
-#ifdef SYNTH_X86
-    case SYNTH_AVX2: return __builtin_cpu_supports("avx2") != 0;
-    case SYNTH_AVX512:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
-               __builtin_cpu_supports("avx512bw");
-    case SYNTH_VNNI: return synth_path_usable(SYNTH_AVX512) && __builtin_cpu_supports("avx512vnni");
-#endif
-    default: return 0;
-    }
-}
-
-/* Sums modulo 2^32 of v [rows][inputs], an even number of inputs, times one or two blocks of
- * weights u that lie u_pitch elements apart: m [groups][rows][LANES], groups m_pitch elements
- * apart. `rows` is rounded up to what a path takes at once, at most to POSITIONS. */
-typedef void Gemm(const int16_t *v, size_t rows, size_t inputs, const int16_t *u, size_t u_pitch,
-                  int groups, int32_t *m, size_t m_pitch);
-
-static void gemm_portable(const int16_t *v, size_t rows, size_t inputs, const int16_t *u,
-                          size_t u_pitch, int groups, int32_t *m, size_t m_pitch)
-{
-    for (int g = 0; g < groups; g++)
-        for (size_t t = 0; t < rows; t++) {
-            uint32_t total[LANES] = {0};
-            const int16_t *x = v + t * inputs, *weight = u + (size_t)g * u_pitch;
-            for (size_t k = 0; k < inputs; k += 2, weight += 2 * LANES) {
-                int16_t first = x[k], second = x[k + 1];
-                SYNTH_VECTOR
-                for (int o = 0; o < LANES; o++)
-                    total[o] +=
-                        (uint32_t)(first * weight[2 * o]) + (uint32_t)(second * weight[2 * o + 1]);
-            }
-            memcpy(m + (size_t)g * m_pitch + t * LANES, total, sizeof total);
-        }
-}
-
-#ifdef SYNTH_X86
-
-/* Six positions times sixteen outputs stay in registers while all inputs pass by. */
-__attribute__((target("avx2"))) static void gemm_avx2(const int16_t *v, size_t rows, size_t inputs,
-                                                      const int16_t *u, size_t u_pitch, int groups,
-                                                      int32_t *m, size_t m_pitch)
-{
-    enum { P = 6 };
-    for (int g = 0; g < groups; g++)
-        for (size_t t = 0; t < rows; t += P) {
-            const int16_t *x = v + t * inputs, *weight = u + (size_t)g * u_pitch;
-            int32_t *out = m + (size_t)g * m_pitch + t * LANES;
-            __m256i total[P][2];
-            SYNTH_UNROLL
-            for (int p = 0; p < P; p++)
-                total[p][0] = total[p][1] = _mm256_setzero_si256();
-            for (size_t k = 0; k < inputs; k += 2, weight += 2 * LANES) {
-                __m256i w0 = _mm256_loadu_si256((const __m256i *)(const void *)weight);
-                __m256i w1 = _mm256_loadu_si256((const __m256i *)(const void *)(weight + LANES));
-                SYNTH_UNROLL
-                for (int p = 0; p < P; p++) {
-                    int32_t pair;
-                    memcpy(&pair, x + (size_t)p * inputs + k, sizeof pair);
-                    __m256i both = _mm256_set1_epi32(pair);
-                    total[p][0] = _mm256_add_epi32(total[p][0], _mm256_madd_epi16(both, w0));
-                    total[p][1] = _mm256_add_epi32(total[p][1], _mm256_madd_epi16(both, w1));
-                }
-            }
-            SYNTH_UNROLL
-            for (int p = 0; p < P; p++) {
-                _mm256_storeu_si256((__m256i *)(void *)(out + p * LANES), total[p][0]);
-                _mm256_storeu_si256((__m256i *)(void *)(out + p * LANES + 8), total[p][1]);
-            }
-        }
-}
-
-/* One kernel for both kinds of AVX-512: eight positions times two groups of outputs. */
-#define GEMM_AVX512(multiply_add)                                                                  \
-    enum { P = 8 };                                                                                \
-    size_t second = groups == 1 ? 0 : u_pitch;                                                     \
-    for (size_t t = 0; t < rows; t += P) {                                                         \
-        const int16_t *x = v + t * inputs, *weight = u;                                            \
-        int32_t *out = m + t * LANES;                                                              \
-        __m512i total[P][GROUPS];                                                                  \
-        SYNTH_UNROLL                                                                               \
-        for (int p = 0; p < P; p++)                                                                \
-            total[p][0] = total[p][1] = _mm512_setzero_si512();                                    \
-        for (size_t k = 0; k < inputs; k += 2, weight += 2 * LANES) {                              \
-            __m512i w0 = _mm512_loadu_si512(weight);                                               \
-            __m512i w1 = _mm512_loadu_si512(weight + second);                                      \
-            SYNTH_UNROLL                                                                           \
-            for (int p = 0; p < P; p++) {                                                          \
-                int32_t pair;                                                                      \
-                memcpy(&pair, x + (size_t)p * inputs + k, sizeof pair);                            \
-                __m512i both = _mm512_set1_epi32(pair);                                            \
-                total[p][0] = multiply_add(total[p][0], both, w0);                                 \
-                total[p][1] = multiply_add(total[p][1], both, w1);                                 \
-            }                                                                                      \
-        }                                                                                          \
-        SYNTH_UNROLL                                                                               \
-        for (int p = 0; p < P; p++) {                                                              \
-            _mm512_storeu_si512(out + p * LANES, total[p][0]);                                     \
-            if (groups == GROUPS)                                                                  \
-                _mm512_storeu_si512(out + m_pitch + p * LANES, total[p][1]);                       \
-        }                                                                                          \
-    }
-
-__attribute__((target("avx512f,avx512bw"))) SYNTH_INLINE __m512i madd_avx512(__m512i total,
-                                                                             __m512i a, __m512i b)
-{
-    return _mm512_add_epi32(total, _mm512_madd_epi16(a, b));
-}
-
-__attribute__((target("avx512f,avx512bw"))) static void gemm_avx512(const int16_t *v, size_t rows,
-                                                                    size_t inputs, const int16_t *u,
-                                                                    size_t u_pitch, int groups,
-                                                                    int32_t *m, size_t m_pitch)
-{
-    GEMM_AVX512(madd_avx512)
-}
-
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static void
-gemm_vnni(const int16_t *v, size_t rows, size_t inputs, const int16_t *u, size_t u_pitch,
-          int groups, int32_t *m, size_t m_pitch)
-{
-    GEMM_AVX512(_mm512_dpwssd_epi32)
-}
-
-#endif
-
-static Gemm *gemm_of(SynthPath path)
-{
-    switch (path) {
-#ifdef SYNTH_X86
-    case SYNTH_AVX2: return gemm_avx2;
-    case SYNTH_AVX512: return gemm_avx512;
-    case SYNTH_VNNI: return gemm_vnni;
-#endif
-    default: return gemm_portable;
-    }
-}
-
-/* Everything but GEMM is plain C, in loops over LANES where that matters, which compilers turn into
- * vectors. From NAME_rows this makes synth_NAME, compiled as it is and compiled for AVX2. */
-#ifdef SYNTH_X86
-#define SYNTH_FUNCTION(name, parameters, arguments)                                                \
-    __attribute__((target("avx2"))) static void name##_avx2 parameters                             \
-    {                                                                                              \
-        name##_rows arguments;                                                                     \
-    }                                                                                              \
-    void synth_##name parameters                                                                   \
-    {                                                                                              \
-        if (path == SYNTH_PORTABLE)                                                                \
-            name##_rows arguments;                                                                 \
-        else                                                                                       \
-            name##_avx2 arguments;                                                                 \
-    }
-#else
-#define SYNTH_FUNCTION(name, parameters, arguments)                                                \
-    void synth_##name parameters                                                                   \
-    {                                                                                              \
-        name##_rows arguments;                                                                     \
-    }
-#endif
-
-/* Right shifts of negative integers round down in every compiler that we know; the tests look. */
-SYNTH_INLINE int32_t divide(int32_t x, int bits)
-{
-    return (x + (1 << (bits - 1))) >> bits;
-}
-
-SYNTH_INLINE int32_t clamp(int32_t x, int32_t low, int32_t high)
-{
-    x = x < low ? low : x;
-    return x > high ? high : x;
-}
-
-SYNTH_INLINE int16_t to_int16(int32_t x)
-{
-    return (int16_t)clamp(x, INT16_MIN, INT16_MAX);
-}
-
-/* Modulo 2^32. */
-SYNTH_INLINE int32_t add(int32_t a, int32_t b)
-{
-    return (int32_t)((uint32_t)a + (uint32_t)b);
-}
-
-SYNTH_INLINE int32_t subtract(int32_t a, int32_t b)
-{
-    return (int32_t)((uint32_t)a - (uint32_t)b);
-}
-
-/* rnd(a factor, 32). The shift has no sign because AVX2 has no other of 64 bits. */
-SYNTH_INLINE int32_t requantise(int32_t a, int32_t factor)
-{
-    return (int32_t)((uint64_t)((int64_t)a * factor + ((int64_t)1 << 31)) >> 32);
-}
-
-/* min(rnd(x, bits), 32767 >> bits) of LANES values. */
-SYNTH_INLINE void shrink(const int16_t *x, int bits, int16_t *SYNTH_RESTRICT out)
-{
-    SYNTH_VECTOR
-    for (int k = 0; k < LANES; k++) {
-        int16_t half = (int16_t)(1 << (bits - 1));
-        int16_t most = (int16_t)(INT16_MAX - half);
-        int16_t value = x[k] > most ? most : x[k];
-        out[k] = (int16_t)((int16_t)(value + half) >> bits);
-    }
-}
-
-SYNTH_INLINE size_t smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Scratch is handed out from its start to its end, in whole lines of a cache. */
-#define CACHE_LINE 64
-
-static void *take(void **scratch, size_t bytes)
-{
-    uintptr_t at = ROUND_UP((uintptr_t)*scratch, CACHE_LINE);
-    *scratch = (void *)(at + bytes);
-    return (void *)at;
-}
-
-/* Bytes for up to eight arrays. */
-#define SCRATCH(bytes) ((bytes) + 8 * CACHE_LINE)
 
 /* ---- from the latent to coefficients ---- */
 
@@ -321,7 +51,7 @@ SYNTH_INLINE void rotate_sites(const Turn *turn, SynthPath path, const int16_t *
                                const size_t *site, size_t n, int16_t *x, size_t x_pitch,
                                void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t inputs = turn->inputs;
     int16_t *v = take(&scratch, DENSE_POSITIONS * inputs * sizeof *v);
     int16_t *high = take(&scratch, DENSE_POSITIONS * inputs * sizeof *high);
@@ -496,7 +226,7 @@ SYNTH_INLINE void linear_rows_rows(const SynthLinear *linear, SynthPath path, co
                                    size_t planes, size_t w, size_t count, int16_t *out,
                                    size_t pitch, void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t columns = BLOCK * w;
     /* A GEMM may look POSITIONS windows past the last row. */
     int16_t *rows = take(&scratch, (BLOCK * columns + POSITIONS * BLOCK) * sizeof *rows);
@@ -535,7 +265,7 @@ SYNTH_INLINE void linear_columns_rows(const SynthLinear *linear, SynthPath path,
                                       const int16_t *rows, size_t pitch, const SynthPlanes *out,
                                       void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t columns = out->columns;
     int16_t *u = take(&scratch, GROUPS * BLOCK * LANES * sizeof *u);
     int32_t *m = take(&scratch, GROUPS * POSITIONS * LANES * sizeof *m);
@@ -580,36 +310,11 @@ size_t synth_dense_scratch(size_t inputs)
                    GROUPS * DENSE_POSITIONS * LANES * sizeof(int32_t));
 }
 
-/* One of the positions of rows of w, which are taken one after the other. */
-typedef struct {
-    size_t w, y, x;
-} Place;
-
-SYNTH_INLINE Place place_of(size_t at, size_t w)
-{
-    Place place = {w, at / w, at % w};
-    return place;
-}
-
-SYNTH_INLINE void advance(Place *place)
-{
-    if (++place->x == place->w) {
-        place->x = 0;
-        place->y++;
-    }
-}
-
-/* Where position (y, x) lies in a map of w columns that starts one row above. */
-SYNTH_INLINE size_t in_map(size_t y, size_t x, size_t w)
-{
-    return (y + 1) * (w + 2) + x + 1;
-}
-
 SYNTH_INLINE void enter16_rows(const SynthLayer *layer, SynthPath path, const int32_t *spread,
                                const int16_t *x, const uint8_t *modes, size_t w, size_t count,
                                int16_t *out, void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t inputs = layer->inputs, outputs = layer->groups * LANES;
     int16_t *v = take(&scratch, DENSE_POSITIONS * inputs * sizeof *v);
     int32_t *m = take(&scratch, GROUPS * DENSE_POSITIONS * LANES * sizeof *m);
@@ -670,7 +375,7 @@ SYNTH_INLINE void enter8_rows(const SynthLayer *up, const SynthLayer *inject, Sy
                               const int16_t *in, const SynthPlanes *planes, size_t w, size_t count,
                               int16_t *out, void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t inputs = up->inputs, samples = inject->inputs, outputs = inject->groups * LANES;
     int16_t *v = take(&scratch, DENSE_POSITIONS * inputs * sizeof *v);
     int16_t *s = take(&scratch, 4 * DENSE_POSITIONS * samples * sizeof *s);
@@ -723,7 +428,7 @@ SYNTH_FUNCTION(enter8,
 SYNTH_INLINE void leave8_rows(const SynthLayer *layer, SynthPath path, const int16_t *in, size_t w,
                               size_t count, const SynthPlanes *planes, void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
+    Gemm *gemm = synth_gemm_of(path);
     size_t inputs = layer->inputs;
     int16_t *v = take(&scratch, DENSE_POSITIONS * inputs * sizeof *v);
     int32_t *m = take(&scratch, GROUPS * DENSE_POSITIONS * LANES * sizeof *m);
@@ -766,113 +471,6 @@ SYNTH_FUNCTION(leave8,
                (layer, path, in, w, count, planes, scratch))
 
 /* ---- 3x3 layers ---- */
-
-/* Elements between frequencies beyond what is used, so that sixteen of them do not fall into the
- * same few lines of a cache. */
-#define APART 32
-
-/* Tiles, of 2x2 results, that are computed at once. */
-static size_t conv_tiles(size_t inputs)
-{
-    size_t tiles =
-        CONV_BYTES / (16 * (inputs * sizeof(int16_t) + GROUPS * LANES * sizeof(int32_t)));
-    return tiles < POSITIONS ? POSITIONS : tiles / POSITIONS * POSITIONS;
-}
-
-/* Three weights of a row or column to four of Winograd's, doubled. */
-static void to_winograd(const int32_t in[3], int32_t out[4])
-{
-    out[0] = 2 * in[0];
-    out[1] = in[0] + in[1] + in[2];
-    out[2] = in[0] - in[1] + in[2];
-    out[3] = 2 * in[2];
-}
-
-static void numerators(const int16_t weight[9], int32_t out[16])
-{
-    int32_t tall[3][4];
-    for (int x = 0; x < 3; x++) {
-        int32_t column[3] = {weight[x], weight[3 + x], weight[6 + x]};
-        to_winograd(column, tall[x]);
-    }
-    for (int y = 0; y < 4; y++) {
-        int32_t row[3] = {tall[0][y], tall[1][y], tall[2][y]};
-        to_winograd(row, out + 4 * y);
-    }
-}
-
-void synth_conv_weights(const int16_t *weight, size_t outputs, size_t inputs, size_t stride,
-                        int16_t *out)
-{
-    size_t block = stride * SYNTH_LANES;
-    size_t groups = (outputs + SYNTH_LANES - 1) / SYNTH_LANES;
-    for (size_t group = 0; group < groups; group++, out += 16 * block)
-        for (size_t pair = 0; pair < stride / 2; pair++) {
-            int16_t part[16][SYNTH_LANES][2] = {0};
-            for (size_t lane = 0; lane < SYNTH_LANES; lane++)
-                for (size_t k = 0; k < 2; k++) {
-                    size_t o = group * SYNTH_LANES + lane, i = 2 * pair + k;
-                    int32_t u[16];
-                    if (o >= outputs || i >= inputs)
-                        continue;
-                    numerators(weight + (o * inputs + i) * 9, u);
-                    for (int f = 0; f < 16; f++)
-                        part[f][lane][k] = (int16_t)u[f];
-                }
-            for (size_t f = 0; f < 16; f++)
-                memcpy(out + f * block + pair * 2 * SYNTH_LANES, part[f], sizeof part[f]);
-        }
-}
-
-size_t synth_conv_scratch(size_t inputs)
-{
-    size_t tiles = conv_tiles(inputs);
-    return SCRATCH(16 * (tiles * inputs + APART) * sizeof(int16_t) +
-                   GROUPS * 16 * (tiles * LANES + APART) * sizeof(int32_t));
-}
-
-/* Sixteen frequencies, `pitch` apart, of LANES channels of 4x4 positions. */
-SYNTH_INLINE void transform_in(const int16_t *d, size_t row, size_t column,
-                               int16_t *SYNTH_RESTRICT v, size_t pitch)
-{
-    int16_t b[4][4][LANES];
-    for (size_t x = 0; x < 4; x++, d += column)
-        SYNTH_VECTOR
-    for (int k = 0; k < LANES; k++) {
-        b[0][x][k] = (int16_t)(d[k] - d[2 * row + (size_t)k]);
-        b[1][x][k] = (int16_t)(d[row + (size_t)k] + d[2 * row + (size_t)k]);
-        b[2][x][k] = (int16_t)(d[2 * row + (size_t)k] - d[row + (size_t)k]);
-        b[3][x][k] = (int16_t)(d[row + (size_t)k] - d[3 * row + (size_t)k]);
-    }
-    for (size_t y = 0; y < 4; y++, v += 4 * pitch)
-        SYNTH_VECTOR
-    for (size_t k = 0; k < LANES; k++) {
-        v[k] = (int16_t)(b[y][0][k] - b[y][2][k]);
-        v[pitch + k] = (int16_t)(b[y][1][k] + b[y][2][k]);
-        v[2 * pitch + k] = (int16_t)(b[y][2][k] - b[y][1][k]);
-        v[3 * pitch + k] = (int16_t)(b[y][1][k] - b[y][3][k]);
-    }
-}
-
-/* Sums of 2x2 positions from sixteen frequencies, `pitch` apart. */
-SYNTH_INLINE void transform_out(const int32_t *m, size_t pitch, int32_t sums[4][LANES])
-{
-    int32_t s[2][4][LANES];
-    for (size_t x = 0; x < 4; x++, m += pitch)
-        SYNTH_VECTOR
-    for (size_t k = 0; k < LANES; k++) {
-        int32_t odd = m[4 * pitch + k], even = m[8 * pitch + k];
-        s[0][x][k] = add(add(m[k], odd), even);
-        s[1][x][k] = subtract(subtract(odd, even), m[12 * pitch + k]);
-    }
-    for (int y = 0; y < 2; y++)
-        SYNTH_VECTOR
-    for (int k = 0; k < LANES; k++) {
-        int32_t odd = s[y][1][k], even = s[y][2][k];
-        sums[2 * y][k] = add(add(s[y][0][k], odd), even) >> 2;
-        sums[2 * y + 1][k] = subtract(subtract(odd, even), s[y][3][k]) >> 2;
-    }
-}
 
 /* What becomes of sums. */
 typedef enum { RELU, ADD, LEAVE } Kind;
@@ -921,46 +519,18 @@ SYNTH_INLINE void finish(const SynthLayer *layer, const Output *to, const int32_
 SYNTH_INLINE void convolve(const SynthLayer *layer, SynthPath path, const int16_t *in, int shift,
                            size_t w, size_t count, Output to, void *scratch)
 {
-    Gemm *gemm = gemm_of(path);
-    size_t inputs = layer->inputs, row = (w + 2) * inputs, columns = w / 2;
-    size_t tiles = columns * (count / 2), most = conv_tiles(inputs);
-    size_t v_pitch = most * inputs + APART, m_pitch = most * LANES + APART;
-    int16_t *v = take(&scratch, 16 * v_pitch * sizeof *v);
-    int32_t *m = take(&scratch, GROUPS * 16 * m_pitch * sizeof *m);
-    for (size_t first = 0; first < tiles; first += most) {
-        size_t n = smaller(most, tiles - first);
-        Place at = place_of(first, columns);
-        for (size_t t = 0; t < n; t++, advance(&at)) {
-            const int16_t *d = in + 2 * (at.y * row + at.x * inputs);
-            for (size_t c = 0; c < inputs; c += LANES) {
-                int16_t patch[4 * 4 * LANES];
-                for (size_t k = 0; k < 16 && shift != 0; k++)
-                    if (shift == 2)
-                        shrink(d + k / 4 * row + k % 4 * inputs + c, 2, patch + k * LANES);
-                    else
-                        shrink(d + k / 4 * row + k % 4 * inputs + c, 3, patch + k * LANES);
-                if (shift == 0)
-                    transform_in(d + c, row, inputs, v + t * inputs + c, v_pitch);
-                else
-                    transform_in(patch, 4 * LANES, LANES, v + t * inputs + c, v_pitch);
+    Conv conv =
+        conv_of(layer->weight, layer->inputs, layer->groups, path, in, shift, w, count, scratch);
+    while (conv_next(&conv)) {
+        Place at = place_of(conv.first, conv.columns);
+        for (size_t t = 0; t < conv.tiles; t++, advance(&at))
+            for (size_t g = 0; g < conv.groups; g++) {
+                int32_t sums[4][LANES];
+                conv_sums(&conv, t, g, sums);
+                for (size_t k = 0; k < 4; k++)
+                    finish(layer, &to, sums[k], (conv.group + g) * LANES, w, 2 * at.y + k / 2,
+                           2 * at.x + k % 2);
             }
-        }
-        for (size_t group = 0; group < layer->groups; group += GROUPS) {
-            size_t groups = smaller(GROUPS, layer->groups - group), block = inputs * LANES;
-            const int16_t *u = layer->weight + group * 16 * block;
-            for (size_t f = 0; f < 16; f++)
-                gemm(v + f * v_pitch, n, inputs, u + f * block, 16 * block, (int)groups,
-                     m + f * m_pitch, 16 * m_pitch);
-            at = place_of(first, columns);
-            for (size_t t = 0; t < n; t++, advance(&at))
-                for (size_t g = 0; g < groups; g++) {
-                    int32_t sums[4][LANES];
-                    transform_out(m + g * 16 * m_pitch + t * LANES, m_pitch, sums);
-                    for (size_t k = 0; k < 4; k++)
-                        finish(layer, &to, sums[k], (group + g) * LANES, w, 2 * at.y + k / 2,
-                               2 * at.x + k % 2);
-                }
-        }
     }
 }
 

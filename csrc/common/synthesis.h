@@ -18,9 +18,7 @@
  *    asked for fits in the end. The caller that makes a layer proves that; each function says what
  *    it relies on. All paths give the same integers.
  *
- * 5. A 3x3 convolution is Winograd's F(2x2, 3x3) (Lavin and Gray, arXiv 1509.09308). Its matrix G
- *    holds halves. They are doubled here, once for rows and once for columns, so that weights are
- *    integers and sums four times as large.
+ * 5. A 3x3 convolution is that of winograd.h, and its sums are four times as large on the way.
  *
  * Nothing here allocates. `scratch` is memory of so many bytes as the function of that name says,
  * with the alignment of an int32 at least. What it holds before does not matter.
@@ -33,20 +31,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* So many outputs are computed at once. Zeros fill up a layer's weights to a multiple. */
-#define SYNTH_LANES 16
+#include "gemm.h"
+#include "winograd.h"
 
-/* A multiple of the positions that any path computes at once. A matrix that takes the place of
- * activations has so many rows, of which those from 16 on are 0. */
-#define SYNTH_POSITIONS 24
-
-/* Ways to compute the same integers, the fastest last. */
-typedef enum { SYNTH_PORTABLE = 0, SYNTH_AVX2, SYNTH_AVX512, SYNTH_VNNI, SYNTH_PATHS } SynthPath;
-
-/* Whether this processor can run a path. */
-int synth_path_usable(SynthPath path);
-
-/* Weights, and how sums become results. A *block* of weights is [inputs / 2][SYNTH_LANES][2]. */
+/* Weights, and how sums become results. gemm.h says what a block is. */
 typedef struct {
     size_t inputs;         /* stride of the input map, or the number of inputs rounded up to even */
     size_t groups;         /* outputs / SYNTH_LANES, rounded up */
@@ -109,13 +97,6 @@ size_t synth_dense_scratch(size_t inputs);
  * before they are clamped to int16 fit 32 bits. */
 void synth_enter16(const SynthLayer *layer, SynthPath path, const int32_t *spread, const int16_t *x,
                    const uint8_t *modes, size_t w, size_t count, int16_t *out, void *scratch);
-
-/* Weights of a 3x3 layer [outputs][inputs][3][3], within +-3640, as a SynthLayer has them: out
- * [groups][16] blocks of `stride` inputs, an even number. */
-void synth_conv_weights(const int16_t *weight, size_t outputs, size_t inputs, size_t stride,
-                        int16_t *out);
-
-size_t synth_conv_scratch(size_t inputs);
 
 /* 3x3 convolutions of `count` rows, an even number, of an even number w of columns. `shift` is 0
  * for inputs within +-8191. Else it is 2 or 3, inputs are any, and the layer sees
