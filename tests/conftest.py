@@ -30,7 +30,6 @@ class _Candidate:
         flat=None,
         flat_payload=None,
         like=None,
-        keep_stages=False,
         model=None,
         device=None,
     ):
@@ -38,9 +37,6 @@ class _Candidate:
         assert planes.min() >= 0 and planes.max() <= 1
         self.planes, self.rate = planes, rate_index
         self.flat, self.flat_payload = flat, flat_payload
-
-    def forget_versions(self):
-        pass
 
     def estimate_rd_cost(self):
         return 8 * len(self.encode().payload)

@@ -28,7 +28,7 @@ class EncodeCandidate:
 
     flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
     has these. What planes hold there does not matter. like is a candidate of another version of the
-    same image at the same rate, made with keep_stages. What is the same is not computed again.
+    same image at the same rate: the cost of what is the same is not estimated again.
     model is what encodes; None is the released one.
     """
 
@@ -42,7 +42,6 @@ class EncodeCandidate:
         flat: Flat | None = None,
         flat_payload: bytes | None = None,
         like: EncodeCandidate | None = None,
-        keep_stages: bool = False,
         model: LoadedModel | None = None,
         device: str | None = None,
     ) -> None:
@@ -52,11 +51,7 @@ class EncodeCandidate:
         with full_precision(self.model.device):
             hidden = None if flat is None else flat.hidden
             known = None if like is None else like.encoder
-            self.encoder = Encoder(self.model, planes, rate_index, hidden, known, keep_stages)
-
-    def forget_versions(self) -> None:
-        """Free what only candidates `like` this one need: it takes much memory."""
-        self.encoder.analysed = None
+            self.encoder = Encoder(self.model, planes, rate_index, hidden, known)
 
     def estimate_rd_cost(self) -> float:
         """Estimated bits, plus lambda times the squared error on the scale of 255.

@@ -5,6 +5,9 @@ The encoder runs twice. The first run chooses the modes of blocks by estimated c
 coefficient a table and a mean. The second run chooses modes again, by the bits that their
 coefficients take with these tables and means.
 
+Versions of an image are compared by the linear path alone (`Encoder.estimate_rd_cost`). It takes
+a fraction of the time of analysis, and says as well which version costs less.
+
 From rate index TARGET_FROM on the second run moves its target coefficients part of the way towards
 the inverse of synthesis. Synthesis also corrects coefficients that were hardly quantised, so coding
 the analysis output directly would overcorrect.
@@ -17,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -31,7 +33,6 @@ from torch import Tensor
 from mvmic_codec.bitstream.grid import UNIT, coded_sites
 from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
-from mvmic_codec.encoder.analysed import Analysed
 from mvmic_codec.encoder.decoded import planes_of_coefficients
 from mvmic_codec.model.definition import (
     AREA,
@@ -46,7 +47,7 @@ from mvmic_codec.model.definition import (
 from mvmic_codec.model.entropy import DEADZONE_MAX, mode_bits, step_to_zero_bits
 from mvmic_codec.model.integer import code_mode_tree, to_int16, to_uint8
 from mvmic_codec.model.layers import pixel_shuffle, pixel_unshuffle
-from mvmic_codec.model.loaded import BFLOAT16_FROM, LoadedModel
+from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.model.schedule import MODE_HALVES, SCHEDULE, sites_of_half
 from mvmic_codec.model.transforms import (
     block_dct,
@@ -68,8 +69,6 @@ SECOND_LOOK = 0.25
 # so much per rate index: to go all the way would cost as much as it gains.
 TARGET_FROM = 27
 TARGET_SHARE = 1 / 96
-# Blocks whose costs are computed anew at least: fewer rows are multiplied in another order.
-FEW_BLOCKS = 64
 
 
 class GroupResult(NamedTuple):
@@ -123,12 +122,8 @@ class CodingResult:
 class Encoder:
     """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`.
 
-    like  encoder of another version of the same image at the same rate. Results that are the same
-          are taken over.
-    keep_stages  whether other encoders will be `like` this one
+    like  encoder of another version of the same image at the same rate
     """
-
-    analysed: Analysed | None
 
     def __init__(
         self,
@@ -137,7 +132,6 @@ class Encoder:
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
         like: Encoder | None = None,
-        keep_stages: bool = False,
     ) -> None:
         self.model, self.rate, self.like = model, rate, like
         entropy = model.entropy
@@ -147,16 +141,6 @@ class Encoder:
         sites = coded_sites(planes.shape[1:], hidden)
         self.inside = torch.from_numpy(sites).to(model.device)
         self.rotated = rotate_colour(padded[None])
-        self.analysed = None
-        with self.bfloat16_autocast():
-            if like is None and not keep_stages:
-                self.coefficients = model.analysis(self.rotated, self.rates)
-            else:
-                known = like.analysed if like else None
-                analysed = Analysed(model.analysis, self.rotated, self.rates, known)
-                self.coefficients = analysed.coefficients
-                # The outputs of all layers take much memory.
-                self.analysed = analysed if keep_stages else None
         # What an error in each block counts, and what a unit of squared error is worth in bits.
         self.importance = torch.ones(self.inside.shape, device=model.device)
         self.lambda_error = torch.tensor([lambda_of(rate) / 3.0], device=model.device)
@@ -171,18 +155,20 @@ class Encoder:
     def weigh(self, importance: npt.NDArray[np.float32]) -> None:
         """From here on an error in a block counts so many times as much; to be called once.
 
-        importance is positive, [ceil(H/16),ceil(W/16)]. `estimated_costs` are computed anew.
+        importance is positive, [ceil(H/16),ceil(W/16)]. It does not change `estimate_rd_cost`.
         """
         height, width = importance.shape
         self.importance[:height, :width] = torch.from_numpy(importance).to(self.importance)
-        self.lambda_error = self.lambda_error * self.importance[None]
-        # Those of `like` were not weighed.
-        self.like = None
-        self.__dict__.pop("estimated_costs", None)
 
-    def bfloat16_autocast(self) -> AbstractContextManager[object]:
-        """`LoadedModel.bfloat16_autocast` for analysis, where the rate allows it."""
-        return nullcontext() if self.rate < BFLOAT16_FROM else self.model.bfloat16_autocast()
+    @cached_property
+    def linear(self) -> Tensor:
+        """The lapped DCT [1,256P,h,w] of the planes."""
+        return self.model.analysis.linear_coefficients(self.rotated)
+
+    @cached_property
+    def coefficients(self) -> Tensor:
+        """What analysis makes of the planes [1,256P,h,w]."""
+        return self.linear + self.model.analysis_branch(self.rotated, self.rate)
 
     @cached_property
     def shown(self) -> Tensor:
@@ -223,24 +209,30 @@ class Encoder:
     @cached_property
     def estimated_costs(self) -> Tensor:
         """What each block is estimated to cost in each mode [1,K,h,w], in bits."""
-        steps = self.step.float()[None, :, None, None]
-        costs = self.model.blocks.costs
+        weight = self.lambda_error * self.importance[None]
+        return self.model.blocks.costs(self.coefficients, self.steps, weight)
+
+    @cached_property
+    def linear_costs(self) -> Tensor:
+        """As `estimated_costs`, but of the linear path, and with no importance."""
+        costs, weight = self.model.blocks.costs, self.lambda_error
         if self.like is None:
-            return costs(self.coefficients, steps, self.lambda_error)
+            return costs(self.linear, self.steps, weight)
         # What a block outside of the image costs does not matter.
-        differ = (self.coefficients != self.like.coefficients).any(1)[0] & self.inside
-        differ.flatten()[:FEW_BLOCKS] = True
-        out = self.like.estimated_costs.clone()
-        out[:, :, differ] = costs(self.coefficients[:, :, None, differ], steps, self.lambda_error)[
-            :, :, 0
-        ]
-        # Nothing else is taken over.
-        self.like = None
+        differ = (self.linear != self.like.linear).any(1)[0] & self.inside
+        out = self.like.linear_costs.clone()
+        out[:, :, differ] = costs(self.linear[:, :, None, differ], self.steps, weight)[:, :, 0]
+        return out
+
+    @property
+    def steps(self) -> Tensor:
+        """The steps of y [1,C,1,1]."""
+        out: Tensor = self.step.float()[None, :, None, None]
         return out
 
     def estimate_rd_cost(self) -> float:
-        """The sum of the least of `estimated_costs`, and SITE_BITS for each block."""
-        least = self.estimated_costs.amin(1) + SITE_BITS
+        """The sum of the least of `linear_costs`, and SITE_BITS for each block."""
+        least = self.linear_costs.amin(1) + SITE_BITS
         return float(least[:, self.inside].sum())
 
     def encode_two_pass(self) -> CodingResult:

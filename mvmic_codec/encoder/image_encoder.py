@@ -1,4 +1,4 @@
-"""An image -> files at any rate index: candidates, their costs, and the one that costs least."""
+"""An image -> files at any rate index, with flat areas or without."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mvmic_codec import rate
 from mvmic_codec.bitstream import container
 from mvmic_codec.bitstream.grid import BLOCK
 from mvmic_codec.encoder.candidate import CodedCandidate, EncodeCandidate
@@ -83,12 +82,10 @@ class ImageEncoder:
         self.flat_candidates = flat_candidates_of(self.planes, samples, psnr, self.model)
 
     def file_at(self, index: int) -> EncodedFile:
-        """The file at a rate index: of several candidates the one that costs least."""
+        """The file at a rate index, with flat areas where they seem to pay."""
         if self.flat_candidates is None:
             return self.plain_file_at(index)
-        candidates = self.flat_candidates.at(index, self.device)
-        files = [self.file_of(candidate, index) for candidate in candidates]
-        return files[0] if len(files) == 1 else min(files, key=self.cost_of)
+        return self.file_of(self.flat_candidates.at(index, self.device), index)
 
     def plain_file_at(self, index: int) -> EncodedFile:
         """The file at a rate index without flat areas."""
@@ -103,12 +100,6 @@ class ImageEncoder:
         header, areas = self.header(index), candidate.flat_payload
         data = container.write(header, coded.payload, self.chunks, areas)
         return EncodedFile(data, coded, self.samples)
-
-    def cost_of(self, file: EncodedFile) -> float:
-        """Rate-distortion cost: the bits of a file, plus lambda times the squared error."""
-        error = 255 * (file.decoded_planes() - self.planes)
-        squared = float(np.square(error).sum(dtype=np.float64)) / len(self.planes)
-        return 8 * len(file.data) + rate.lambda_of(file.coded.rate) * squared
 
     def header(self, index: int) -> container.Header:
         """The header of a file of this image at a rate index."""

@@ -6,8 +6,6 @@ branch at 1/8 and 1/16.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,28 +56,19 @@ class Analysis(nn.Module):
 
     def forward(self, rotated: Tensor, rate: Tensor) -> Tensor:
         """Coefficients of rotated planes at rate indices [B]. Float32 whatever autocast does."""
-        x = rotated
-        for layer, _ in self.stages(rate):
-            x = layer(x)
-        return self.linear_coefficients(rotated) + x
+        return self.linear_coefficients(rotated) + self.branch(rotated, rate)
 
     def linear_coefficients(self, rotated: Tensor) -> Tensor:
         """The lapped DCT [B,256P,H/16,W/16] of rotated planes [B,P,H,W], in float32."""
         with torch.autocast(rotated.device.type, enabled=False):
             return block_dct(filter_borders(rotated, self.borders))
 
-    def stages(self, rate: Tensor) -> list[tuple[Callable[[Tensor], Tensor], int]]:
-        """The layers of the branch in order, each with its reach.
-
-        The reach is how many blocks away a layer's result depends on its input.
-        """
-        return [
-            (lambda x: self.rate8(self.enter(pixel_unshuffle(x, 8) / INPUT_SCALE8), rate), 0),
-            *((block, 1) for block in self.body8),
-            (lambda x: self.rate16(self.down(pixel_unshuffle(x, 2)), rate), 0),
-            *((block, 2) for block in self.body16),
-            (lambda x: self.leave(x).float() * self.spread[:, None, None], 0),
-        ]
+    def branch(self, rotated: Tensor, rate: Tensor) -> Tensor:
+        """What is added to these, in float32."""
+        x = self.rate8(self.enter(pixel_unshuffle(rotated, 8) / INPUT_SCALE8), rate)
+        x = self.rate16(self.down(pixel_unshuffle(self.body8(x), 2)), rate)
+        out: Tensor = self.leave(self.body16(x)).float() * self.spread[:, None, None]
+        return out
 
 
 def low_frequencies(planes: int) -> Tensor:

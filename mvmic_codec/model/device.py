@@ -52,8 +52,7 @@ def device_error(device: str) -> Exception | None:
 def full_precision(device: torch.device) -> Iterator[None]:
     """Within it networks run in single precision, whatever the caller's autocast or TF32 says.
 
-    `LoadedModel.bfloat16_autocast` makes exceptions. Tensors made here can take part in gradients,
-    even if the caller is in inference mode.
+    Tensors made here can take part in gradients, even if the caller is in inference mode.
 
     Raises MemoryError in place of torch's RuntimeError for too little memory. Raises MvmError for
     gradients in a process that was forked after CUDA had been used.
@@ -76,3 +75,11 @@ def full_precision(device: torch.device) -> Iterator[None]:
                 "gradients in it; give effort=1, or start processes with the method 'spawn'"
             ) from error
         raise
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16, and torch knows and uses it."""
+    # Older versions of torch do not say.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return has and torch.backends.mkldnn.is_available()

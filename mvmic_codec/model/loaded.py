@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -29,14 +30,13 @@ from mvmic_codec.model.integer import IntegerEntropy
 from mvmic_codec.model.integerise_synthesis import restore_synthesis
 from mvmic_codec.model.model import make_transforms
 from mvmic_codec.model.native import NativeEntropy
+from mvmic_codec.model.native_analysis import NativeAnalysis
 from mvmic_codec.model.native_tensors import NativeTensors
 from mvmic_codec.model.shape import Shape
 from mvmic_codec.model.synthesis import Synthesis
+from mvmic_codec.model.synthnet import usable_paths
 from mvmic_codec.model.tables import magnitude_bits, whole_step_bits
 from mvmic_codec.model.transforms import BlockTransform
-
-# The lowest rate index at which analysis may run in bfloat16.
-BFLOAT16_FROM = 18
 
 
 @dataclass
@@ -56,7 +56,6 @@ class LoadedModel:
     bits: Tensor  # [T,M] of a coded number, by table and magnitude; see tables.magnitude_bits
     rough_bits: Tensor  # [TABLES,M] of a whole step; see symbol_bits
     device: torch.device
-    bfloat16: bool  # whether convolutions in bfloat16 are faster than in single precision
 
     @property
     def identity(self) -> Identity:
@@ -73,9 +72,14 @@ class LoadedModel:
         """The frequency tables."""
         return self.decoding.tables
 
-    def bfloat16_autocast(self) -> torch.autocast:
-        """A context for analysis: in bfloat16 as in training, if that is faster."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+    @cached_property
+    def analysis_branch(self) -> Callable[[Tensor, int], Tensor]:
+        """What analysis adds to its linear path: [1,256P,h,w] of rotated planes at a rate index."""
+        if self.device.type == "cpu":
+            return NativeAnalysis(self.analysis, usable_paths()[-1])
+        return lambda rotated, rate: self.analysis.branch(
+            rotated, torch.tensor([rate], device=rotated.device)
+        )
 
     def symbol_bits(self, table: Tensor, magnitude: Tensor) -> Tensor:
         """About how many bits a coefficient of y costs that is so many whole steps large.
@@ -131,16 +135,7 @@ def read(identity: Identity, path: Path, device: torch.device) -> LoadedModel:
         bits=torch.from_numpy(bits).to(device),
         rough_bits=torch.from_numpy(whole_step_bits(bits)).to(device),
         device=device,
-        bfloat16=device.type == "cpu" and multiplies_bfloat16(),
     )
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16, and torch knows and uses it."""
-    # Older versions of torch do not say.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    has = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return has and torch.backends.mkldnn.is_available()
 
 
 def make_entropy(

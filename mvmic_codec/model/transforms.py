@@ -36,6 +36,8 @@ NONZERO_BITS = 5.0
 DOUBLING_BITS = 1.5
 # A coefficient below this many steps counts as zero.
 ZERO_BELOW = 0.67
+# So many blocks are compared at once: what they need stays in the cache of a core.
+COST_BLOCKS = 512
 # Bits that a block loses in any mode but 0, for want of linear prediction.
 PREDICTION_BITS = 6.0
 
@@ -217,7 +219,9 @@ class BlockTransform(nn.Module):
         """
         step = self.part(steps)[0].flatten(1)[:, None]
         rows = rows_of(coefficients[:, :AREA]).unflatten(0, (len(coefficients), -1))
-        costs = mode_costs(rows, self.luma, step, lambda_error.reshape(len(rows), -1))
+        weights = lambda_error.reshape(len(rows), -1).expand(rows.shape[:2])
+        parts = zip(rows.split(COST_BLOCKS, 1), weights.split(COST_BLOCKS, 1), strict=True)
+        costs = torch.cat([mode_costs(some, self.luma, step, w) for some, w in parts], 1)
         out: Tensor = costs.transpose(1, 2).unflatten(2, coefficients.shape[2:])
         return out
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvmic_codec.errors import InputError, MvmError
-from mvmic_codec.model.loaded import multiplies_bfloat16
+from mvmic_codec.model.device import multiplies_bfloat16
 from mvmic_codec.tasks.crops import Batch
 from mvmic_codec.tasks.truth import IGNORED
 from mvmic_codec.tasks.whole import write_whole

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvmic_codec.errors import InputError
+from mvmic_codec.model.device import multiplies_bfloat16
 from mvmic_codec.model.encoder_file import NETWORKS
 from mvmic_codec.model.export import export
 from mvmic_codec.model.identity import COLOUR_MODEL, GRAY_MODEL
-from mvmic_codec.model.loaded import multiplies_bfloat16
 from mvmic_codec.model.model import Model
 from mvmic_codec.model.shape import Shape
 from mvmic_codec.model.trainable import model_of

@@ -190,7 +190,7 @@ def test_a_candidate_like_another_is_weighed_as_one_alone(weights, estimated):
     planes = planes_of(3)
     other = planes.copy()
     other[:, :40, :40] = 0.5
-    first = EncodeCandidate(other, 31, keep_stages=True, device="cpu")
+    first = EncodeCandidate(other, 31, device="cpu")
     alike = EncodeCandidate(planes, 31, like=first, device="cpu")
     if estimated:
         alike.estimate_rd_cost()
