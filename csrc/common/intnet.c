@@ -2,33 +2,17 @@
 
 #include <string.h>
 
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#define INTNET_X86 1
-#include <immintrin.h>
-#endif
-
-#if defined(__GNUC__) || defined(__clang__)
-#define INTNET_INLINE static inline __attribute__((always_inline))
-#elif defined(_MSC_VER)
-#define INTNET_INLINE static __forceinline
-#else
-#define INTNET_INLINE static inline
-#endif
-
-/* For loops with a constant count. Without it accumulators would live in memory. */
-#if defined(__clang__)
-#define INTNET_UNROLL _Pragma("unroll")
-#elif defined(__GNUC__)
-#define INTNET_UNROLL _Pragma("GCC unroll 8")
-#else
-#define INTNET_UNROLL
-#endif
+#include "winograd.h"
+#include "winograd_internal.h"
 
 /* A tile is the sums of so many positions of a row, for so many groups of outputs. The kernels
  * below depend on these figures: TILE_CASES lists them, tile_avx2 takes positions three by three.
  */
 #define TILE_POSITIONS 6
 #define TILE_GROUPS 4
+
+/* Positions that intnet_merge takes at once: as many values as a line of a cache has. */
+#define MERGE_POSITIONS 16
 
 /* These figures are part of every model: formats/model.md, and mvmic_codec/model/definition.py
  * in Python. A test runs both on extreme inputs. */
@@ -49,7 +33,7 @@ int intnet_path_usable(IntnetPath path)
 {
     switch (path) {
     case INTNET_PORTABLE: return 1;
-#ifdef INTNET_X86
+#ifdef SYNTH_X86
     case INTNET_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case INTNET_VNNI:
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
@@ -94,7 +78,7 @@ static void find_fours(Window *in, size_t positions)
 
 /* The raw sums of `positions` times `groups` groups of outputs, weights of the groups
  * `group_pitch` bytes apart: sums[position][group][INTNET_LANES]. */
-INTNET_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t group_pitch,
+SYNTH_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t group_pitch,
                                  int positions, int groups, int32_t *sums)
 {
     for (int p = 0; p < positions; p++)
@@ -117,11 +101,11 @@ INTNET_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t 
         }
 }
 
-#ifdef INTNET_X86
+#ifdef SYNTH_X86
 
 /* Four bytes of input meet four weights of each of eight outputs, as 16-bit integers: products
  * fit, and pairs of them are added in 32 bits. */
-__attribute__((target("avx2"))) INTNET_INLINE void tile_avx2(const Window *in, const int8_t *weight,
+__attribute__((target("avx2"))) SYNTH_INLINE void tile_avx2(const Window *in, const int8_t *weight,
                                                              size_t group_pitch, int positions,
                                                              int groups, int32_t *sums)
 {
@@ -130,7 +114,7 @@ __attribute__((target("avx2"))) INTNET_INLINE void tile_avx2(const Window *in, c
             __m256i total[3][4];
             const int8_t *of_tap = weight + (size_t)g * group_pitch;
             int n = positions < 3 ? positions : 3;
-            INTNET_UNROLL
+            SYNTH_UNROLL
             for (int p = 0; p < n; p++)
                 for (int k = 0; k < 4; k++)
                     total[p][k] = _mm256_setzero_si256();
@@ -141,27 +125,27 @@ __attribute__((target("avx2"))) INTNET_INLINE void tile_avx2(const Window *in, c
                     size_t c = (size_t)in->four[i] * 4;
                     const int8_t *w = of_tap + c * INTNET_LANES;
                     __m256i v[4];
-                    INTNET_UNROLL
+                    SYNTH_UNROLL
                     for (int k = 0; k < 4; k++)
                         v[k] = _mm256_cvtepi8_epi16(
                             _mm_loadu_si128((const __m128i *)(const void *)(w + 16 * k)));
-                    INTNET_UNROLL
+                    SYNTH_UNROLL
                     for (int p = 0; p < n; p++) {
                         int32_t four;
                         memcpy(&four, x + (size_t)p * in->stride + c, 4);
                         __m256i u =
                             _mm256_broadcastq_epi64(_mm_cvtepu8_epi16(_mm_cvtsi32_si128(four)));
-                        INTNET_UNROLL
+                        SYNTH_UNROLL
                         for (int k = 0; k < 4; k++)
                             total[p][k] = _mm256_add_epi32(total[p][k], _mm256_madd_epi16(u, v[k]));
                     }
                 }
                 of_tap += in->stride * INTNET_LANES;
             }
-            INTNET_UNROLL
+            SYNTH_UNROLL
             for (int p = 0; p < n; p++) {
                 int32_t *out = sums + ((first + p) * groups + g) * INTNET_LANES;
-                INTNET_UNROLL
+                SYNTH_UNROLL
                 for (int k = 0; k < 2; k++) {
                     __m256i pairs = _mm256_hadd_epi32(total[p][2 * k], total[p][2 * k + 1]);
                     _mm256_storeu_si256((__m256i *)(void *)(out + 8 * k),
@@ -173,14 +157,14 @@ __attribute__((target("avx2"))) INTNET_INLINE void tile_avx2(const Window *in, c
 
 /* One instruction for what tile_avx2 does in many: unsigned times signed bytes, four products
  * added to a 32-bit sum, without saturation. */
-__attribute__((target("avx512f,avx512vnni"))) INTNET_INLINE void
+__attribute__((target("avx512f,avx512vnni"))) SYNTH_INLINE void
 tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positions, int groups,
           int32_t *sums)
 {
     __m512i total[TILE_POSITIONS][TILE_GROUPS];
-    INTNET_UNROLL
+    SYNTH_UNROLL
     for (int p = 0; p < positions; p++) {
-        INTNET_UNROLL
+        SYNTH_UNROLL
         for (int g = 0; g < groups; g++)
             total[p][g] = _mm512_setzero_si512();
     }
@@ -190,24 +174,24 @@ tile_vnni(const Window *in, const int8_t *weight, size_t group_pitch, int positi
             size_t c = (size_t)in->four[i] * 4;
             const int8_t *w = weight + c * INTNET_LANES;
             __m512i v[TILE_GROUPS];
-            INTNET_UNROLL
+            SYNTH_UNROLL
             for (int g = 0; g < groups; g++)
                 v[g] = _mm512_loadu_si512(w + (size_t)g * group_pitch);
-            INTNET_UNROLL
+            SYNTH_UNROLL
             for (int p = 0; p < positions; p++) {
                 int32_t four;
                 memcpy(&four, x + (size_t)p * in->stride + c, 4);
                 __m512i u = _mm512_set1_epi32(four);
-                INTNET_UNROLL
+                SYNTH_UNROLL
                 for (int g = 0; g < groups; g++)
                     total[p][g] = _mm512_dpbusd_epi32(total[p][g], u, v[g]);
             }
         }
         weight += in->stride * INTNET_LANES;
     }
-    INTNET_UNROLL
+    SYNTH_UNROLL
     for (int p = 0; p < positions; p++) {
-        INTNET_UNROLL
+        SYNTH_UNROLL
         for (int g = 0; g < groups; g++)
             _mm512_storeu_si512(sums + (p * groups + g) * INTNET_LANES, total[p][g]);
     }
@@ -233,7 +217,7 @@ static void cases_portable(const Window *in, const int8_t *w, size_t pitch, int 
     TILE_CASES(tile_portable)
 }
 
-#ifdef INTNET_X86
+#ifdef SYNTH_X86
 __attribute__((target("avx2"))) static void
 cases_avx2(const Window *in, const int8_t *w, size_t pitch, int one, int groups, int32_t *sums)
 {
@@ -249,7 +233,7 @@ cases_vnni(const Window *in, const int8_t *w, size_t pitch, int one, int groups,
 
 static Tile *tile_of(IntnetPath path)
 {
-#ifdef INTNET_X86
+#ifdef SYNTH_X86
     if (path == INTNET_VNNI)
         return cases_vnni;
     if (path == INTNET_AVX2)
@@ -260,12 +244,12 @@ static Tile *tile_of(IntnetPath path)
 }
 
 /* Right shifts of negative integers round down in every compiler that we know; the tests look. */
-INTNET_INLINE int64_t divide(int64_t x, int bits)
+SYNTH_INLINE int64_t divide64(int64_t x, int bits)
 {
     return (x + ((int64_t)1 << (bits - 1))) >> bits;
 }
 
-INTNET_INLINE int64_t clamp(int64_t x, int64_t low, int64_t high)
+SYNTH_INLINE int64_t clamp64(int64_t x, int64_t low, int64_t high)
 {
     return x < low ? low : x > high ? high : x;
 }
@@ -276,7 +260,7 @@ typedef void Finish(const IntnetLayer *layer, const int32_t *sums, size_t y, siz
                     uint32_t group, int groups, size_t w, void *out, size_t out_stride);
 
 /* All tiles of the grid; the last one of a row may overlap the one before it. */
-INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
+SYNTH_INLINE void run_tiles(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
                              size_t h, size_t w, Finish *finish, void *out, size_t out_stride)
 {
     Tile *tile = tile_of(path);
@@ -300,7 +284,63 @@ INTNET_INLINE void layer_run(const IntnetLayer *layer, IntnetPath path, const ui
     }
 }
 
-INTNET_INLINE int32_t result(const IntnetLayer *layer, uint32_t output, int32_t sum)
+#if INTNET_LANES != LANES
+#error "groups of outputs are those of winograd.h"
+#endif
+
+/* Winograd's algorithm knows no zeros, and still is faster, but for VNNI. It takes rows and columns
+ * in pairs. */
+static int by_winograd(const IntnetLayer *layer, size_t h, size_t w)
+{
+    return layer->winograd != NULL && h % 2 == 0 && w % 2 == 0;
+}
+
+size_t intnet_layer_scratch(const IntnetLayer *layer, size_t h, size_t w)
+{
+    size_t stride = ROUND_UP(layer->stride, LANES);
+    if (!by_winograd(layer, h, w))
+        return 1;
+    return SCRATCH((h + 2) * (w + 2) * stride * sizeof(int16_t)) + synth_conv_scratch(stride);
+}
+
+SYNTH_INLINE void run_winograd(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
+                                size_t h, size_t w, Finish *finish, void *out, size_t out_stride,
+                                void *scratch)
+{
+    size_t narrow = layer->stride, stride = ROUND_UP(narrow, LANES), all = (h + 2) * (w + 2);
+    int16_t *wide = take(&scratch, all * stride * sizeof *wide), *to = wide;
+    for (size_t place = 0; place < all; place++, map += narrow, to += stride) {
+        for (size_t c = 0; c < narrow; c++)
+            to[c] = map[c];
+        memset(to + narrow, 0, (stride - narrow) * sizeof *to);
+    }
+    Conv conv = conv_of(layer->winograd, stride, layer->groups,
+                        path == INTNET_PORTABLE ? SYNTH_PORTABLE : SYNTH_AVX2, wide, 0, w, h,
+                        scratch);
+    while (conv_next(&conv)) {
+        Place at = place_of(conv.first, conv.columns);
+        for (size_t t = 0; t < conv.tiles; t++, advance(&at))
+            for (size_t g = 0; g < conv.groups; g++) {
+                int32_t sums[4][LANES];
+                conv_sums(&conv, t, g, sums);
+                for (size_t k = 0; k < 4; k++)
+                    finish(layer, sums[k], 2 * at.y + k / 2, 2 * at.x + k % 2, 1,
+                           (uint32_t)(conv.group + g), 1, w, out, out_stride);
+            }
+    }
+}
+
+SYNTH_INLINE void run_layer(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
+                             size_t h, size_t w, Finish *finish, void *out, size_t out_stride,
+                             void *scratch)
+{
+    if (by_winograd(layer, h, w))
+        run_winograd(layer, path, map, h, w, finish, out, out_stride, scratch);
+    else
+        run_tiles(layer, path, map, h, w, finish, out, out_stride);
+}
+
+SYNTH_INLINE int32_t result(const IntnetLayer *layer, uint32_t output, int32_t sum)
 {
     return (sum + layer->bias[output]) >> layer->shift[output];
 }
@@ -336,16 +376,46 @@ static void finish_sums(const IntnetLayer *layer, const int32_t *sums, size_t y,
     }
 }
 
-void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
-                      size_t w, uint8_t *out, size_t out_stride)
+#ifdef SYNTH_X86
+__attribute__((target("avx2"))) static void layer_map_avx2(const IntnetLayer *layer,
+                                                           IntnetPath path, const uint8_t *map,
+                                                           size_t h, size_t w, uint8_t *out,
+                                                           size_t out_stride, void *scratch)
 {
-    layer_run(layer, path, map, h, w, finish_map, out, out_stride);
+    run_layer(layer, path, map, h, w, finish_map, out, out_stride, scratch);
+}
+
+__attribute__((target("avx2"))) static void layer_sums_avx2(const IntnetLayer *layer,
+                                                            IntnetPath path, const uint8_t *map,
+                                                            size_t h, size_t w, int32_t *out,
+                                                            void *scratch)
+{
+    run_layer(layer, path, map, h, w, finish_sums, out, layer->outputs, scratch);
+}
+#endif
+
+void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
+                      size_t w, uint8_t *out, size_t out_stride, void *scratch)
+{
+#ifdef SYNTH_X86
+    if (path != INTNET_PORTABLE) {
+        layer_map_avx2(layer, path, map, h, w, out, out_stride, scratch);
+        return;
+    }
+#endif
+    run_layer(layer, path, map, h, w, finish_map, out, out_stride, scratch);
 }
 
 void intnet_layer_sums(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
-                       size_t w, int32_t *out)
+                       size_t w, int32_t *out, void *scratch)
 {
-    layer_run(layer, path, map, h, w, finish_sums, out, layer->outputs);
+#ifdef SYNTH_X86
+    if (path != INTNET_PORTABLE) {
+        layer_sums_avx2(layer, path, map, h, w, out, scratch);
+        return;
+    }
+#endif
+    run_layer(layer, path, map, h, w, finish_sums, out, layer->outputs, scratch);
 }
 
 void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride)
@@ -366,139 +436,154 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
 {
     size_t cells = h * w;
     for (size_t y = 0; y < h; y++)
-        for (size_t x = 0; x < w; x++) {
-            size_t at = (y + 1) * (w + 2) + x + 1;
+        for (size_t first = 0; first < w; first += MERGE_POSITIONS) {
+            size_t count = smaller(MERGE_POSITIONS, w - first);
+            size_t at = (y + 1) * (w + 2) + first + 1;
             uint8_t *bytes = out + at * out_stride;
-            memcpy(bytes, features + at * features_stride, width);
+            for (size_t x = 0; x < count; x++)
+                memcpy(bytes + x * out_stride, features + (at + x) * features_stride, width);
             bytes += width;
-            const int32_t *value = q + y * w + x;
-            for (size_t c = 0; c < n; c++) {
-                int32_t signed_q = value[c * cells];
-                int32_t size = signed_q < 0 ? -signed_q : signed_q;
-                uint8_t magnitude = size == 0 ? 0 : compand[size > 255 ? 255 : size];
-                if (with_sign) {
-                    bytes[c] = (uint8_t)(INTNET_ZERO + (signed_q < 0 ? -magnitude : magnitude));
-                    bytes[n + c] = magnitude;
-                } else {
-                    bytes[c] = magnitude;
+            const int32_t *value = q + y * w + first;
+            for (size_t c = 0; c < n; c++, value += cells, bytes++)
+                for (size_t x = 0; x < count; x++) {
+                    int32_t size = value[x] < 0 ? -value[x] : value[x];
+                    uint8_t magnitude = size == 0 ? 0 : compand[size > 255 ? 255 : size];
+                    uint8_t *to = bytes + x * out_stride;
+                    if (with_sign) {
+                        *to = (uint8_t)(INTNET_ZERO + (value[x] < 0 ? -magnitude : magnitude));
+                        to += n;
+                    }
+                    *to = magnitude;
                 }
-            }
         }
     intnet_repeat_edges(out, h, w, out_stride);
 }
 
-/* Adds the prediction of outputs first .. outputs - 1 of `positions` positions of a row to `out`;
- * `in` is the first tap of the first position. */
-INTNET_INLINE void predict_rest(const double *in, size_t row, size_t inputs, const double *weight,
-                                size_t first, size_t outputs, size_t positions, double *out)
+/* Adds the prediction of `n` outputs, one block, of `positions` positions of a row to `out`, whose
+ * positions are `pitch` apart. `in` is the first tap of the first position. */
+SYNTH_INLINE void predict_block(const double *in, size_t row, size_t inputs, const double *weight,
+                                 size_t n, size_t positions, double *out, size_t pitch)
 {
     for (size_t p = 0; p < positions; p++)
         for (int tap = 0; tap < 9; tap++) {
             const double *x = in + (size_t)(tap / 3) * row + ((size_t)(tap % 3) + p) * inputs;
-            const double *v = weight + (size_t)tap * inputs * outputs;
-            for (size_t c = 0; c < inputs; c++, v += outputs)
-                for (size_t o = first; o < outputs; o++)
-                    out[p * outputs + o] += x[c] * v[o];
+            const double *v = weight + (size_t)tap * inputs * INTNET_BLOCK;
+            for (size_t c = 0; c < inputs; c++, v += INTNET_BLOCK)
+                for (size_t o = 0; o < n; o++)
+                    out[p * pitch + o] += x[c] * v[o];
         }
 }
 
 /* One kernel for both widths of vectors, by a prefix of intrinsics: `positions` times `vectors`
- * sums stay in registers while all inputs pass by. */
+ * sums of a whole block stay in registers while all inputs pass by. */
 #define PREDICT_TILE(Vector, prefix, width)                                                        \
-    Vector total[TILE_POSITIONS][TILE_GROUPS];                                                     \
-    INTNET_UNROLL                                                                                  \
+    enum { vectors = INTNET_BLOCK / (width) };                                                     \
+    Vector total[TILE_POSITIONS][vectors];                                                         \
+    SYNTH_UNROLL                                                                                  \
     for (int p = 0; p < positions; p++) {                                                          \
-        INTNET_UNROLL                                                                              \
+        SYNTH_UNROLL                                                                              \
         for (int k = 0; k < vectors; k++)                                                          \
-            total[p][k] = prefix##_loadu_pd(out + (size_t)p * outputs + (size_t)k * width);        \
+            total[p][k] = prefix##_loadu_pd(out + (size_t)p * pitch + k * (width));                \
     }                                                                                              \
     for (int tap = 0; tap < 9; tap++) {                                                            \
         const double *x = in + (size_t)(tap / 3) * row + (size_t)(tap % 3) * inputs;               \
-        for (size_t c = 0; c < inputs; c++, weight += outputs) {                                   \
-            Vector v[TILE_GROUPS];                                                                 \
-            INTNET_UNROLL                                                                          \
+        for (size_t c = 0; c < inputs; c++, weight += INTNET_BLOCK) {                              \
+            Vector v[vectors];                                                                     \
+            SYNTH_UNROLL                                                                          \
             for (int k = 0; k < vectors; k++)                                                      \
-                v[k] = prefix##_loadu_pd(weight + (size_t)k * width);                              \
-            INTNET_UNROLL                                                                          \
+                v[k] = prefix##_loadu_pd(weight + k * (width));                                    \
+            SYNTH_UNROLL                                                                          \
             for (int p = 0; p < positions; p++) {                                                  \
                 Vector u = prefix##_set1_pd(x[(size_t)p * inputs + c]);                            \
-                INTNET_UNROLL                                                                      \
+                SYNTH_UNROLL                                                                      \
                 for (int k = 0; k < vectors; k++)                                                  \
                     total[p][k] = prefix##_fmadd_pd(u, v[k], total[p][k]);                         \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
-    INTNET_UNROLL                                                                                  \
+    SYNTH_UNROLL                                                                                  \
     for (int p = 0; p < positions; p++) {                                                          \
-        INTNET_UNROLL                                                                              \
+        SYNTH_UNROLL                                                                              \
         for (int k = 0; k < vectors; k++)                                                          \
-            prefix##_storeu_pd(out + (size_t)p * outputs + (size_t)k * width, total[p][k]);        \
+            prefix##_storeu_pd(out + (size_t)p * pitch + k * (width), total[p][k]);                \
     }
 
-#ifdef INTNET_X86
-__attribute__((target("avx2,fma"))) INTNET_INLINE void
-predict_tile_avx2(const double *in, size_t row, size_t inputs, const double *weight, size_t outputs,
-                  int positions, int vectors, double *out)
+typedef void PredictTile(const double *in, size_t row, size_t inputs, const double *weight, int one,
+                         double *out, size_t pitch);
+
+#ifdef SYNTH_X86
+__attribute__((target("avx2,fma"))) SYNTH_INLINE void
+tile_of_predict_avx2(const double *in, size_t row, size_t inputs, const double *weight,
+                     int positions, double *out, size_t pitch)
 {
     PREDICT_TILE(__m256d, _mm256, 4)
 }
 
-__attribute__((target("avx512f"))) INTNET_INLINE void
-predict_tile_avx512(const double *in, size_t row, size_t inputs, const double *weight,
-                    size_t outputs, int positions, int vectors, double *out)
+__attribute__((target("avx512f"))) SYNTH_INLINE void
+tile_of_predict_avx512(const double *in, size_t row, size_t inputs, const double *weight,
+                       int positions, double *out, size_t pitch)
 {
     PREDICT_TILE(__m512d, _mm512, 8)
 }
 
-__attribute__((target("avx2,fma"))) static size_t predict_avx2(const double *in, size_t row,
-                                                               size_t inputs, const double *weight,
-                                                               size_t outputs, int one, double *out)
+__attribute__((target("avx2,fma"))) static void predict_avx2(const double *in, size_t row,
+                                                             size_t inputs, const double *weight,
+                                                             int one, double *out, size_t pitch)
 {
-    size_t o = 0;
-    for (; o + 8 <= outputs; o += 8)
-        if (one)
-            predict_tile_avx2(in, row, inputs, weight + o, outputs, 1, 2, out + o);
-        else
-            predict_tile_avx2(in, row, inputs, weight + o, outputs, 6, 2, out + o);
-    return o;
+    if (one)
+        tile_of_predict_avx2(in, row, inputs, weight, 1, out, pitch);
+    else
+        tile_of_predict_avx2(in, row, inputs, weight, TILE_POSITIONS, out, pitch);
 }
 
-__attribute__((target("avx512f"))) static size_t predict_avx512(const double *in, size_t row,
-                                                                size_t inputs, const double *weight,
-                                                                size_t outputs, int one,
-                                                                double *out)
+__attribute__((target("avx512f"))) static void predict_avx512(const double *in, size_t row,
+                                                              size_t inputs, const double *weight,
+                                                              int one, double *out, size_t pitch)
 {
-    size_t o = 0;
-    for (; o + 32 <= outputs; o += 32)
-        if (one)
-            predict_tile_avx512(in, row, inputs, weight + o, outputs, 1, 4, out + o);
-        else
-            predict_tile_avx512(in, row, inputs, weight + o, outputs, 6, 4, out + o);
-    return o;
+    if (one)
+        tile_of_predict_avx512(in, row, inputs, weight, 1, out, pitch);
+    else
+        tile_of_predict_avx512(in, row, inputs, weight, TILE_POSITIONS, out, pitch);
 }
 #endif
+
+static void predict_portable(const double *in, size_t row, size_t inputs, const double *weight,
+                             int one, double *out, size_t pitch)
+{
+    predict_block(in, row, inputs, weight, INTNET_BLOCK, one ? 1 : TILE_POSITIONS, out, pitch);
+}
+
+static PredictTile *predict_tile_of(IntnetPath path)
+{
+#ifdef SYNTH_X86
+    if (path == INTNET_VNNI)
+        return predict_avx512;
+    if (path == INTNET_AVX2)
+        return predict_avx2;
+#endif
+    (void)path;
+    return predict_portable;
+}
 
 void intnet_predict(const double *v, size_t inputs, const double *weight, size_t outputs, size_t h,
                     size_t w, IntnetPath path, double *out)
 {
-    size_t row = (w + 2) * inputs;
-    for (size_t y = 0; y < h; y++)
-        for (size_t x = 0; x < w;) {
-            /* Sums are added to what is there: tiles must not overlap. */
-            size_t positions = w - x < TILE_POSITIONS ? 1 : TILE_POSITIONS;
-            const double *in = v + y * row + x * inputs;
-            double *at = out + (y * w + x) * outputs;
-            size_t done = 0;
-#ifdef INTNET_X86
-            if (path == INTNET_VNNI)
-                done = predict_avx512(in, row, inputs, weight, outputs, positions == 1, at);
-            else if (path == INTNET_AVX2)
-                done = predict_avx2(in, row, inputs, weight, outputs, positions == 1, at);
-#endif
-            (void)path;
-            predict_rest(in, row, inputs, weight, done, outputs, positions, at);
-            x += positions;
-        }
+    PredictTile *tile = predict_tile_of(path);
+    size_t row = (w + 2) * inputs, block = 9 * inputs * INTNET_BLOCK;
+    /* The weights of a block stay in cache while all positions pass by. */
+    for (size_t o = 0; o < outputs; o += INTNET_BLOCK, weight += block)
+        for (size_t y = 0; y < h; y++)
+            for (size_t x = 0; x < w;) {
+                /* Sums are added to what is there: tiles must not overlap. */
+                size_t positions = w - x < TILE_POSITIONS ? 1 : TILE_POSITIONS;
+                const double *in = v + y * row + x * inputs;
+                double *at = out + (y * w + x) * outputs + o;
+                if (outputs - o < INTNET_BLOCK)
+                    predict_block(in, row, inputs, weight, outputs - o, positions, at, outputs);
+                else
+                    tile(in, row, inputs, weight, positions == 1, at, outputs);
+                x += positions;
+            }
 }
 
 void intnet_indices(const IntnetGroupArrays *arrays, const IntnetSites *sites, const int32_t *sums,
@@ -525,7 +610,7 @@ void intnet_scores(const IntnetGroupArrays *arrays, const int32_t *sums, size_t 
     for (size_t c = 0; c < n; c++, score += cells)
         for (size_t cell = 0; cell < cells; cell++)
             score[cell] =
-                (int16_t)clamp(sums[cell * n + c] + arrays->base[c], INT16_MIN, INT16_MAX);
+                (int16_t)clamp64(sums[cell * n + c] + arrays->base[c], INT16_MIN, INT16_MAX);
 }
 
 void intnet_means(const IntnetGroupArrays *arrays, const IntnetSites *sites, const double *linear,
@@ -535,14 +620,14 @@ void intnet_means(const IntnetGroupArrays *arrays, const IntnetSites *sites, con
     for (size_t c = 0; c < n; c++, mean += cells, predicted += cells) {
         const uint8_t *mode = sites->mode + arrays->site[c] * cells;
         for (size_t cell = 0; cell < cells; cell++) {
-            int64_t deep = clamp(sums[cell * n + c], -DEEP_MEAN_MAX, DEEP_MEAN_MAX);
-            int64_t scaled = divide((int64_t)linear[cell * n + c], LINEAR_BITS);
+            int64_t deep = clamp64(sums[cell * n + c], -DEEP_MEAN_MAX, DEEP_MEAN_MAX);
+            int64_t scaled = divide64((int64_t)linear[cell * n + c], LINEAR_BITS);
             /* Beyond twice MEAN_MAX the sum is MEAN_MAX whatever `deep` is. */
             int64_t from_linear =
-                clamp(divide(scaled * arrays->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
+                clamp64(divide64(scaled * arrays->gain[c], GAIN_BITS), -2 * MEAN_MAX, 2 * MEAN_MAX);
             int64_t m = from_linear * arrays->aligned[mode[cell] * n + c] + deep;
             predicted[cell] = (int32_t)from_linear;
-            mean[cell] = (int32_t)clamp(m, -MEAN_MAX, MEAN_MAX);
+            mean[cell] = (int32_t)clamp64(m, -MEAN_MAX, MEAN_MAX);
         }
     }
 }
@@ -569,12 +654,12 @@ void intnet_add_neighbours(const IntnetNeighbours *neighbours, const int16_t *sy
             for (size_t x = (y + 1) % 2; x < w; x += 2) {
                 size_t cell = y * w + x;
                 int64_t r = (int64_t)SPACING * beside(symbols, h, w, y, x, 0);
-                int64_t more = divide(neighbours->weight[c] * r, WEIGHT_BITS + FRACTION_BITS);
-                int64_t size = divide((int64_t)SPACING * beside(symbols, h, w, y, x, 1), 2);
+                int64_t more = divide64(neighbours->weight[c] * r, WEIGHT_BITS + FRACTION_BITS);
+                int64_t size = divide64((int64_t)SPACING * beside(symbols, h, w, y, x, 1), 2);
                 size_t of_class = 0; /* of magnitude 0, whatever the table says */
                 if (size > 0)
                     of_class = neighbours->compand[size > 255 ? 255 : size] / CLASS_WIDTH;
-                mean[cell] = (int32_t)clamp(mean[cell] + more, -MEAN_MAX, MEAN_MAX);
+                mean[cell] = (int32_t)clamp64(mean[cell] + more, -MEAN_MAX, MEAN_MAX);
                 sums[cell * n + c] +=
                     neighbours->shift[c * INTNET_CLASSES + of_class] * (1 << FRACTION_BITS);
             }
@@ -594,13 +679,13 @@ void intnet_dequantise(const IntnetGroupArrays *arrays, const IntnetSites *sites
             size_t at = (c * h + y) * w;
             for (size_t x = 0; x < w; x++, at++, to += 2 * channels) {
                 q[at] = symbols[at] * SPACING + (mean == NULL ? 0 : mean[at]);
-                int64_t value = divide((int64_t)q[at] * arrays->step[c], STEP_BITS);
-                *to = (int16_t)clamp(divide(value, FRACTION_BITS - LATENT_BITS), INT16_MIN,
+                int64_t value = divide64((int64_t)q[at] * arrays->step[c], STEP_BITS);
+                *to = (int16_t)clamp64(divide64(value, FRACTION_BITS - LATENT_BITS), INT16_MIN,
                                      INT16_MAX);
                 if (v != NULL) {
                     int same = arrays->aligned[mode[x] * n + c];
                     v[((y + 1) * (w + 2) + x + 1) * n + c] =
-                        same ? (double)clamp(value, -V_MAX, V_MAX) : 0.0;
+                        same ? (double)clamp64(value, -V_MAX, V_MAX) : 0.0;
                 }
             }
         }

@@ -20,7 +20,8 @@
  *    predictors need more than 32 bits and run in doubles, whose sums stay under 2^52 by the same
  *    kind of proof, so that they are exact in any order.
  *
- * Nothing here allocates. `cells` is h * w, the number of positions of the grid.
+ * Nothing here allocates. `cells` is h * w, the number of positions of the grid. `scratch` is memory
+ * of so many bytes as the function of that name says, with the alignment of an int32 at least.
  */
 #ifndef MVMIC_INTNET_H
 #define MVMIC_INTNET_H
@@ -30,6 +31,9 @@
 
 /* So many outputs are computed at once. Zeros fill up a layer's weights to a multiple. */
 #define INTNET_LANES 16
+
+/* Linear predictors have their weights in blocks of so many outputs. */
+#define INTNET_BLOCK 8
 
 /* A layer has at most so many fours of inputs. */
 #define INTNET_FOURS 1024
@@ -55,17 +59,23 @@ typedef struct {
     const int8_t *weight; /* [groups][size * size][stride / 4][INTNET_LANES][4] */
     const int32_t *bias;  /* [groups * INTNET_LANES], 2^(shift - 1) for rounding within */
     const uint8_t *shift; /* [groups * INTNET_LANES], 0 to 14 */
+    /* Of a 3x3 layer, as synth_conv_weights gives them for `stride` rounded up to a multiple of
+     * SYNTH_LANES. NULL if there are none, or if 4 * 255 S is not below 2^31: sums are four times
+     * as large on the way. */
+    const int16_t *winograd;
 } IntnetLayer;
+
+size_t intnet_layer_scratch(const IntnetLayer *layer, size_t h, size_t w);
 
 /* Results clamped to 0..255, as a map [h + 2][w + 2][out_stride], out_stride >= outputs. Channels
  * from `outputs` on are not written, nor are the outermost rows and columns: h may be some rows of
  * a larger map. */
 void intnet_layer_map(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
-                      size_t w, uint8_t *out, size_t out_stride);
+                      size_t w, uint8_t *out, size_t out_stride, void *scratch);
 
 /* Results that are not clamped: int32 [cells][outputs]. */
 void intnet_layer_sums(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
-                       size_t w, int32_t *out);
+                       size_t w, int32_t *out, void *scratch);
 
 /* Fills the outermost rows and columns of a map with `stride` bytes for each position. */
 void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride);
@@ -77,7 +87,7 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
                   uint8_t *out, size_t out_stride);
 
 /* Adds to out [cells][outputs] the 3x3 prediction from v [h + 2][w + 2][inputs], a map of doubles,
- * by weight [9][inputs][outputs]. */
+ * by weight [blocks][9][inputs][INTNET_BLOCK]; zeros fill up the last block. */
 void intnet_predict(const double *v, size_t inputs, const double *weight, size_t outputs, size_t h,
                     size_t w, IntnetPath path, double *out);
 

@@ -1,6 +1,6 @@
 /*
  * lanes_internal.h: loops over SYNTH_LANES numbers that compilers turn into vectors, and what such
- * code shares. For gemm.c, synthesis.c and float_conv.c alone.
+ * code shares.
  */
 #ifndef MVMIC_LANES_INTERNAL_H
 #define MVMIC_LANES_INTERNAL_H

@@ -4,48 +4,60 @@
 
 #include "winograd_internal.h"
 
-/* Three weights of a row or column to four of Winograd's, doubled. */
-static void to_winograd(const int32_t in[3], int32_t out[4])
+/* Three weights of a row or column, `pitch` apart, to four of Winograd's, doubled, LANES apart. */
+SYNTH_INLINE void to_winograd(const int16_t *in, size_t pitch, int16_t *SYNTH_RESTRICT out)
 {
-    out[0] = 2 * in[0];
-    out[1] = in[0] + in[1] + in[2];
-    out[2] = in[0] - in[1] + in[2];
-    out[3] = 2 * in[2];
+    SYNTH_VECTOR
+    for (size_t k = 0; k < LANES; k++) {
+        int16_t first = in[k], middle = in[pitch + k], last = in[2 * pitch + k];
+        int16_t both = (int16_t)(first + last);
+        out[k] = (int16_t)(2 * first);
+        out[LANES + k] = (int16_t)(both + middle);
+        out[2 * LANES + k] = (int16_t)(both - middle);
+        out[3 * LANES + k] = (int16_t)(2 * last);
+    }
 }
 
-static void numerators(const int16_t weight[9], int32_t out[16])
+/* Inputs whose weights are read at once: those of one output lie side by side. */
+#define INPUTS 16
+
+/* [3][3] weights of LANES outputs to [4][4]. */
+SYNTH_INLINE void to_frequencies(const int16_t *plain, int16_t *SYNTH_RESTRICT out)
 {
-    int32_t tall[3][4];
-    for (int x = 0; x < 3; x++) {
-        int32_t column[3] = {weight[x], weight[3 + x], weight[6 + x]};
-        to_winograd(column, tall[x]);
-    }
-    for (int y = 0; y < 4; y++) {
-        int32_t row[3] = {tall[0][y], tall[1][y], tall[2][y]};
-        to_winograd(row, out + 4 * y);
-    }
+    int16_t tall[12 * LANES];
+    for (size_t x = 0; x < 3; x++)
+        to_winograd(plain + x * LANES, 3 * LANES, tall + 4 * x * LANES);
+    for (size_t y = 0; y < 4; y++)
+        to_winograd(tall + y * LANES, 4 * LANES, out + 4 * y * LANES);
 }
 
 void synth_conv_weights(const int16_t *weight, size_t outputs, size_t inputs, size_t stride,
                         int16_t *out)
 {
-    size_t block = stride * SYNTH_LANES;
-    size_t groups = (outputs + SYNTH_LANES - 1) / SYNTH_LANES;
+    size_t block = stride * LANES, groups = (outputs + LANES - 1) / LANES;
     for (size_t group = 0; group < groups; group++, out += 16 * block)
-        for (size_t pair = 0; pair < stride / 2; pair++) {
-            int16_t part[16][SYNTH_LANES][2] = {0};
-            for (size_t lane = 0; lane < SYNTH_LANES; lane++)
-                for (size_t k = 0; k < 2; k++) {
-                    size_t o = group * SYNTH_LANES + lane, i = 2 * pair + k;
-                    int32_t u[16];
-                    if (o >= outputs || i >= inputs)
-                        continue;
-                    numerators(weight + (o * inputs + i) * 9, u);
-                    for (int f = 0; f < 16; f++)
-                        part[f][lane][k] = (int16_t)u[f];
+        for (size_t first = 0; first < stride; first += INPUTS) {
+            int16_t plain[INPUTS * 9 * LANES] = {0};
+            size_t known = first < inputs ? smaller(INPUTS, inputs - first) : 0;
+            size_t lanes = smaller(LANES, outputs - group * LANES);
+            for (size_t lane = 0; lane < lanes; lane++) {
+                const int16_t *from = weight + ((group * LANES + lane) * inputs + first) * 9;
+                for (size_t k = 0; k < known * 9; k++)
+                    plain[k * LANES + lane] = from[k];
+            }
+            for (size_t i = 0; i < smaller(INPUTS, stride - first); i += 2) {
+                int16_t even[16 * LANES], odd[16 * LANES];
+                to_frequencies(plain + i * 9 * LANES, even);
+                to_frequencies(plain + (i + 1) * 9 * LANES, odd);
+                for (size_t f = 0; f < 16; f++) {
+                    int16_t *to = out + f * block + (first + i) * LANES;
+                    SYNTH_VECTOR
+                    for (size_t k = 0; k < LANES; k++) {
+                        to[2 * k] = even[f * LANES + k];
+                        to[2 * k + 1] = odd[f * LANES + k];
+                    }
                 }
-            for (size_t f = 0; f < 16; f++)
-                memcpy(out + f * block + pair * 2 * SYNTH_LANES, part[f], sizeof part[f]);
+            }
         }
 }
 

@@ -82,8 +82,9 @@ cdef class FloatConv:
                 and weight.shape[2:] == (3, 3) and unit.dtype == bias.dtype == np.float32
                 and unit.shape == bias.shape == (len(weight),)):
             raise ValueError("the arrays are not those of a 3x3 layer")
-        sizes = np.abs(weight.astype(np.int64)).reshape(len(weight), -1)
-        if int(sizes.max()) > _WEIGHT_MAX or int(sizes.sum(1).max()) * NARROW_MAX >= 2**29:
+        sizes = np.abs(weight, dtype=np.int32).reshape(len(weight), -1)
+        most = int(sizes.sum(1, dtype=np.int64).max())
+        if int(sizes.max()) > _WEIGHT_MAX or most * NARROW_MAX >= 2**29:
             raise OverflowError("sums of a 3x3 layer might exceed 32 bits")
         outputs, inputs = weight.shape[:2]
         cdef const int16_t[:, :, :, ::1] plain = np.ascontiguousarray(weight)

@@ -19,6 +19,7 @@ Ints = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
 
 ZERO: int
+BLOCK: int  # outputs of linear predictors that are computed at once
 """Inputs that have a sign are stored with this added."""
 
 def at_once(layer: Callable[[int, int], None], count: int, unit: int) -> None:
@@ -71,7 +72,10 @@ def merge(features: Bytes, width: int, q: Ints, compand: Bytes, with_sign: bool)
     """
 
 def predict(v: Reals, weight: Reals, out: Reals, path: str, run: Run = ...) -> None:
-    """Add to out [h,w,O] the 3x3 convolution of v [h+2,w+2,I] with weight [9,I,O]."""
+    """Add to out [h,w,O] the 3x3 convolution of v [h+2,w+2,I] with weight [O/BLOCK,9,I,BLOCK].
+
+    Zeros fill up the last block of outputs.
+    """
 
 def add_neighbours(
     symbols: npt.NDArray[np.int16],

@@ -11,9 +11,14 @@ from functools import partial
 
 import numpy as np
 
+cdef extern from "winograd.h" nogil:
+    void synth_conv_weights(
+        const int16_t *weight, size_t outputs, size_t inputs, size_t stride, int16_t *out)
+
 cdef extern from "intnet.h" nogil:
     enum:
         INTNET_LANES
+        INTNET_BLOCK
         INTNET_FOURS
         INTNET_ZERO
         INTNET_CLASSES
@@ -31,6 +36,7 @@ cdef extern from "intnet.h" nogil:
         const int8_t *weight
         const int32_t *bias
         const uint8_t *shift
+        const int16_t *winograd
 
     ctypedef struct IntnetGroupArrays:
         size_t n
@@ -52,13 +58,14 @@ cdef extern from "intnet.h" nogil:
         const uint8_t *compand
 
     int intnet_path_usable(IntnetPath path)
+    size_t intnet_layer_scratch(const IntnetLayer *layer, size_t h, size_t w)
     void intnet_repeat_edges(uint8_t *map, size_t h, size_t w, size_t stride)
     void intnet_layer_map(
         const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h, size_t w,
-        uint8_t *out, size_t out_stride)
+        uint8_t *out, size_t out_stride, void *scratch)
     void intnet_layer_sums(
         const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h, size_t w,
-        int32_t *out)
+        int32_t *out, void *scratch)
     void intnet_merge(
         const uint8_t *features, size_t features_stride, size_t width, const int32_t *q, size_t n,
         const uint8_t *compand, int with_sign, size_t h, size_t w, uint8_t *out,
@@ -89,6 +96,7 @@ def at_once(layer, count, unit):
 
 PATHS = {"portable": INTNET_PORTABLE, "avx2": INTNET_AVX2, "vnni": INTNET_VNNI}
 ZERO = INTNET_ZERO
+BLOCK = INTNET_BLOCK
 
 
 def usable_paths():
@@ -111,6 +119,24 @@ def stride_of(channels):
     return -(-channels // 4) * 4
 
 
+def _winograd_of(weight):
+    """The weights of a 3x3 layer as synth_conv_weights gives them."""
+    outputs, inputs = weight.shape[:2]
+    groups, stride = -(-outputs // INTNET_LANES), -(-inputs // INTNET_LANES) * INTNET_LANES
+    cdef const int16_t[:, :, :, ::1] plain = np.ascontiguousarray(weight, np.int16)
+    out = np.empty(groups * 16 * stride * INTNET_LANES, np.int16)
+    cdef int16_t[::1] view = out
+    cdef size_t most = stride
+    with nogil:
+        synth_conv_weights(&plain[0, 0, 0, 0], plain.shape[0], plain.shape[1], most, &view[0])
+    return out
+
+
+def _unit_of(rows, columns):
+    """Rows that a layer takes at once: pairs, where Winograd's algorithm can be used."""
+    return 2 if rows % 2 == columns % 2 == 0 else 1
+
+
 cdef class Layer:
     cdef IntnetLayer _c
     cdef IntnetPath _path
@@ -119,6 +145,7 @@ cdef class Layer:
     cdef const int8_t[::1] _weight
     cdef const int32_t[::1] _bias
     cdef const uint8_t[::1] _shift
+    cdef const int16_t[::1] _winograd
 
     def __init__(self, weight, bias, shift, with_sign, path):
         if (weight.dtype != np.int8 or bias.dtype != np.int32 or shift.dtype != np.uint8
@@ -153,6 +180,10 @@ cdef class Layer:
         self._c.outputs, self._c.groups = outputs, groups
         self._c.weight, self._c.bias = &self._weight[0], &self._bias[0]
         self._c.shift = &self._shift[0]
+        self._c.winograd = NULL
+        if size == 3 and self._path != INTNET_VNNI and 4 * int(sums.max()) < 2**31:
+            self._winograd = _winograd_of(weight)
+            self._c.winograd = &self._winograd[0]
 
     cdef _check(self, const uint8_t[:, :, ::1] maps):
         if maps.shape[2] != self._c.stride or maps.shape[0] < 3 or maps.shape[1] < 3:
@@ -161,7 +192,8 @@ cdef class Layer:
     def map(self, maps, run=at_once):
         self._check(maps)
         out = np.zeros((*maps.shape[:2], stride_of(self._c.outputs)), np.uint8)
-        run(partial(self._map_rows, maps, out), len(maps) - 2, 1)
+        rows, columns = len(maps) - 2, maps.shape[1] - 2
+        run(partial(self._map_rows, maps, out), rows, _unit_of(rows, columns))
         repeat_edges(out)
         return out
 
@@ -169,22 +201,25 @@ cdef class Layer:
                   Py_ssize_t count):
         _check_rows(first, count, maps.shape[0] - 2)
         cdef size_t w = maps.shape[1] - 2
+        cdef uint8_t[::1] memory = np.empty(intnet_layer_scratch(&self._c, count, w), np.uint8)
         with nogil:
             intnet_layer_map(&self._c, self._path, &maps[first, 0, 0], count, w, &out[first, 0, 0],
-                             out.shape[2])
+                             out.shape[2], &memory[0])
 
     def sums(self, maps, run=at_once):
         self._check(maps)
         out = np.empty((maps.shape[0] - 2, maps.shape[1] - 2, self._c.outputs), np.int32)
-        run(partial(self._sum_rows, maps, out), len(out), 1)
+        run(partial(self._sum_rows, maps, out), len(out), _unit_of(*out.shape[:2]))
         return out
 
     def _sum_rows(self, const uint8_t[:, :, ::1] maps, int32_t[:, :, ::1] out, Py_ssize_t first,
                   Py_ssize_t count):
         _check_rows(first, count, maps.shape[0] - 2)
         cdef size_t w = maps.shape[1] - 2
+        cdef uint8_t[::1] memory = np.empty(intnet_layer_scratch(&self._c, count, w), np.uint8)
         with nogil:
-            intnet_layer_sums(&self._c, self._path, &maps[first, 0, 0], count, w, &out[first, 0, 0])
+            intnet_layer_sums(&self._c, self._path, &maps[first, 0, 0], count, w,
+                              &out[first, 0, 0], &memory[0])
 
 
 def repeat_edges(uint8_t[:, :, ::1] maps):
@@ -213,17 +248,17 @@ def predict(v, weight, out, path, run=at_once):
     run(partial(_predict_rows, v, weight, out, path), len(out), 1)
 
 
-def _predict_rows(const double[:, :, ::1] v, const double[:, :, ::1] weight,
+def _predict_rows(const double[:, :, ::1] v, const double[:, :, :, ::1] weight,
                   double[:, :, ::1] out, str path, Py_ssize_t first, Py_ssize_t count):
     cdef size_t h = out.shape[0], w = out.shape[1]
     cdef IntnetPath checked_path = _path_of(path)
     if (<size_t> v.shape[0] != h + 2 or <size_t> v.shape[1] != w + 2
-            or weight.shape[0] != 9 or weight.shape[1] != v.shape[2]
-            or weight.shape[2] != out.shape[2]):
+            or weight.shape[0] != -(-out.shape[2] // INTNET_BLOCK) or weight.shape[1] != 9
+            or weight.shape[2] != v.shape[2] or weight.shape[3] != INTNET_BLOCK):
         raise ValueError("v, weights and results do not fit together")
     _check_rows(first, count, h)
     with nogil:
-        intnet_predict(&v[first, 0, 0], v.shape[2], &weight[0, 0, 0], weight.shape[2], count, w,
+        intnet_predict(&v[first, 0, 0], v.shape[2], &weight[0, 0, 0, 0], out.shape[2], count, w,
                        checked_path, &out[first, 0, 0])
 
 

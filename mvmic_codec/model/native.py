@@ -32,6 +32,7 @@ from mvmic_codec.model.definition import (
     WEIGHT_BITS,
 )
 from mvmic_codec.model.intnet import (
+    BLOCK,
     ZERO,
     GroupArrays,
     Layer,
@@ -414,10 +415,12 @@ def sum_around(x: Wide) -> Wide:
 
 
 def taps(weight: npt.NDArray[np.int16]) -> Reals:
-    """[O,I,3,3] -> [9,I,O], the order that `predict` takes."""
+    """[O,I,3,3] -> [O/BLOCK,9,I,BLOCK], the order that `predict` takes."""
     outputs, inputs = weight.shape[:2]
-    flat = weight.astype(np.float64).reshape(outputs, inputs, 9)
-    return np.ascontiguousarray(flat.transpose(2, 1, 0))
+    blocks = -(-outputs // BLOCK)
+    full = np.zeros((blocks * BLOCK, inputs, 9))
+    full[:outputs] = weight.reshape(outputs, inputs, 9)
+    return np.ascontiguousarray(full.reshape(blocks, BLOCK, inputs, 9).transpose(0, 3, 2, 1))
 
 
 def pixel_shuffle_last(x: npt.NDArray[Number]) -> npt.NDArray[Number]:

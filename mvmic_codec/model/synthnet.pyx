@@ -196,7 +196,8 @@ def _with_stride(weight):
 
 def _sum_bound(weight, most, bias):
     """What the sum of each output can reach: int64 [O]."""
-    sums = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(1) * most
+    sizes = np.abs(weight, dtype=np.int32).reshape(len(weight), -1)
+    sums = sizes.sum(1, dtype=np.int64) * most
     return sums + np.abs(bias.astype(np.int64))
 
 

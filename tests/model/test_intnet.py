@@ -15,6 +15,7 @@ from mvmic_codec.model.intnet import (
     stride_of,
     usable_paths,
 )
+from mvmic_codec.model.native import taps
 
 PATHS = usable_paths()
 OUTPUTS = (1, 7, 15, 16, 17, 31, 32, 33, 48, 49, 64, 65, 80, 96, 100, 130)
@@ -91,6 +92,20 @@ def test_layers(path, extreme):
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("inputs", [1841, 1842])
+def test_the_largest_sums_of_a_3x3_layer(path, inputs):
+    """Winograd's algorithm has four times as much on the way: up to 1841 inputs that fits."""
+    weight = np.full((17, inputs, 3, 3), 127, np.int8)
+    weight[1] = -127
+    bias, shift = np.zeros(17, np.int32), np.full(17, 14, np.uint8)
+    layer = Layer(weight, bias, shift, slice(0), path)
+    sums = layer.sums(map_of(np.full((inputs, 2, 4), 255, np.uint8)))
+    most = 255 * 127 * 9 * inputs
+    assert (sums[..., 1] == rounded(-most, 14)).all()
+    assert (np.delete(sums, 1, 2) == rounded(most, 14)).all()
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_predict(path):
     rng = np.random.default_rng(2)
     for outputs in (1, 7, 8, 9, 16, 31, 32, 33, 40, 64, 72, 112):
@@ -102,21 +117,20 @@ def test_predict(path):
         mapped = np.empty((height + 2, width + 2, inputs))
         mapped[1:-1, 1:-1] = levels.transpose(1, 2, 0)
         repeat_edges(mapped.view(np.uint8))
-        taps = weight.astype(np.float64).reshape(outputs, inputs, 9).transpose(2, 1, 0)
         out = before.astype(np.float64)
-        predict(mapped, np.ascontiguousarray(taps), out, path)
+        predict(mapped, taps(weight), out, path)
         assert np.array_equal(out.astype(np.int64), expected)
 
 
 @pytest.mark.parametrize("with_sign", [False, True])
 def test_merge(with_sign):
     rng = np.random.default_rng(3)
-    q = rng.integers(-400, 401, (5, 3, 4)).astype(np.int32)
+    q = rng.integers(-400, 401, (5, 3, 37)).astype(np.int32)
     q[:, 0, 0] = 0
     # A table that says something of 0 is not asked there: 0 has no sign.
     table = rng.integers(1, 128, 256).astype(np.uint8)
     shaped = np.sign(q) * table[np.minimum(np.abs(q), 255)].astype(np.int64)
-    features = rng.integers(0, 256, (6, 3, 4))
+    features = rng.integers(0, 256, (6, 3, 37))
     seen = [shaped + ZERO] * with_sign + [np.abs(shaped)]
     expected = map_of(np.concatenate([features, *seen]))
     assert np.array_equal(merge(map_of(features), 6, q, table, with_sign), expected)
