@@ -20,7 +20,7 @@ ROOT = HERE.parents[1]
 CORPUS = HERE / "corpus"
 FILES = sorted((CORPUS / "file").iterdir())
 FILES += sorted((ROOT / "formats").glob("*/*.mvm"))
-COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-O1", "-I", str(ROOT / "csrc/common")]
+COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-I", str(ROOT / "csrc/common")]
 COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # LeakSanitizer needs ptrace, which containers may forbid; libFuzzer looks for leaks in its own way.
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
@@ -29,11 +29,21 @@ ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 SOURCES = {
     "rans": ["common/rans_tables.c", "decode/rans_decode.c", "encode/rans_encode.c"],
     "flatmap": ["decode/flatmap_decode.c", "encode/flatmap_encode.c"],
+    "synthesis": ["common/gemm.c", "common/winograd.c", "common/synthesis.c"],
 }
 HEADERS = {
     "rans": ["common/rans.h", "common/rans_internal.h", "common/trellis.h"],
     "flatmap": ["common/flatmap.h", "common/flatmap_internal.h"],
+    "synthesis": [
+        "common/gemm.h",
+        "common/lanes_internal.h",
+        "common/synthesis.h",
+        "common/winograd.h",
+        "common/winograd_internal.h",
+    ],
 }
+# -O1 takes four times as long to compile synthesis.c, and its corpus is short.
+OPTIONS = {"rans": ["-O1"], "flatmap": ["-O1"], "synthesis": ["-O0"]}
 
 # What is broken, by target: the text, and what stands there instead.
 BROKEN_RANS = {
@@ -79,8 +89,8 @@ BROKEN_FLATMAP = {
     "all pixels are asked": ("work->open == NULL || work->open[y * work->width + x] ?", "1 ?"),
     "numbers stand where nothing is open": ("|| (colour != 0 && !open)", ""),
 }
-BROKEN = [("rans", fault) for fault in BROKEN_RANS]
-BROKEN += [("flatmap", fault) for fault in BROKEN_FLATMAP]
+BROKEN = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}
+FAULTS = [(kind, fault) for kind, faults in BROKEN.items() for fault in faults]
 
 
 def run(*command):
@@ -100,8 +110,8 @@ def harness(tmp_path_factory):
         can = False
     if not can:
         pytest.skip(f"{COMPILE[0]} cannot build programs with AddressSanitizer and UBSan")
-    for name in ("fuzz_rans", "fuzz_flatmap", "replay"):
-        built = run(*COMPILE, "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
+    for name in ("fuzz_rans", "fuzz_flatmap", "fuzz_synthesis", "replay"):
+        built = run(*COMPILE, "-O1", "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
         assert built.returncode == 0, built.stderr
     return folder
 
@@ -109,12 +119,12 @@ def harness(tmp_path_factory):
 def replay(harness, kind, tested, program):
     """The corpus of a kind through its target with the C files that it tests."""
     objects = [harness / f"fuzz_{kind}.o", harness / "replay.o"]
-    built = run(*COMPILE, *objects, *tested, "-o", program)
+    built = run(*COMPILE, *OPTIONS[kind], *objects, *tested, "-o", program)
     assert built.returncode == 0, built.stderr
     return run(program, *sorted((CORPUS / kind).iterdir()))
 
 
-@pytest.mark.parametrize("kind", ["rans", "flatmap"])
+@pytest.mark.parametrize("kind", SOURCES)
 def test_c_has_no_finding(harness, tmp_path, kind):
     tested = [ROOT / "csrc" / name for name in SOURCES[kind]]
     done = replay(harness, kind, tested, tmp_path / "replay")
@@ -123,9 +133,9 @@ def test_c_has_no_finding(harness, tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=[" ".join(each) for each in FAULTS])
 def test_broken_c_has_one(harness, tmp_path, kind, fault):
-    text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]
+    text, instead = BROKEN[kind][fault]
     # All side by side, so that each includes the broken header.
     files = [ROOT / "csrc" / name for name in SOURCES[kind] + HEADERS[kind]]
     copies = [tmp_path / file.name for file in files]
