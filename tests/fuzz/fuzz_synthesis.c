@@ -681,7 +681,7 @@ static void fuzz_leave8(Input *input)
     task.layer = dense_of(&slow);
     task.in = draw_map(input, h, w, inputs, INT16_MIN, INT16_MAX);
     size_t count = task.planes * 64 * h * w;
-    int32_t *planes = draw_ints(input, count, -(1 << 30), 1 << 30);
+    int32_t *planes = draw_ints(input, count, -(1 << 30) + 1, (1 << 30) - 1);
     slow_leave8(&slow, task.in, h, w, expect(&task, planes, count, sizeof *planes));
     check(&task, input);
 }
