@@ -193,6 +193,7 @@ BROKEN_SYNTHESIS = {
 }
 # The same of what not every processor runs.
 BROKEN_PATHS = {
+    "neon": ("madd_neon(total[p] + 2, w1, pair)", "madd_neon(total[p] + 2, w0, pair)"),
     "avx2": ("_mm256_madd_epi16(both, w1)", "_mm256_madd_epi16(both, w0)"),
     "avx512": ("multiply_add(total[p][1], both, w1)", "multiply_add(total[p][1], both, w0)"),
 }
