@@ -8,6 +8,9 @@ int synth_path_usable(SynthPath path)
 {
     switch (path) {
     case SYNTH_PORTABLE: return 1;
+#ifdef SYNTH_ARM
+    case SYNTH_NEON: return 1; /* every aarch64 has it */
+#endif
 #ifdef SYNTH_X86
     case SYNTH_AVX2: return __builtin_cpu_supports("avx2") != 0;
     case SYNTH_AVX512:
@@ -36,6 +39,51 @@ static void gemm_portable(const int16_t *v, size_t rows, size_t inputs, const in
             memcpy(m + (size_t)g * m_pitch + t * LANES, total, sizeof total);
         }
 }
+
+#ifdef SYNTH_ARM
+
+/* total + first of w[0] + second of w[1], for eight outputs. */
+SYNTH_INLINE void madd_neon(int32x4_t total[2], int16x8x2_t w, int16x4_t pair)
+{
+    total[0] = vmlal_lane_s16(total[0], vget_low_s16(w.val[0]), pair, 0);
+    total[1] = vmlal_high_lane_s16(total[1], w.val[0], pair, 0);
+    total[0] = vmlal_lane_s16(total[0], vget_low_s16(w.val[1]), pair, 1);
+    total[1] = vmlal_high_lane_s16(total[1], w.val[1], pair, 1);
+}
+
+/* Six positions times sixteen outputs in registers, as for AVX2. */
+static void gemm_neon(const int16_t *v, size_t rows, size_t inputs, const int16_t *u,
+                      size_t u_pitch, int groups, int32_t *m, size_t m_pitch)
+{
+    enum { P = 6 };
+    for (int g = 0; g < groups; g++)
+        for (size_t t = 0; t < rows; t += P) {
+            const int16_t *x = v + t * inputs, *weight = u + (size_t)g * u_pitch;
+            int32_t *out = m + (size_t)g * m_pitch + t * LANES;
+            int32x4_t total[P][4];
+            SYNTH_UNROLL
+            for (int p = 0; p < P; p++)
+                total[p][0] = total[p][1] = total[p][2] = total[p][3] = vdupq_n_s32(0);
+            for (size_t k = 0; k < inputs; k += 2, weight += 2 * LANES) {
+                /* Weights of first inputs apart from those of second ones. */
+                int16x8x2_t w0 = vld2q_s16(weight), w1 = vld2q_s16(weight + LANES);
+                SYNTH_UNROLL
+                for (int p = 0; p < P; p++) {
+                    int32_t bits;
+                    memcpy(&bits, x + (size_t)p * inputs + k, sizeof bits);
+                    int16x4_t pair = vreinterpret_s16_s32(vdup_n_s32(bits));
+                    madd_neon(total[p], w0, pair);
+                    madd_neon(total[p] + 2, w1, pair);
+                }
+            }
+            SYNTH_UNROLL
+            for (int p = 0; p < P; p++)
+                for (int q = 0; q < 4; q++)
+                    vst1q_s32(out + p * LANES + 4 * q, total[p][q]);
+        }
+}
+
+#endif
 
 #ifdef SYNTH_X86
 
@@ -80,7 +128,7 @@ __attribute__((target("avx2"))) static void gemm_avx2(const int16_t *v, size_t r
     for (size_t t = 0; t < rows; t += P) {                                                         \
         const int16_t *x = v + t * inputs, *weight = u;                                            \
         int32_t *out = m + t * LANES;                                                              \
-        __m512i total[P][GEMM_GROUPS];                                                                  \
+        __m512i total[P][GEMM_GROUPS];                                                             \
         SYNTH_UNROLL                                                                               \
         for (int p = 0; p < P; p++)                                                                \
             total[p][0] = total[p][1] = _mm512_setzero_si512();                                    \
@@ -99,7 +147,7 @@ __attribute__((target("avx2"))) static void gemm_avx2(const int16_t *v, size_t r
         SYNTH_UNROLL                                                                               \
         for (int p = 0; p < P; p++) {                                                              \
             _mm512_storeu_si512(out + p * LANES, total[p][0]);                                     \
-            if (groups == GEMM_GROUPS)                                                                  \
+            if (groups == GEMM_GROUPS)                                                             \
                 _mm512_storeu_si512(out + m_pitch + p * LANES, total[p][1]);                       \
         }                                                                                          \
     }
@@ -115,14 +163,14 @@ __attribute__((target("avx512f,avx512bw"))) static void gemm_avx512(const int16_
                                                                     size_t u_pitch, int groups,
                                                                     int32_t *m, size_t m_pitch)
 {
-    GEMM_AVX512(madd_avx512)
+    GEMM_AVX512(madd_avx512);
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vnni"))) static void
 gemm_vnni(const int16_t *v, size_t rows, size_t inputs, const int16_t *u, size_t u_pitch,
           int groups, int32_t *m, size_t m_pitch)
 {
-    GEMM_AVX512(_mm512_dpwssd_epi32)
+    GEMM_AVX512(_mm512_dpwssd_epi32);
 }
 
 #endif
@@ -130,6 +178,9 @@ gemm_vnni(const int16_t *v, size_t rows, size_t inputs, const int16_t *u, size_t
 Gemm *synth_gemm_of(SynthPath path)
 {
     switch (path) {
+#ifdef SYNTH_ARM
+    case SYNTH_NEON: return gemm_neon;
+#endif
 #ifdef SYNTH_X86
     case SYNTH_AVX2: return gemm_avx2;
     case SYNTH_AVX512: return gemm_avx512;

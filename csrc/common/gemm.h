@@ -21,7 +21,14 @@
 #define GEMM_GROUPS 2
 
 /* Ways to compute the same integers, the fastest last. */
-typedef enum { SYNTH_PORTABLE = 0, SYNTH_AVX2, SYNTH_AVX512, SYNTH_VNNI, SYNTH_PATHS } SynthPath;
+typedef enum {
+    SYNTH_PORTABLE = 0,
+    SYNTH_NEON,
+    SYNTH_AVX2,
+    SYNTH_AVX512,
+    SYNTH_VNNI,
+    SYNTH_PATHS
+} SynthPath;
 
 /* Whether this processor can run a path. */
 int synth_path_usable(SynthPath path);

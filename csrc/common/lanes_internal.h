@@ -15,6 +15,11 @@
 #include <immintrin.h>
 #endif
 
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__) && !defined(__AARCH64EB__)
+#define SYNTH_ARM 1
+#include <arm_neon.h>
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define SYNTH_INLINE static inline __attribute__((always_inline))
 #define SYNTH_RESTRICT __restrict__
@@ -49,7 +54,7 @@
 #define ROUND_UP(n, multiple) (((n) + (multiple) - 1) / (multiple) * (multiple))
 
 /* Everything but GEMM is plain C, in loops over LANES where that matters, which compilers turn into
- * vectors. From NAME_rows this makes synth_NAME, compiled as it is and compiled for AVX2. */
+ * vectors. From NAME_rows this makes synth_NAME, compiled as it is and, for x86, for AVX2. */
 #ifdef SYNTH_X86
 #define SYNTH_FUNCTION(name, parameters, arguments)                                                \
     __attribute__((target("avx2"))) static void name##_avx2 parameters                             \

@@ -124,8 +124,9 @@ size_t synth_enter8_scratch(size_t inputs);
 void synth_enter8(const SynthLayer *up, const SynthLayer *inject, SynthPath path, const int16_t *in,
                   const SynthPlanes *planes, size_t w, size_t count, int16_t *out, void *scratch);
 
-/* `count` rows of w positions of a map at 1/8, added to planes, clamped to +-2^23. Samples are
- * within +-2^30. Scratch as for synth_enter8. */
+/* `count` rows of w positions of a map at 1/8, added to planes, clamped to +-2^23.
+ * sum |weight| 8192 + |bias| < 2^31. Samples are within +-(2^30 - 1): a result can be 2^30. Scratch
+ * is that of synth_dense_scratch. */
 void synth_leave8(const SynthLayer *layer, SynthPath path, const int16_t *in, size_t w,
                   size_t count, const SynthPlanes *planes, void *scratch);
 

@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int32]
 def usable_paths() -> tuple[str, ...]:
     """The paths that this processor can run, the fastest last.
 
-    They are "portable", "avx2", "avx512" and "vnni".
+    They are "portable", "neon" (aarch64), "avx2", "avx512" and "vnni" (x86-64).
     """
 
 def stride_of(channels: int) -> int:

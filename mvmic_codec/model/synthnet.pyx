@@ -16,6 +16,7 @@ cdef extern from "synthesis.h" nogil:
 
     ctypedef enum SynthPath:
         SYNTH_PORTABLE
+        SYNTH_NEON
         SYNTH_AVX2
         SYNTH_AVX512
         SYNTH_VNNI
@@ -101,6 +102,7 @@ cdef extern from "synthesis.h" nogil:
 
 PATHS = {
     "portable": SYNTH_PORTABLE,
+    "neon": SYNTH_NEON,
     "avx2": SYNTH_AVX2,
     "avx512": SYNTH_AVX512,
     "vnni": SYNTH_VNNI,

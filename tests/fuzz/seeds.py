@@ -173,6 +173,64 @@ def flatmap_seeds() -> dict[str, bytes]:
     return seeds
 
 
+# How fuzz_synthesis.c draws the numbers of an array, in its order.
+WAYS = ("any", "ends", "high", "low", "turns", "sparse", "small")
+
+
+def synthesis_seeds() -> dict[str, bytes]:
+    """Each function of synthesis.h on several sizes: inputs of fuzz_synthesis.c."""
+    # Sizes for each function in the target's order, and how many arrays are drawn after them.
+    sizes: dict[str, tuple[list[tuple[int, ...]], int]] = {
+        # Sites, chroma and first channels of luma and chroma (two bytes each), whether sums fit.
+        "rotate": (
+            [
+                (59, 64, 0, 48, 0, 21, 0, 0),
+                (8, 7, 0, 0, 0, 7, 0, 0),
+                (59, 0, 0, 0, 1, 0, 0, 2),
+                (2, 0, 2, 0, 1, 100, 0, 1),
+            ],
+            4,
+        ),
+        # Blocks in a row, rows of blocks, whether there are three planes.
+        "linear-rows": ([(25, 0, 0), (0, 1, 1), (6, 1, 1), (1, 2, 0)], 3),
+        "linear-columns": ([(2, 1, 1), (0, 2, 0), (1, 0, 0)], 3),
+        # Rows, columns, groups of inputs, outputs.
+        "enter16": ([(2, 18, 1, 39), (0, 0, 3, 0), (5, 6, 0, 15)], 7),
+        # Halves of rows and of columns, inputs, outputs, the shift; of ReLU the top, two bytes.
+        "conv-relu": (
+            [
+                (1, 3, 31, 47, 0, 255, 31),
+                (4, 5, 255, 16, 1, 255, 127),
+                (0, 0, 0, 16, 2, 9, 0),
+                (0, 11, 15, 15, 0, 255, 127),
+            ],
+            5,
+        ),
+        "conv-add": ([(1, 4, 11, 33, 2), (0, 0, 46, 7, 0), (1, 1, 15, 15, 1)], 6),
+        "conv-leave": ([(1, 3, 15, 2, 1), (2, 0, 0, 0, 0)], 6),
+        # Rows, columns, inputs, outputs (not of leave8), whether there are three planes.
+        "enter8": ([(3, 12, 15, 35, 1), (0, 0, 40, 0, 0)], 10),
+        "leave8": ([(2, 18, 31, 1), (1, 0, 2, 0)], 6),
+        # Rows, columns, whether there are three planes.
+        "quads": ([(4, 9, 1), (0, 0, 0), (2, 0, 0), (0, 4, 1), (1, 1, 1)], 1),
+        # Rows, columns, whether there are three planes, bytes of a sample, columns left out.
+        "samples": ([(2, 99, 1, 0, 0), (1, 63, 0, 1, 3), (3, 64, 1, 2, 1)], 3),
+    }
+    rng = np.random.default_rng(2)
+    seeds = {}
+    for number, (name, (described, arrays)) in enumerate(sizes.items()):
+        for k, way in enumerate(WAYS):
+            drawn = b"".join(bytes([k]) + rng.bytes(2) for _ in range(arrays))
+            # At the end: where rows are cut, and where scratch starts.
+            start = bytes([number, *described[k % len(described)]])
+            seeds[f"{name}-{way}"] = start + drawn + rng.bytes(3)
+    # One weight of nine, and rows of activations that are all -8191 or all 8191: on the way from
+    # frequencies to sums these exceed 32 bits.
+    drawn = bytes([8, 0, 0]) + bytes(9) + bytes([7]) + struct.pack("<H", 4 * 48 - 1) + bytes(3)
+    seeds["conv-add-rows"] = bytes([5, 4, 0, 46, 15, 0]) + drawn + bytes(3)
+    return seeds
+
+
 def chunk(kind: bytes, payload: bytes) -> bytes:
     """A chunk with a checksum that is right."""
     crc = struct.pack("<I", zlib.crc32(kind + payload))
@@ -258,7 +316,12 @@ def file_seeds() -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    kinds = {"rans": rans_seeds(), "flatmap": flatmap_seeds(), "file": file_seeds()}
+    kinds = {
+        "rans": rans_seeds(),
+        "flatmap": flatmap_seeds(),
+        "synthesis": synthesis_seeds(),
+        "file": file_seeds(),
+    }
     for folder, seeds in kinds.items():
         for name, content in seeds.items():
             (HERE / "corpus" / folder / name).write_bytes(content)

@@ -11,6 +11,7 @@ from fuzz.check_file import check, for_installed_model, mended
 
 from mvmic_codec.bitstream import container
 from mvmic_codec.image import metadata
+from mvmic_codec.model.synthnet import usable_paths
 
 # Files that declare much are what this is about.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -20,7 +21,7 @@ ROOT = HERE.parents[1]
 CORPUS = HERE / "corpus"
 FILES = sorted((CORPUS / "file").iterdir())
 FILES += sorted((ROOT / "formats").glob("*/*.mvm"))
-COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-O1", "-I", str(ROOT / "csrc/common")]
+COMPILE = [*shlex.split(os.environ.get("CC", "cc")), "-g", "-I", str(ROOT / "csrc/common")]
 COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # LeakSanitizer needs ptrace, which containers may forbid; libFuzzer looks for leaks in its own way.
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
@@ -29,11 +30,21 @@ ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 SOURCES = {
     "rans": ["common/rans_tables.c", "decode/rans_decode.c", "encode/rans_encode.c"],
     "flatmap": ["decode/flatmap_decode.c", "encode/flatmap_encode.c"],
+    "synthesis": ["common/gemm.c", "common/winograd.c", "common/synthesis.c"],
 }
 HEADERS = {
     "rans": ["common/rans.h", "common/rans_internal.h", "common/trellis.h"],
     "flatmap": ["common/flatmap.h", "common/flatmap_internal.h"],
+    "synthesis": [
+        "common/gemm.h",
+        "common/lanes_internal.h",
+        "common/synthesis.h",
+        "common/winograd.h",
+        "common/winograd_internal.h",
+    ],
 }
+# -O1 takes four times as long to compile synthesis.c, and its corpus is short.
+OPTIONS = {"rans": ["-O1"], "flatmap": ["-O1"], "synthesis": ["-O0"]}
 
 # What is broken, by target: the text, and what stands there instead.
 BROKEN_RANS = {
@@ -79,8 +90,116 @@ BROKEN_FLATMAP = {
     "all pixels are asked": ("work->open == NULL || work->open[y * work->width + x] ?", "1 ?"),
     "numbers stand where nothing is open": ("|| (colour != 0 && !open)", ""),
 }
-BROKEN = [("rans", fault) for fault in BROKEN_RANS]
-BROKEN += [("flatmap", fault) for fault in BROKEN_FLATMAP]
+BROKEN_SYNTHESIS = {
+    "a wild site is taken for a tame one": ("TAME (1 << 17)", "TAME ((1 << 17) + 1)"),
+    "a sum of halves overflows": (
+        "(int64_t)total[GROUPS * sums + k] * 256",
+        "total[GROUPS * sums + k] * 256",
+    ),
+    "wild coefficients are not clamped": ("sum = sum < INT16_MIN ? INT16_MIN : sum;", ""),
+    "tame coefficients are not clamped": (
+        "to_int16(divide(total[k], ROTATION_BITS))",
+        "(int16_t)divide(total[k], ROTATION_BITS)",
+    ),
+    "half of a pair of channels is looked at": (
+        "(any[2 * k] | any[2 * k + 1]) != 0",
+        "any[2 * k] != 0",
+    ),
+    "chroma begins too soon": ("{near_luma, AREA + rotation->near_chroma}", "{near_luma, AREA}"),
+    "one mode has too many sites": ("at < n && found < DENSE_POSITIONS", "at < n"),
+    "a site that is none": ("site, found, x + AREA", "site, found + 1, x + AREA"),
+    "samples past a row are filtered": ("k < (w - 1) * BLOCK; k++", "k < w * BLOCK; k++"),
+    "the last samples of a row are missing": (
+        "memcpy(to + columns - BLOCK / 2, row + columns - BLOCK / 2, BLOCK / 2 * sizeof *to);",
+        "",
+    ),
+    "blocks are taken from the next row": ("smaller(DCT_BLOCKS, w - b)", "DCT_BLOCKS"),
+    "scratch of linear rows is too small": ("(w * AREA + POSITIONS * BLOCK)", "(w * AREA / 2)"),
+    "scratch of 3x3 layers is too small": ("(tiles * inputs + APART)", "(tiles * inputs)"),
+    "scratch of enter8 is too small": ("(size_t)4 * 3 * 64", "(size_t)3 * 64"),
+    "a group too many is filtered": ("smaller(GROUPS, (columns - x) / LANES)", "GROUPS"),
+    "planes are rounded down": ("divide(total[k], COLUMN_BITS)", "total[k] >> COLUMN_BITS"),
+    "what may be negative is shifted left": ("* (1 << COLUMN_BITS)", "<< COLUMN_BITS"),
+    "a product overflows in enter16": (
+        "divide(value * low, SPREAD_BITS)",
+        "divide(value * spread[k], SPREAD_BITS)",
+    ),
+    "inputs of enter16 are not limited": ("(int16_t)clamp(e, -LIMIT, LIMIT)", "(int16_t)e"),
+    "modes are of the first positions": ("modes[first + t] * outputs", "modes[t] * outputs"),
+    "positions past the last": ("smaller(DENSE_POSITIONS, w * count - first)", "DENSE_POSITIONS"),
+    "results of enter8 are transposed": (
+        "2 * at.y + part / 2, 2 * at.x + part % 2, 2 * w",
+        "2 * at.y + part % 2, 2 * at.x + part / 2, 2 * w",
+    ),
+    "samples are not limited": (
+        "clamp(divide(row[j], UNSHUFFLE_BITS), -LIMIT, LIMIT)",
+        "divide(row[j], UNSHUFFLE_BITS)",
+    ),
+    "enter8 sees the first plane alone": (
+        "planes->at + c * planes->pitch + (8 * y + i)",
+        "planes->at + (8 * y + i)",
+    ),
+    "planes are not clamped": ("-PLANE_MAX, PLANE_MAX)", "INT32_MIN, INT32_MAX)"),
+    "outputs of leave8 are swapped": ("o / 64, i = o % 64 / 8;", "o / 64, i = o % 64 / 8 ^ 2;"),
+    "outputs of the last layer are swapped": ("result[4 * c + 2 * i + 1]", "result[4 * c + i + 1]"),
+    "ReLU has no top": ("clamp(value, 0, to->top)", "clamp(value, 0, INT16_MAX)"),
+    "ReLU has no offset": ("factor[k]) + offset[k];", "factor[k]);"),
+    "a stream is not clamped": ("out[k] = to_int16(out[k] +", "out[k] = (int16_t)(out[k] +"),
+    "no rows above a range": ("y > 0 || above", "y > 0"),
+    "no rows below a range": ("y + 1 < count || below", "y + 1 < count"),
+    "rows above the first": ("y > 0 || above", "1"),
+    "something lies beside one column": ("sums[0] = sums[w + 1] = 0;", ""),
+    "one column has a neighbour": ("w == 1 ? 1 : 2", "2"),
+    "a mean is rounded down": ("* sum + (1 << (MEAN_BITS - 1))) >>", "* sum) >>"),
+    "samples past the last column": ("smaller(RUN, width - first)", "RUN"),
+    "no sample is too dark": ("z = z < 0 ? 0 : z;", ""),
+    "no sample is too bright": ("z = z > one ? one : z;", ""),
+    "a level loses its high bits": (
+        "(uint64_t)z * (uint32_t)",
+        "(uint64_t)(uint32_t)z * (uint32_t)",
+    ),
+    "a mixed sample overflows": ("(int64_t)samples->matrix", "samples->matrix"),
+    "a result overflows": ("((int64_t)a * factor", "(a * factor"),
+    "a result is rounded down": (" + ((int64_t)1 << 31)) >> 32", ") >> 32"),
+    "a row is one position too long": ("if (++place->x == place->w)", "if (++place->x > place->w)"),
+    "large inputs wrap around": ("x[k] > most ? most : x[k]", "x[k]"),
+    "a map has one border": ("(y + 1) * (w + 2) + x + 1", "(y + 1) * (w + 1) + x + 1"),
+    "sums are not modulo 2^32": ("(int32_t)((uint32_t)a + (uint32_t)b)", "a + b"),
+    "int16 is not clamped from below": (
+        "clamp(x, INT16_MIN, INT16_MAX)",
+        "clamp(x, INT32_MIN, INT16_MAX)",
+    ),
+    "tiles past the last": ("smaller(conv->most, conv->all_tiles - conv->first)", "conv->most"),
+    "rows of tiles lie too close": (
+        "(2 * conv->columns + 2) * inputs",
+        "2 * conv->columns * inputs",
+    ),
+    "shifts are swapped": ("if (conv->shift == 2)", "if (conv->shift == 3)"),
+    "a group too many is computed": ("(int)conv->groups, conv->m", "GROUPS, conv->m"),
+    "groups lie too close": ("u + f * block, 16 * block,", "u + f * block, block,"),
+    "a frequency has the wrong sign": ("b[y][1][k] - b[y][3][k]", "b[y][3][k] - b[y][1][k]"),
+    "columns of a tile are swapped": (
+        "v[2 * pitch + k] = (int16_t)(b[y][2][k] - b[y][1][k])",
+        "v[2 * pitch + k] = (int16_t)(b[y][1][k] - b[y][2][k])",
+    ),
+    "sums are four times as large": ("s[y][3][k]) >> 2", "s[y][3][k])"),
+    "a weight has the wrong sign": ("in[0] - in[1] + in[2]", "in[0] + in[1] - in[2]"),
+    "weights of inputs that are none": ("o >= outputs || i >= inputs", "o >= outputs"),
+    "weights of outputs that are none": ("o >= outputs || i >= inputs", "i >= inputs"),
+    "both weights of a pair are the first": (
+        "second * weight[2 * o + 1]",
+        "second * weight[2 * o]",
+    ),
+}
+# The same of what not every processor runs.
+BROKEN_PATHS = {
+    "neon": ("madd_neon(total[p] + 2, w1, pair)", "madd_neon(total[p] + 2, w0, pair)"),
+    "avx2": ("_mm256_madd_epi16(both, w1)", "_mm256_madd_epi16(both, w0)"),
+    "avx512": ("multiply_add(total[p][1], both, w1)", "multiply_add(total[p][1], both, w0)"),
+}
+BROKEN_SYNTHESIS |= {path: BROKEN_PATHS[path] for path in usable_paths() if path in BROKEN_PATHS}
+BROKEN = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP, "synthesis": BROKEN_SYNTHESIS}
+FAULTS = [(kind, fault) for kind, faults in BROKEN.items() for fault in faults]
 
 
 def run(*command):
@@ -100,8 +219,8 @@ def harness(tmp_path_factory):
         can = False
     if not can:
         pytest.skip(f"{COMPILE[0]} cannot build programs with AddressSanitizer and UBSan")
-    for name in ("fuzz_rans", "fuzz_flatmap", "replay"):
-        built = run(*COMPILE, "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
+    for name in ("fuzz_rans", "fuzz_flatmap", "fuzz_synthesis", "replay"):
+        built = run(*COMPILE, "-O1", "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
         assert built.returncode == 0, built.stderr
     return folder
 
@@ -109,12 +228,12 @@ def harness(tmp_path_factory):
 def replay(harness, kind, tested, program):
     """The corpus of a kind through its target with the C files that it tests."""
     objects = [harness / f"fuzz_{kind}.o", harness / "replay.o"]
-    built = run(*COMPILE, *objects, *tested, "-o", program)
+    built = run(*COMPILE, *OPTIONS[kind], *objects, *tested, "-o", program)
     assert built.returncode == 0, built.stderr
     return run(program, *sorted((CORPUS / kind).iterdir()))
 
 
-@pytest.mark.parametrize("kind", ["rans", "flatmap"])
+@pytest.mark.parametrize("kind", SOURCES)
 def test_c_has_no_finding(harness, tmp_path, kind):
     tested = [ROOT / "csrc" / name for name in SOURCES[kind]]
     done = replay(harness, kind, tested, tmp_path / "replay")
@@ -123,9 +242,9 @@ def test_c_has_no_finding(harness, tmp_path, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "fault"), BROKEN, ids=[" ".join(each) for each in BROKEN])
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=[" ".join(each) for each in FAULTS])
 def test_broken_c_has_one(harness, tmp_path, kind, fault):
-    text, instead = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP}[kind][fault]
+    text, instead = BROKEN[kind][fault]
     # All side by side, so that each includes the broken header.
     files = [ROOT / "csrc" / name for name in SOURCES[kind] + HEADERS[kind]]
     copies = [tmp_path / file.name for file in files]

@@ -488,7 +488,7 @@ def test_arrays_that_are_no_layer():
         with pytest.raises(ValueError):
             make()
     with pytest.raises(KeyError):
-        conv_of(path="neon")
+        conv_of(path="sse")
 
 
 def test_what_does_not_fit_never_reaches_c():
