@@ -1,4 +1,4 @@
-"""An image -> files at any rate index, with flat areas or without."""
+"""An image -> files at any rate index: candidates, their costs, and the one that costs least."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mvmic_codec.image.samples import Samples, psnr
 from mvmic_codec.model.device import pick_device
 from mvmic_codec.model.identity import GENERATION, model_identity
 from mvmic_codec.model.tuned import TunedEncoder
+from mvmic_codec.rate import lambda_of
 
 Planes = npt.NDArray[np.float32]
 
@@ -82,10 +83,12 @@ class ImageEncoder:
         self.flat_candidates = flat_candidates_of(self.planes, samples, psnr, self.model)
 
     def file_at(self, index: int) -> EncodedFile:
-        """The file at a rate index, with flat areas where they seem to pay."""
+        """The file at a rate index: of several candidates the one that costs least."""
         if self.flat_candidates is None:
             return self.plain_file_at(index)
-        return self.file_of(self.flat_candidates.at(index, self.device), index)
+        candidates = self.flat_candidates.at(index, self.device)
+        files = [self.file_of(candidate, index) for candidate in candidates]
+        return files[0] if len(files) == 1 else min(files, key=self.cost_of)
 
     def plain_file_at(self, index: int) -> EncodedFile:
         """The file at a rate index without flat areas."""
@@ -100,6 +103,12 @@ class ImageEncoder:
         header, areas = self.header(index), candidate.flat_payload
         data = container.write(header, coded.payload, self.chunks, areas)
         return EncodedFile(data, coded, self.samples)
+
+    def cost_of(self, file: EncodedFile) -> float:
+        """Rate-distortion cost: the bits of a file, plus lambda times the squared error."""
+        error = 255 * (file.decoded_planes() - self.planes)
+        squared = float(np.square(error).sum(dtype=np.float64)) / len(self.planes)
+        return 8 * len(file.data) + lambda_of(file.coded.rate) * squared
 
     def header(self, index: int) -> container.Header:
         """The header of a file of this image at a rate index."""

@@ -89,11 +89,22 @@ def test_errors_of_flat_pixels_bound_the_psnr():
 
 
 @pytest.mark.parametrize(
-    ("index", "seems", "taken"),
-    [(0, 0.94, True), (0, 0.97, False), (30, 0.98, True), (30, 1.0, False), (63, 1.02, True)],
+    ("index", "seems", "lost", "flat_first"),
+    [
+        (0, 0.92, 0, [True]),
+        (0, 0.95, 0, [True, False]),
+        (0, 0.99, 0, [False]),
+        (18, 1.1, 0.2, [False]),
+        (40, 0.97, 0, [True]),
+        (40, 1.01, 0.2, [True, False]),
+        (40, 1.1, 0.0, [False]),
+        (40, 1.1, 0.1, [True, False]),
+        (40, 1.1, 0.2, [True]),
+        (40, 1.3, 0.9, [False]),
+    ],
 )
-def test_the_rule_of_thumb_is_corrected_by_rate(monkeypatch, index, seems, taken):
-    """At low rates it makes hard edges too cheap: areas that seem to pay a little do not."""
+def test_which_candidates_are_coded(monkeypatch, index, seems, lost, flat_first):
+    """By estimated costs, and at high rates by what the image without areas loses at any rate."""
 
     def cost(candidate):
         return 1e6 if candidate.encoder.seen.all() else seems * 1e6
@@ -103,8 +114,13 @@ def test_the_rule_of_thumb_is_corrected_by_rate(monkeypatch, index, seems, taken
     image[:, :8] = 16
     map = (image == 16).astype(np.uint8)
     some = areas_of(image, map, 16)
-    candidate = FlatCandidates(some.planes, from_array(image), [some]).at(index, "cpu")
-    assert (candidate.flat is not None) == taken
+    monkeypatch.setattr(
+        EncodeCandidate,
+        "error_of_synthesis",
+        lambda candidate, planes, where: lost * 1e6 / lambda_of(index),
+    )
+    candidates = FlatCandidates(some.planes, from_array(image), [some]).at(index, "cpu")
+    assert [each.flat is not None for each in candidates] == flat_first
 
 
 def head_in_a_margin():
@@ -153,7 +169,7 @@ def test_fewer_areas_must_be_better_by_far(monkeypatch, error, less, fewer):
     monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", learned)
     monkeypatch.setattr(Areas, "error", own_error)
     areas = [areas_of(image, map, 16, 90), one]
-    candidate = FlatCandidates(one.planes, from_array(image), areas).at(30, "cpu")
+    (candidate,) = FlatCandidates(one.planes, from_array(image), areas).at(30, "cpu")
     assert (~candidate.encoder.seen).sum() == (one.map if fewer else map > 0).sum()
 
 

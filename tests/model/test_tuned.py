@@ -74,12 +74,12 @@ def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monke
     image[:, :48] = 0
     encoder = ImageEncoder(from_input(image), {}, tuned=load_encoder(path), device="cpu")
     assert encoder.flat_candidates is not None
-    candidate = encoder.flat_candidates.at(30, "cpu")
+    candidates = encoder.flat_candidates.at(30, "cpu")
     net = getattr(encoder.model, part)
     arrays = load_encoder(path).arrays
     for name, value in net.state_dict().items():
         assert torch.equal(value, arrays[f"{part}.{name}"].float()), name
-    assert getattr(candidate.model, part) is net
+    assert all(getattr(each.model, part) is net for each in candidates)
     assert encoder.plain_file_at(30).coded.model is encoder.model
 
 
