@@ -12,6 +12,7 @@ from PIL import Image
 import mvmic_codec
 from mvmic_codec.bitstream import container, flat
 from mvmic_codec.cli import main
+from mvmic_codec.encoder import flat_choice
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.encoder.flat_choice import Areas, FlatCandidates, flat_candidates_of
 from mvmic_codec.errors import InputError, TruncatedError
@@ -96,7 +97,10 @@ def ragged():
 
 @pytest.mark.parametrize(("image", "pays"), [(GRAY, True), (ragged(), False)])
 def test_true_files_decide_where_the_rule_of_thumb_does_not_know(monkeypatch, image, pays):
-    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", lambda self: 1e6)
+    def cost(candidate):
+        return 1e6 * (1 if candidate.flat is None else 1 - flat_choice.UNSEEN)
+
+    monkeypatch.setattr(EncodeCandidate, "estimate_rd_cost", cost)
     data = mvmic_codec.encode(image, rate_index=0, device="cpu")
     assert (flat_of(data) is not None) == pays
 
