@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec.decoder.stripes import STRIDES
-from mvmic_codec.errors import InputError
+from mvmic_codec.errors import InputError, needs_torch
 
 if TYPE_CHECKING:
     import torch
@@ -63,8 +63,9 @@ class Features:
     # Networks learn from features, whatever mode the caller is in.
     @cached_property
     def maps(self) -> OrderedDict[str, Tensor]:
-        """The maps as tensors."""
-        import torch
+        """The maps as tensors. Raises MvmError without torch; `arrays` and `numpy` need none."""
+        with needs_torch("turning features into tensors"):
+            import torch
 
         with torch.inference_mode(False):
             return OrderedDict(
