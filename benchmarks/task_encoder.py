@@ -1,7 +1,7 @@
 """What an encoder that knows a task gains for other heads, at equal bits.
 
     python benchmarks/task_encoder.py IMAGES MASKS --head MAP.safetensors \\
-        --encoder TUNED.encoder.safetensors --untasked OTHER.encoder.safetensors \\
+        --encoder TUNED.tuned.safetensors --untasked OTHER.tuned.safetensors \\
         --judge A.safetensors --judge B.safetensors --csv task_encoder.csv
 
 IMAGES/NAME.* have masks of one class, MASKS/NAME.*. Each image is encoded at each rate index in

@@ -6,7 +6,7 @@ training form, which has gradients; see `model.trainable`. All that a run makes 
     checkpoint.pt             to go on from
     train.csv                 running means of what steps report
     validation.csv            what held-out crops cost, at the start and later
-    NAME.encoder.safetensors  the encoder, once a step was taken; see `model.tuned`
+    NAME.tuned.safetensors  the encoder, once a step was taken; see `model.tuned`
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def tune(config: Config, out: Path) -> Path:
     chosen = held_out[:: -(-len(held_out) // VALIDATION_IMAGES)]
     crops = [centre(each, config.crop) for each in load_masked(chosen, config.gray)]
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, path = out / "checkpoint.pt", out / f"{identity.name}.encoder.safetensors"
+    checkpoint, path = out / "checkpoint.pt", out / f"{identity.name}.tuned.safetensors"
     trainer = starting_at(start, config, device, task)
     if checkpoint.exists():
         trainer.load(checkpoint)

@@ -364,10 +364,10 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
     copied = tmp_path / "other/guide.safetensors"
     copied.write_bytes((heads / "fpn.safetensors").read_bytes())
     assert "the head fpn had part in mvm task guide" in said(1, "--codec", "mvm", "--task", copied)
-    tuned = tmp_path / "other/x.encoder.safetensors"
+    tuned = tmp_path / "other/x.tuned.safetensors"
     write_encoder(tuned, head=digest_of(load_head(copied)))
     refused = said(1, "--codec", "mvm", "--encoder", tuned)
-    assert "the head fpn had part in x.encoder.safetensors, and cannot judge it" in refused
+    assert "the head fpn had part in x.tuned.safetensors, and cannot judge it" in refused
     assert "holds no heads for segmentation: train some by `mvmic tasks train polyp`\n" in said(
         1, folder=tmp_path
     )
@@ -375,7 +375,7 @@ def test_what_table1_cannot_use(mvmic, frames, heads, tmp_path):
     assert "is a file: give the folder that it is in" in said(1, folder=copied)
     assert "the lower end comes first, got 0.3 and 0.03" in said(2, "--band", 0.3, 0.03)
     copied.unlink()
-    assert "x.encoder.safetensors is an encoder and not a head" in said(1, folder=tuned.parent)
+    assert "x.tuned.safetensors is an encoder and not a head" in said(1, folder=tuned.parent)
     for path in frames.iterdir():
         Image.open(path).convert("L").save(path)
     assert "the head takes features of colour images, and these are of a gray image" in said(1)
@@ -390,7 +390,7 @@ def test_mvm_as_it_is_told_is_one_more_codec(mvmic, frames, heads, tmp_path, mon
     )
     (tmp_path / "other").mkdir()
     task = (heads / "fpn.safetensors").rename(tmp_path / "other/guide.safetensors")
-    tuned = tmp_path / "x.encoder.safetensors"
+    tuned = tmp_path / "x.tuned.safetensors"
     write_encoder(tuned)
     arguments = ("--data", frames, "--heads", heads, "--csv", tmp_path / "x.csv")
     told = ("--task", task, "--encoder", tuned, "--rate-index", 27)
@@ -441,13 +441,13 @@ def test_street_scenes_from_training_to_table4(mvmic, tmp_path):
     card = load_head(out / "erfnet-features-s8-s16-seed0.safetensors").card
     assert (card.task, len(card.classes), card.classes[0]) == ("street scenes", 11, "sky")
     assert sorted(card.maps) == ["s16", "s8"] and "accuracy" in card.scores
-    write_encoder(tmp_path / "x.encoder.safetensors")
+    write_encoder(tmp_path / "x.tuned.safetensors")
     arguments = ("--data", scenes, "--heads", out, "--csv", table, "--rate-index", 18)
-    arguments += ("--encoder", tmp_path / "x.encoder.safetensors", "--plot", tmp_path / "x.png")
+    arguments += ("--encoder", tmp_path / "x.tuned.safetensors", "--plot", tmp_path / "x.png")
     result = mvmic("tasks", "table4", *arguments)
     assert result.exit_code == 0, result.output
     rows = tables.read_rows(table4.EncoderRow, table, "mvmic tasks table4")
-    digits = load_encoder(tmp_path / "x.encoder.safetensors").digest[:8]
+    digits = load_encoder(tmp_path / "x.tuned.safetensors").digest[:8]
     assert [(row.encoder, row.lambda2, row.images) for row in rows] == [
         *(("released", None, 2), (f"x {digits}", 0.25, 2)),
     ]

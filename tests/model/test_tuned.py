@@ -41,7 +41,7 @@ def write_encoder(weights, path, channels=3, change=0.1, rates=(0, 63)):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_decoder_reads_what_a_tuned_encoder_writes(weights, tmp_path, channels):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors", channels)
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors", channels)
     image = image_of(channels)
     plain = mvmic_codec.encode(image, rate_index=30, device="cpu")
     tuned = mvmic_codec.encode(image, rate_index=30, encoder=path, device="cpu")
@@ -60,7 +60,7 @@ def test_every_decoder_reads_what_a_tuned_encoder_writes(weights, tmp_path, chan
 
 @pytest.mark.parametrize("effort", [1, 2])
 def test_an_encoder_with_the_released_weights_changes_nothing(weights, tmp_path, effort):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors", change=0)
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors", change=0)
     options = {"rate_index": 30, "effort": effort, "device": "cpu"}
     plain = mvmic_codec.encode(image_of(3), **options)
     assert mvmic_codec.encode(image_of(3), encoder=path, **options) == plain
@@ -69,7 +69,7 @@ def test_an_encoder_with_the_released_weights_changes_nothing(weights, tmp_path,
 @pytest.mark.parametrize("part", ["analysis", "hyper_analysis"])
 def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monkeypatch):
     """With flat areas and without: the released ones are never asked."""
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors")
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors")
     image = np.asarray(image_of(3)).copy()
     image[:, :48] = 0
     encoder = ImageEncoder(from_input(image), {}, tuned=load_encoder(path), device="cpu")
@@ -84,13 +84,13 @@ def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monke
 
 
 def test_targets_are_met_with_it(weights, tmp_path):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors", change=0.02)
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors", change=0.02)
     data = mvmic_codec.encode(image_of(3), max_bytes=700, encoder=load_encoder(path), device="cpu")
     assert len(data) <= 700
 
 
 def test_rates_that_it_was_not_tuned_at_give_a_warning(weights, tmp_path):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors", rates=(18, 27))
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors", rates=(18, 27))
     with pytest.warns(UserWarning, match="tuned at rate indices 18 to 27.* at 30") as caught:
         mvmic_codec.encode(image_of(3), rate_index=30, encoder=path, device="cpu")
     assert caught[0].filename == __file__
@@ -98,7 +98,7 @@ def test_rates_that_it_was_not_tuned_at_give_a_warning(weights, tmp_path):
 
 
 def test_an_encoder_of_the_other_kind_or_another_model_is_refused(weights, tmp_path):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors")
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors")
     with pytest.raises(InputError, match="takes colour images, and this one is gray"):
         mvmic_codec.encode(image_of(1), encoder=path, device="cpu")
     model = model_of(weights / f"{COLOUR_MODEL}.safetensors")
@@ -108,7 +108,7 @@ def test_an_encoder_of_the_other_kind_or_another_model_is_refused(weights, tmp_p
 
 
 def test_bad_files_are_one_sentence_each(weights, tmp_path):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors")
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors")
     whole = path.read_bytes()
 
     def refused(error, match):
@@ -132,7 +132,7 @@ def test_bad_files_are_one_sentence_each(weights, tmp_path):
 
 
 def test_the_command_line_takes_an_encoder(weights, tmp_path):
-    path = write_encoder(weights, tmp_path / "x.encoder.safetensors")
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors")
     image_of(3).save(tmp_path / "x.png")
 
     def encode(encoder):
@@ -153,5 +153,5 @@ def test_nothing_half_written_is_left(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(tuned.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     before = set(tmp_path.iterdir())
     with pytest.raises(OSError, match="full"):
-        write_encoder(weights, tmp_path / "x.encoder.safetensors")
+        write_encoder(weights, tmp_path / "x.tuned.safetensors")
     assert set(tmp_path.iterdir()) == before

@@ -264,7 +264,7 @@ def test_an_encoder_is_trained_and_the_decoder_reads_its_files(
     path = tune.tune(config, tmp_path / "run")
     # An encoder without a step is the released one.
     assert written == [0, 0]
-    assert path.name == f"{COLOUR_MODEL}.encoder.safetensors"
+    assert path.name == f"{COLOUR_MODEL}.tuned.safetensors"
     tuned = load_encoder(path)
     before = model_of(weights / f"{COLOUR_MODEL}.safetensors").state_dict()
     assert tuned.arrays.keys() == {name for name in before if name.startswith(NETWORKS)}

@@ -24,7 +24,7 @@ def tuned(tmp_path_factory):
     model = model_of(weights)
     with torch.no_grad():
         model.analysis.leave.bias.add_(1.0)
-    path = tmp_path_factory.mktemp("tuned") / "a.encoder.safetensors"
+    path = tmp_path_factory.mktemp("tuned") / "a.tuned.safetensors"
     save_encoder(model, EncoderCard(identity.fingerprint, 0.25, [0, 63], "", "", ""), path)
     return load_encoder(path)
 
@@ -89,7 +89,7 @@ def test_encoders_of_one_name_are_told_apart(tuned):
     _, first, second = encoders([tuned, other], [18], "cpu")
     assert first.name.split()[0] == second.name.split()[0] == "a"
     assert first.name != second.name and first.codec.name != second.codec.name
-    with pytest.raises(InputError, match="the encoder a.encoder.safetensors is given twice"):
+    with pytest.raises(InputError, match="the encoder a.tuned.safetensors is given twice"):
         encoders([tuned, tuned], [18], "cpu")
 
 

@@ -157,7 +157,7 @@ def test_encoders_are_ways_of_their_own(script, study):
     """Without a head of a map, and with one."""
     (item, *_) = folder_of_masks(study / "images", study / "masks").items
     head, judges = heads(script, study)
-    path = study / "x.encoder.safetensors"
+    path = study / "x.tuned.safetensors"
     encoders = {way: tuned_encoder(path, k) for k, way in enumerate(("untasked", "tuned"))}
     ways = script.Study(None, 0.25, encoders)
     assert ways.ways == ["plain", "tuned", "untasked"]
