@@ -90,7 +90,7 @@ def encoders(
     """
     made = [Encoder(RELEASED, None, mvm(indices, device))]
     for each in tuned:
-        stem = each.name.removesuffix(".safetensors").removesuffix(".encoder")
+        stem = each.name.removesuffix(".safetensors").removesuffix(".tuned")
         name = f"{stem} {each.digest[:8]}"
         if name in {other.name for other in made}:
             raise InputError(f"the encoder {each.name} is given twice")

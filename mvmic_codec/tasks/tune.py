@@ -6,7 +6,7 @@ training form, which has gradients; see `model.trainable`. All that a run makes 
     checkpoint.pt             to go on from
     train.csv                 running means of what steps report
     validation.csv            what held-out crops cost, at the start and later
-    NAME.tuned.safetensors  the encoder, once a step was taken; see `model.tuned`
+    NAME.tuned.safetensors    the encoder, once a step was taken; see `model.tuned`
 """
 
 from __future__ import annotations
