@@ -81,7 +81,7 @@ class NativeAnalysis:
                     (first, stream, False, middle),
                     (second, middle, True, stream),
                 ):
-                    most = float(source.max()) if relu else float(np.abs(source).max())
+                    most = float(source.max() if relu else max(source.max(), -source.min()))
                     scale = INPUT_MAX / most if most > 0 else 1.0
                     team.run(partial(self._narrow, source, scale, relu, maps), rows, 2)
                     team.run(partial(conv.run, maps, scale, to is stream, to), rows, 2)
