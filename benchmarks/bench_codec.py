@@ -46,7 +46,8 @@ def photograph(megapixels: float) -> Image.Image:
 
 
 @pytest.fixture(params=[1, 2])
-def threads(request) -> Iterator[int]:
+def threads(request, monkeypatch) -> Iterator[int]:
+    monkeypatch.setenv("OMP_NUM_THREADS", str(request.param))
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param

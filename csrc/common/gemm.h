@@ -1,5 +1,5 @@
 /*
- * gemm.h: products of 16-bit matrices, the inner loop of synthesis and of what encoders undo it by.
+ * gemm.h: products of 16-bit matrices, the inner loop of all networks in C.
  *
  * All paths give the same integers. Sums are 32 bits wide and modulo 2^32 on the way: signed
  * overflow does not occur, and what is asked for fits in the end.

@@ -79,7 +79,7 @@ static void find_fours(Window *in, size_t positions)
 /* The raw sums of `positions` times `groups` groups of outputs, weights of the groups
  * `group_pitch` bytes apart: sums[position][group][INTNET_LANES]. */
 SYNTH_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t group_pitch,
-                                 int positions, int groups, int32_t *sums)
+                                int positions, int groups, int32_t *sums)
 {
     for (int p = 0; p < positions; p++)
         for (int g = 0; g < groups; g++) {
@@ -106,8 +106,8 @@ SYNTH_INLINE void tile_portable(const Window *in, const int8_t *weight, size_t g
 /* Four bytes of input meet four weights of each of eight outputs, as 16-bit integers: products
  * fit, and pairs of them are added in 32 bits. */
 __attribute__((target("avx2"))) SYNTH_INLINE void tile_avx2(const Window *in, const int8_t *weight,
-                                                             size_t group_pitch, int positions,
-                                                             int groups, int32_t *sums)
+                                                            size_t group_pitch, int positions,
+                                                            int groups, int32_t *sums)
 {
     for (int g = 0; g < groups; g++)
         for (int first = 0; first < positions; first += 3) {
@@ -260,8 +260,8 @@ typedef void Finish(const IntnetLayer *layer, const int32_t *sums, size_t y, siz
                     uint32_t group, int groups, size_t w, void *out, size_t out_stride);
 
 /* All tiles of the grid; the last one of a row may overlap the one before it. */
-SYNTH_INLINE void run_tiles(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
-                             size_t h, size_t w, Finish *finish, void *out, size_t out_stride)
+SYNTH_INLINE void run_tiles(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
+                            size_t w, Finish *finish, void *out, size_t out_stride)
 {
     Tile *tile = tile_of(path);
     int32_t sums[TILE_POSITIONS * TILE_GROUPS * INTNET_LANES];
@@ -303,9 +303,20 @@ size_t intnet_layer_scratch(const IntnetLayer *layer, size_t h, size_t w)
     return SCRATCH((h + 2) * (w + 2) * stride * sizeof(int16_t)) + synth_conv_scratch(stride);
 }
 
+/* The product of 16-bit matrices that goes with a path. */
+SYNTH_INLINE SynthPath products_of(IntnetPath path)
+{
+#ifdef SYNTH_ARM
+    (void)path;
+    return SYNTH_NEON;
+#else
+    return path == INTNET_PORTABLE ? SYNTH_PORTABLE : SYNTH_AVX2;
+#endif
+}
+
 SYNTH_INLINE void run_winograd(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
-                                size_t h, size_t w, Finish *finish, void *out, size_t out_stride,
-                                void *scratch)
+                               size_t h, size_t w, Finish *finish, void *out, size_t out_stride,
+                               void *scratch)
 {
     size_t narrow = layer->stride, stride = ROUND_UP(narrow, LANES), all = (h + 2) * (w + 2);
     int16_t *wide = take(&scratch, all * stride * sizeof *wide), *to = wide;
@@ -314,9 +325,8 @@ SYNTH_INLINE void run_winograd(const IntnetLayer *layer, IntnetPath path, const 
             to[c] = map[c];
         memset(to + narrow, 0, (stride - narrow) * sizeof *to);
     }
-    Conv conv = conv_of(layer->winograd, stride, layer->groups,
-                        path == INTNET_PORTABLE ? SYNTH_PORTABLE : SYNTH_AVX2, wide, 0, w, h,
-                        scratch);
+    Conv conv =
+        conv_of(layer->winograd, stride, layer->groups, products_of(path), wide, 0, w, h, scratch);
     while (conv_next(&conv)) {
         Place at = place_of(conv.first, conv.columns);
         for (size_t t = 0; t < conv.tiles; t++, advance(&at))
@@ -330,9 +340,8 @@ SYNTH_INLINE void run_winograd(const IntnetLayer *layer, IntnetPath path, const 
     }
 }
 
-SYNTH_INLINE void run_layer(const IntnetLayer *layer, IntnetPath path, const uint8_t *map,
-                             size_t h, size_t w, Finish *finish, void *out, size_t out_stride,
-                             void *scratch)
+SYNTH_INLINE void run_layer(const IntnetLayer *layer, IntnetPath path, const uint8_t *map, size_t h,
+                            size_t w, Finish *finish, void *out, size_t out_stride, void *scratch)
 {
     if (by_winograd(layer, h, w))
         run_winograd(layer, path, map, h, w, finish, out, out_stride, scratch);
@@ -443,8 +452,8 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
             for (size_t x = 0; x < count; x++)
                 memcpy(bytes + x * out_stride, features + (at + x) * features_stride, width);
             bytes += width;
-            const int32_t *value = q + y * w + first;
-            for (size_t c = 0; c < n; c++, value += cells, bytes++)
+            for (size_t c = 0; c < n; c++, bytes++) {
+                const int32_t *value = q + c * cells + y * w + first;
                 for (size_t x = 0; x < count; x++) {
                     int32_t size = value[x] < 0 ? -value[x] : value[x];
                     uint8_t magnitude = size == 0 ? 0 : compand[size > 255 ? 255 : size];
@@ -455,6 +464,7 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
                     }
                     *to = magnitude;
                 }
+            }
         }
     intnet_repeat_edges(out, h, w, out_stride);
 }
@@ -462,7 +472,7 @@ void intnet_merge(const uint8_t *features, size_t features_stride, size_t width,
 /* Adds the prediction of `n` outputs, one block, of `positions` positions of a row to `out`, whose
  * positions are `pitch` apart. `in` is the first tap of the first position. */
 SYNTH_INLINE void predict_block(const double *in, size_t row, size_t inputs, const double *weight,
-                                 size_t n, size_t positions, double *out, size_t pitch)
+                                size_t n, size_t positions, double *out, size_t pitch)
 {
     for (size_t p = 0; p < positions; p++)
         for (int tap = 0; tap < 9; tap++) {
@@ -479,9 +489,9 @@ SYNTH_INLINE void predict_block(const double *in, size_t row, size_t inputs, con
 #define PREDICT_TILE(Vector, prefix, width)                                                        \
     enum { vectors = INTNET_BLOCK / (width) };                                                     \
     Vector total[TILE_POSITIONS][vectors];                                                         \
-    SYNTH_UNROLL                                                                                  \
+    SYNTH_UNROLL                                                                                   \
     for (int p = 0; p < positions; p++) {                                                          \
-        SYNTH_UNROLL                                                                              \
+        SYNTH_UNROLL                                                                               \
         for (int k = 0; k < vectors; k++)                                                          \
             total[p][k] = prefix##_loadu_pd(out + (size_t)p * pitch + k * (width));                \
     }                                                                                              \
@@ -489,21 +499,21 @@ SYNTH_INLINE void predict_block(const double *in, size_t row, size_t inputs, con
         const double *x = in + (size_t)(tap / 3) * row + (size_t)(tap % 3) * inputs;               \
         for (size_t c = 0; c < inputs; c++, weight += INTNET_BLOCK) {                              \
             Vector v[vectors];                                                                     \
-            SYNTH_UNROLL                                                                          \
+            SYNTH_UNROLL                                                                           \
             for (int k = 0; k < vectors; k++)                                                      \
                 v[k] = prefix##_loadu_pd(weight + k * (width));                                    \
-            SYNTH_UNROLL                                                                          \
+            SYNTH_UNROLL                                                                           \
             for (int p = 0; p < positions; p++) {                                                  \
                 Vector u = prefix##_set1_pd(x[(size_t)p * inputs + c]);                            \
-                SYNTH_UNROLL                                                                      \
+                SYNTH_UNROLL                                                                       \
                 for (int k = 0; k < vectors; k++)                                                  \
                     total[p][k] = prefix##_fmadd_pd(u, v[k], total[p][k]);                         \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
-    SYNTH_UNROLL                                                                                  \
+    SYNTH_UNROLL                                                                                   \
     for (int p = 0; p < positions; p++) {                                                          \
-        SYNTH_UNROLL                                                                              \
+        SYNTH_UNROLL                                                                               \
         for (int k = 0; k < vectors; k++)                                                          \
             prefix##_storeu_pd(out + (size_t)p * pitch + k * (width), total[p][k]);                \
     }
@@ -681,7 +691,7 @@ void intnet_dequantise(const IntnetGroupArrays *arrays, const IntnetSites *sites
                 q[at] = symbols[at] * SPACING + (mean == NULL ? 0 : mean[at]);
                 int64_t value = divide64((int64_t)q[at] * arrays->step[c], STEP_BITS);
                 *to = (int16_t)clamp64(divide64(value, FRACTION_BITS - LATENT_BITS), INT16_MIN,
-                                     INT16_MAX);
+                                       INT16_MAX);
                 if (v != NULL) {
                     int same = arrays->aligned[mode[x] * n + c];
                     v[((y + 1) * (w + 2) + x + 1) * n + c] =

@@ -56,8 +56,8 @@ class EncodeCandidate:
     def estimate_rd_cost(self) -> float:
         """Estimated bits, plus lambda times the squared error on the scale of 255.
 
-        The estimate is the one by which block transforms are compared, with a constant for each
-        block. It is good enough to compare two versions of an image, and much faster than coding.
+        The estimate is the rule of thumb that compares block transforms, on the linear path alone,
+        with a constant for each block. `flat_choice` says how good it is.
         """
         with full_precision(self.model.device):
             return self.encoder.estimate_rd_cost()

@@ -157,6 +157,7 @@ class Encoder:
 
         importance is positive, [ceil(H/16),ceil(W/16)]. It does not change `estimate_rd_cost`.
         """
+        assert "estimated_costs" not in self.__dict__
         height, width = importance.shape
         self.importance[:height, :width] = torch.from_numpy(importance).to(self.importance)
 
@@ -168,7 +169,10 @@ class Encoder:
     @cached_property
     def coefficients(self) -> Tensor:
         """What analysis makes of the planes [1,256P,h,w]."""
-        return self.linear + self.model.analysis_branch(self.rotated, self.rate)
+        out = self.linear + self.model.analysis_branch(self.rotated, self.rate)
+        # It takes much memory, and is computed again if asked for.
+        del self.linear
+        return out
 
     @cached_property
     def shown(self) -> Tensor:
@@ -222,6 +226,8 @@ class Encoder:
         differ = (self.linear != self.like.linear).any(1)[0] & self.inside
         out = self.like.linear_costs.clone()
         out[:, :, differ] = costs(self.linear[:, :, None, differ], self.steps, weight)[:, :, 0]
+        # Nothing else is taken over, and that encoder takes much memory.
+        self.like = None
         return out
 
     @property

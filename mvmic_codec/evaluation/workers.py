@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -65,6 +66,7 @@ def _codec(
 ) -> Codec:
     import torch
 
-    # The processes share the cores as it is.
+    # The processes share the cores as it is: one thread for torch, and one for our own code.
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     return peers.codec(name, rate_indices, device, weights)

@@ -19,8 +19,9 @@ Ints = npt.NDArray[np.int32]
 Reals = npt.NDArray[np.float64]
 
 ZERO: int
-BLOCK: int  # outputs of linear predictors that are computed at once
 """Inputs that have a sign are stored with this added."""
+BLOCK: int
+"""Outputs of linear predictors that are computed at once."""
 
 def at_once(layer: Callable[[int, int], None], count: int, unit: int) -> None:
     """Call a layer for all rows at once."""

@@ -148,6 +148,8 @@ def load_encoder(path: str | os.PathLike[str]) -> TunedEncoder:
         raise ModelError(
             f"{path} is not an encoder: give a file that `mvmic train --encoder` wrote"
         )
+    if not all(array.isfinite().all() for array in arrays.values()):
+        raise ModelError(f"the encoder {path} has weights that are no numbers: train it again")
     text = metadata["card"]
     if metadata.get("digest") != digest(text, arrays):
         raise ModelError(f"the encoder {path} is damaged: get it again")

@@ -83,6 +83,13 @@ def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monke
     assert encoder.plain_file_at(30).coded.model is encoder.model
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(weights, tmp_path, value):
+    path = write_encoder(weights, tmp_path / "x.tuned.safetensors", change=value)
+    with pytest.raises(ModelError, match="has weights that are no numbers"):
+        load_encoder(path)
+
+
 def test_targets_are_met_with_it(weights, tmp_path):
     path = write_encoder(weights, tmp_path / "x.tuned.safetensors", change=0.02)
     data = mvmic_codec.encode(image_of(3), max_bytes=700, encoder=load_encoder(path), device="cpu")

@@ -14,7 +14,7 @@ import pytest
 from ladder import draw, laplace_tables
 
 from mvmic_codec.bitstream import ans, flatmap
-from mvmic_codec.model import intnet, synthnet
+from mvmic_codec.model import floatnet, intnet, synthnet
 
 THREADS = 8
 JOBS = range(4 * THREADS)
@@ -80,11 +80,31 @@ def run_convolution(shared, number):
     return out.tobytes()
 
 
+def float_convolution(path):
+    weight = np.random.default_rng(0).integers(-9, 10, (CHANNELS, CHANNELS, 3, 3), dtype=np.int16)
+    unit, bias = np.ones((2, CHANNELS), np.float32)
+    return floatnet.FloatConv(weight, unit, bias, path)
+
+
+def run_float_convolution(path, shared, number):
+    """A layer of analysis, from floats to floats."""
+    shape = 20, 18, synthnet.stride_of(CHANNELS)
+    floats = np.random.default_rng(number).normal(0, 900, shape).astype(np.float32)
+    maps = np.zeros((22, 20, shape[2]), np.int16)
+    floatnet.narrow(floats, 1.0, False, maps, 0, 20, path)
+    shared.run(maps, 1.0, True, floats, 0, 20)
+    return floats.tobytes()
+
+
 JOBS_BY_NAME = {"symbols": code_symbols, "maps": code_map} | {
     f"layers, {path}": partial(run_layer, layer(path)) for path in intnet.usable_paths()
 }
 JOBS_BY_NAME |= {
     f"synthesis, {path}": partial(run_convolution, convolution(path))
+    for path in synthnet.usable_paths()
+}
+JOBS_BY_NAME |= {
+    f"analysis, {path}": partial(run_float_convolution, path, float_convolution(path))
     for path in synthnet.usable_paths()
 }
 
