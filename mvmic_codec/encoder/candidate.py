@@ -13,7 +13,7 @@ from mvmic_codec.bitstream.flat import Flat
 from mvmic_codec.bitstream.symbols import pack
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.decoder.reconstruct import Levels, reconstruct
-from mvmic_codec.encoder.decoded import as_modes, planes_of_coefficients
+from mvmic_codec.encoder.decoded import as_modes, planes_of_latent
 from mvmic_codec.encoder.encode import CodingResult, Encoder
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
 from mvmic_codec.model.device import full_precision, pick_device
@@ -62,21 +62,24 @@ class EncodeCandidate:
         with full_precision(self.model.device):
             return self.encoder.estimate_rd_cost()
 
-    def error_of_synthesis(self, planes: Planes, where: npt.NDArray[np.bool_]) -> float:
-        """Squared error that is left where `where` [H,W], if no coefficient is quantised.
+    def excess_error(self, planes: Planes, where: npt.NDArray[np.bool_]) -> float:
+        """By how much the squared error where `where` [H,W] is above that of as many other pixels.
 
-        Mean over channels, on the scale of 255. planes are those of the candidate. Synthesis may
-        leave ghosts in a black frame at any rate.
+        Mean over channels, on the scale of 255, after the first of two runs; planes are those of
+        the candidate. Decoders may show ghosts in a black frame, or a wrong last column, at any
+        rate: what lies beyond the image is not coded.
         """
         encoder = self.encoder
         with full_precision(self.model.device):
-            modes = encoder.estimated_costs.argmin(1)
-            shown = planes_of_coefficients(
-                self.model.decoding.synthesis, encoder.coefficients, modes, encoder.rate
+            run = encoder.first_run
+            shown = planes_of_latent(
+                self.model.decoding.synthesis, run.latent, run.modes, encoder.rate
             )
         height, width = where.shape
-        error = 255 * (shown[0, :, :height, :width].cpu().numpy() - planes)[:, where]
-        return float(np.square(error).sum(dtype=np.float64)) / len(planes)
+        error = np.square(255 * (shown[0, :, :height, :width].cpu().numpy() - planes)).mean(0)
+        inside = float(error[where].mean(dtype=np.float64))
+        outside = 0.0 if where.all() else float(error[~where].mean(dtype=np.float64))
+        return max(inside - outside, 0.0) * int(where.sum())
 
     def weigh(self, importance: npt.NDArray[np.float32]) -> None:
         """Make errors dearer in some blocks than in others; see `Encoder.weigh`.

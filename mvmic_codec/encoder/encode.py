@@ -157,7 +157,8 @@ class Encoder:
 
         importance is positive, [ceil(H/16),ceil(W/16)]. It does not change `estimate_rd_cost`.
         """
-        assert "estimated_costs" not in self.__dict__
+        for known in ("estimated_costs", "first_run"):
+            self.__dict__.pop(known, None)
         height, width = importance.shape
         self.importance[:height, :width] = torch.from_numpy(importance).to(self.importance)
 
@@ -241,9 +242,15 @@ class Encoder:
         least = self.linear_costs.amin(1) + SITE_BITS
         return float(least[:, self.inside].sum())
 
+    @cached_property
+    def first_run(self) -> CodingResult:
+        """The first of two runs; see the top of this file."""
+        return self.run(self.estimated_costs)
+
     def encode_two_pass(self) -> CodingResult:
         """The second of two runs; see the top of this file."""
-        first = self.run(self.estimated_costs)
+        first = self.first_run
+        del self.first_run
         target = self.coefficients if self.rate < TARGET_FROM else self.inverse_target(first.modes)
         return self.run(self.costs_after(first, target), target)
 

@@ -35,10 +35,10 @@ UNSEEN = 0.044
 UNSEEN_PER_INDEX = -0.0012
 # Where costs differ by less than this share, both ways are coded, and the true costs decide.
 DOUBT = 0.02
-# From this index on areas that seem to cost up to a quarter more may pay: what the image without
-# them loses at any rate is looked at.
-LOSS_FROM = 27
-LOSS_UP_TO = 1.25
+# From this index on areas that seem to cost up to a quarter more may pay: the error that the image
+# without them has there is looked at.
+EXCESS_FROM = 27
+EXCESS_UP_TO = 1.25
 # Fewer areas seem better too often: they must be better by this factor.
 BY_FAR = 1.15
 # An error that the residual image cannot correct weighs more than one that makes it less smooth.
@@ -148,7 +148,7 @@ class FlatCandidates:
         plain = EncodeCandidate(self.planes, index, model=self.model, device=device)
         unseen = max(UNSEEN + UNSEEN_PER_INDEX * index, 0.0)
         plain_cost = plain.estimate_rd_cost() * (1 - unseen)
-        most = plain_cost * (LOSS_UP_TO if index >= LOSS_FROM else 1 + DOUBT)
+        most = plain_cost * (EXCESS_UP_TO if index >= EXCESS_FROM else 1 + DOUBT)
         widest, *others = self.areas
         best = self.best_with(widest, plain, index, device, most)
         # The learned part of fewer areas costs no less than that of the widest, so mostly it is
@@ -163,8 +163,8 @@ class FlatCandidates:
             return [plain]
         if best.cost >= plain_cost * (1 + DOUBT):
             assert best.candidate.flat is not None
-            lost = plain.error_of_synthesis(self.planes, best.candidate.flat.map > 0)
-            plain_cost += lambda_of(index) * lost
+            excess = plain.excess_error(self.planes, best.candidate.flat.map > 0)
+            plain_cost += lambda_of(index) * excess
         if best.cost >= plain_cost * (1 + DOUBT):
             return [plain]
         if best.cost < plain_cost * (1 - DOUBT):

@@ -116,7 +116,7 @@ def test_which_candidates_are_coded(monkeypatch, index, seems, lost, flat_first)
     some = areas_of(image, map, 16)
     monkeypatch.setattr(
         EncodeCandidate,
-        "error_of_synthesis",
+        "excess_error",
         lambda candidate, planes, where: lost * 1e6 / lambda_of(index),
     )
     candidates = FlatCandidates(some.planes, from_array(image), [some]).at(index, "cpu")
@@ -180,3 +180,17 @@ def test_areas_that_do_not_allow_the_psnr_are_left_out():
     candidates = flat_candidates_of(samples.planes, samples, 60)
     assert [areas.values.tolist() for areas in candidates.areas] == [[[0]]]
     assert flat_candidates_of(samples.planes, samples, 61) is None
+
+
+def test_excess_error():
+    """What decoders of the whole file would show wrongly in some place, beyond the rest."""
+    planes = from_array(head_in_a_margin()).planes
+    candidate = EncodeCandidate(planes, 40, device="cpu")
+    shown = 255 * candidate.encode().decoded_planes(0, 255)
+    error = np.square(shown - 255 * planes)[0]
+    where = error > np.quantile(error, 0.9)
+    expected = (error[where].mean() - error[~where].mean()) * where.sum()
+    assert candidate.excess_error(planes, where) == pytest.approx(expected, rel=0.2)
+    assert candidate.excess_error(planes, ~where) == 0
+    everywhere = np.ones_like(where)
+    assert candidate.excess_error(planes, everywhere) == pytest.approx(error.sum(), rel=0.2)
