@@ -41,6 +41,9 @@ class _Candidate:
     def estimate_rd_cost(self):
         return 8 * len(self.encode().payload)
 
+    def excess_error(self, planes, where):
+        return 0.0
+
     def encode(self, *, effort=1, on_round=None):
         for _ in range(ROUNDS[effort]):
             if on_round is not None:
