@@ -20,8 +20,9 @@
  *    predictors need more than 32 bits and run in doubles, whose sums stay under 2^52 by the same
  *    kind of proof, so that they are exact in any order.
  *
- * Nothing here allocates. `cells` is h * w, the number of positions of the grid. `scratch` is memory
- * of so many bytes as the function of that name says, with the alignment of an int32 at least.
+ * Nothing here allocates. `cells` is h * w, the number of positions of the grid. `scratch` is
+ * memory of so many bytes as the function of that name says, with the alignment of an int32 at
+ * least.
  */
 #ifndef MVMIC_INTNET_H
 #define MVMIC_INTNET_H
