@@ -183,9 +183,10 @@ BROKEN_SYNTHESIS = {
         "v[2 * pitch + k] = (int16_t)(b[y][1][k] - b[y][2][k])",
     ),
     "sums are four times as large": ("s[y][3][k]) >> 2", "s[y][3][k])"),
-    "a weight has the wrong sign": ("in[0] - in[1] + in[2]", "in[0] + in[1] - in[2]"),
-    "weights of inputs that are none": ("o >= outputs || i >= inputs", "o >= outputs"),
-    "weights of outputs that are none": ("o >= outputs || i >= inputs", "i >= inputs"),
+    "a weight has the wrong sign": ("(int16_t)(both - middle)", "(int16_t)(middle - both)"),
+    "weights of inputs that are none": ("? smaller(INPUTS, inputs - first) : 0", "? INPUTS : 0"),
+    "weights of outputs that are none": ("smaller(LANES, outputs - group * LANES)", "LANES"),
+    "weights of an input too few": ("i < smaller(INPUTS, stride - first)", "i < 2"),
     "both weights of a pair are the first": (
         "second * weight[2 * o + 1]",
         "second * weight[2 * o]",
