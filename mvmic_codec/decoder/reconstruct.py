@@ -7,6 +7,7 @@ which overlap by the blocks that their samples depend on. No result depends on e
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -88,29 +89,15 @@ def reconstruct_parts(
 
     The rest is as for `synthesise_parts`.
     """
-    if team is None:
-        with Team() as team:
-            reconstruct_parts(
-                net,
-                latent,
-                modes,
-                rate,
-                size,
-                levels,
-                emit,
-                emit_map=emit_map,
-                until=until,
-                team=team,
-            )
-        return
+    with Team() if team is None else nullcontext(team) as ours:
 
-    def coefficients(rows: slice, columns: slice) -> Array:
-        y, mine = (np.ascontiguousarray(each[rows, columns]) for each in (latent, modes))
-        return coefficients_of(net, team, y, mine)
+        def coefficients(rows: slice, columns: slice) -> Array:
+            y, mine = (np.ascontiguousarray(each[rows, columns]) for each in (latent, modes))
+            return coefficients_of(net, ours, y, mine)
 
-    synthesise_parts(
-        net, team, coefficients, modes, rate, size, levels, emit, emit_map=emit_map, until=until
-    )
+        synthesise_parts(
+            net, ours, coefficients, modes, rate, size, levels, emit, emit_map=emit_map, until=until
+        )
 
 
 def synthesise_parts(

@@ -63,11 +63,11 @@ class EncodeCandidate:
             return self.encoder.estimate_rd_cost()
 
     def excess_error(self, planes: Planes, where: npt.NDArray[np.bool_]) -> float:
-        """By how much the squared error where `where` [H,W] is above that of as many other pixels.
+        """Squared error where `where` [H,W], above what as many pixels elsewhere have.
 
         Mean over channels, on the scale of 255, after the first of two runs; planes are those of
-        the candidate. Decoders may show ghosts in a black frame, or a wrong last column, at any
-        rate: what lies beyond the image is not coded.
+        the candidate. Last rows or columns may come out wrong at any rate, since what lies beyond
+        the image is not coded.
         """
         encoder = self.encoder
         with full_precision(self.model.device):

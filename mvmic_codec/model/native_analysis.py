@@ -6,6 +6,7 @@ Activations stay in floating point between layers. Before each layer they are ro
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvmic_codec.errors import ModelError
 from mvmic_codec.model.analysis import Analysis
 from mvmic_codec.model.definition import AREA, SUM3_MAX, WEIGHT3_MAX
 from mvmic_codec.model.floatnet import INPUT_MAX, FloatConv, narrow
@@ -29,7 +31,7 @@ Array = npt.NDArray[Any]
 class NativeAnalysis:
     """The branch of an `Analysis` on the CPU, by one of `synthnet.usable_paths()`.
 
-    It does not follow later changes of the network.
+    It does not follow later changes of the network. Calls raise ModelError if numbers overflow.
     """
 
     def __init__(self, net: Analysis, path: str) -> None:
@@ -82,6 +84,11 @@ class NativeAnalysis:
                     (second, middle, True, stream),
                 ):
                     most = float(source.max() if relu else max(source.max(), -source.min()))
+                    if not math.isfinite(most):
+                        raise ModelError(
+                            "the numbers of the encoder grow too large for this image: train it "
+                            "again, or use the released encoder"
+                        )
                     scale = INPUT_MAX / most if most > 0 else 1.0
                     team.run(partial(self._narrow, source, scale, relu, maps), rows, 2)
                     team.run(partial(conv.run, maps, scale, to is stream, to), rows, 2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mvmic_codec.errors import ModelError
 from mvmic_codec.model.analysis import Analysis
 from mvmic_codec.model.native_analysis import NativeAnalysis
 from mvmic_codec.model.synthnet import usable_paths
@@ -46,3 +47,13 @@ def test_a_flat_image(net):
         parameter.zero_()
     rotated = torch.zeros(1, net.enter.in_channels // 64, 64, 64)
     assert (NativeAnalysis(net, usable_paths()[0])(rotated, 20) == 0).all()
+
+
+@pytest.mark.parametrize("largest", [1e30, float("nan")])
+def test_numbers_that_grow_too_large_are_refused(net, largest):
+    net.body8[0].first.weight.fill_(1e30)
+    net.body8[0].second.weight.fill_(largest)
+    rotated = 60 * torch.ones(1, net.enter.in_channels // 64, 64, 64)
+    net.enter.weight.fill_(1.0)
+    with pytest.raises(ModelError, match="grow too large for this image"):
+        NativeAnalysis(net, usable_paths()[-1])(rotated, 20)
