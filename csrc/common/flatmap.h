@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "answers.h"
+
 /* Eight colours hold black, white and six shades of the edges of letters between them. */
 #define FLATMAP_COLOURS_MAX 8
 
@@ -24,22 +26,8 @@
  * thousand pixels of an edge. */
 #define FLATMAP_CONTEXTS 1024
 
-/* Probabilities of a coding step have 16 bits. A certain decision then costs 2^-16 bits, and nearly
- * all decisions of a map are certain. */
-#define FLATMAP_PRECISION 16
-
-/* The share of a new observation falls to 2 / (2 * 30 + 3): a probability remembers about the last
- * thirty pixels like this one. 30, 60, 120 and 250 were tried on validation images. */
-#define FLATMAP_MEMORY 30
-
 /* The map's cells have a border that is never set, so neighbours need no bounds checks. */
 #define FLATMAP_MARGIN 2
-
-/* Probability of "yes" in units of 2^-32, and how often it was asked, up to FLATMAP_MEMORY. */
-typedef struct {
-    uint32_t yes;
-    uint32_t seen;
-} FlatmapContext;
 
 /* The memory for encoding or decoding. cells has (width + 4) * (height + 4) bytes. */
 typedef struct {
@@ -48,7 +36,7 @@ typedef struct {
     const uint8_t *open; /* 1 where a pixel is asked, else 0; NULL if all are */
     unsigned colours;    /* 1 to FLATMAP_COLOURS_MAX */
     uint8_t *cells;
-    FlatmapContext *contexts; /* [FLATMAP_CONTEXTS] */
+    AnswerContext *contexts; /* [FLATMAP_CONTEXTS] */
 } Flatmap;
 
 /* The number of decisions that code map. SIZE_MAX for a number above `colours`, or for one that is

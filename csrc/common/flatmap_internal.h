@@ -4,26 +4,19 @@
 
 #include <string.h>
 
+#include "answers_internal.h"
 #include "flatmap.h"
-
-#if defined(__GNUC__) || defined(__clang__)
-#define FLATMAP_INLINE static inline __attribute__((always_inline))
-#elif defined(_MSC_VER)
-#define FLATMAP_INLINE static __forceinline
-#else
-#define FLATMAP_INLINE static inline
-#endif
 
 /* Bits of a cell. */
 #define CELL_YES 1u   /* this decision was answered with yes */
 #define CELL_ASKED 2u /* this decision is asked of this pixel */
 
-FLATMAP_INLINE size_t stride_of(const Flatmap *work)
+ANSWERS_INLINE size_t stride_of(const Flatmap *work)
 {
     return work->width + 2 * FLATMAP_MARGIN;
 }
 
-FLATMAP_INLINE uint8_t *row_of(const Flatmap *work, size_t y)
+ANSWERS_INLINE uint8_t *row_of(const Flatmap *work, size_t y)
 {
     return work->cells + (y + FLATMAP_MARGIN) * stride_of(work) + FLATMAP_MARGIN;
 }
@@ -31,7 +24,7 @@ FLATMAP_INLINE uint8_t *row_of(const Flatmap *work, size_t y)
 /* The surroundings of a cell: six answers already given, and four more bits. If all pixels are
  * asked, these are four more answers. Else they say whether the four nearest pixels are asked,
  * which is known on all sides. */
-FLATMAP_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int all)
+ANSWERS_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int all)
 {
     unsigned answers = (cell[-1] & 1u) | (cell[-stride] & 1u) << 1 | (cell[-stride - 1] & 1u) << 2 |
                        (cell[-stride + 1] & 1u) << 3 | (cell[-2] & 1u) << 4 |
@@ -43,23 +36,6 @@ FLATMAP_INLINE unsigned context_of(const uint8_t *cell, ptrdiff_t stride, int al
            (cell[-stride] & 2u) << 8;
 }
 
-/* Probability of a yes in 1 to 2^16 - 1: neither answer may be impossible. */
-FLATMAP_INLINE uint32_t probability_of(const FlatmapContext *context)
-{
-    uint32_t yes = context->yes >> (32 - FLATMAP_PRECISION);
-    return yes + (yes == 0);
-}
-
-FLATMAP_INLINE void learn(FlatmapContext *context, unsigned answer)
-{
-    uint32_t share = 2 * context->seen + 3;
-    if (answer)
-        context->yes += (uint32_t)((uint64_t)(UINT32_MAX - context->yes) * 2 / share);
-    else
-        context->yes -= (uint32_t)((uint64_t)context->yes * 2 / share);
-    context->seen += context->seen < FLATMAP_MEMORY;
-}
-
 /* Decision 0 is asked of every pixel that is open. */
 static void begin(Flatmap *work)
 {
@@ -68,14 +44,6 @@ static void begin(Flatmap *work)
         uint8_t *cells = row_of(work, y);
         for (size_t x = 0; x < work->width; x++)
             cells[x] = work->open == NULL || work->open[y * work->width + x] ? CELL_ASKED : 0;
-    }
-}
-
-static void forget(Flatmap *work)
-{
-    for (size_t i = 0; i < FLATMAP_CONTEXTS; i++) {
-        work->contexts[i].yes = (uint32_t)1 << 31;
-        work->contexts[i].seen = 0;
     }
 }
 

@@ -19,7 +19,7 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
     begin(work);
     for (unsigned decision = 0; decision < work->colours; decision++) {
         int all = decision == 0 && work->open == NULL;
-        forget(work);
+        forget(work->contexts, FLATMAP_CONTEXTS);
         for (size_t y = 0; y < work->height; y++) {
             uint8_t *cells = row_of(work, y);
             const uint8_t *colours = map + y * work->width;
@@ -27,9 +27,8 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
                 if (!(cells[x] & CELL_ASKED))
                     continue;
                 unsigned answer = decision == 0 ? colours[x] != 0 : colours[x] == decision;
-                FlatmapContext *context = &work->contexts[context_of(cells + x, stride, all)];
-                *steps++ = probability_of(context) << 1 | answer;
-                learn(context, answer);
+                AnswerContext *context = &work->contexts[context_of(cells + x, stride, all)];
+                *steps++ = step_of(context, answer);
                 cells[x] |= (uint8_t)answer;
             }
         }
@@ -39,18 +38,5 @@ void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
 
 size_t flatmap_encode(const uint32_t *steps, size_t count, uint32_t *words)
 {
-    uint64_t state = 0;
-    size_t written = 0;
-    while (count--) {
-        uint32_t yes = steps[count] >> 1, no = (1u << FLATMAP_PRECISION) - yes;
-        uint32_t freq = steps[count] & 1 ? yes : no, start = steps[count] & 1 ? no : 0;
-        if (state >> (64 - FLATMAP_PRECISION) >= freq) {
-            words[written++] = (uint32_t)state;
-            state >>= 32;
-        }
-        state = ((state / freq) << FLATMAP_PRECISION) + state % freq + start;
-    }
-    for (; state != 0; state >>= 32)
-        words[written++] = (uint32_t)state;
-    return written;
+    return encode_steps(steps, count, words);
 }

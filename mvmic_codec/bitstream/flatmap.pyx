@@ -13,15 +13,16 @@ import numpy as np
 
 from mvmic_codec.errors import FormatError, InputError, TruncatedError
 
+cdef extern from "answers.h" nogil:
+    ctypedef struct AnswerContext:
+        uint32_t yes
+        uint32_t seen
+
 cdef extern from "flatmap.h" nogil:
     enum:
         FLATMAP_COLOURS_MAX
         FLATMAP_CONTEXTS
         FLATMAP_MARGIN
-
-    ctypedef struct FlatmapContext:
-        uint32_t yes
-        uint32_t seen
 
     ctypedef struct Flatmap:
         size_t width
@@ -29,7 +30,7 @@ cdef extern from "flatmap.h" nogil:
         const uint8_t *open
         unsigned colours
         uint8_t *cells
-        FlatmapContext *contexts
+        AnswerContext *contexts
 
     size_t flatmap_decisions(const Flatmap *work, const uint8_t *map)
     void flatmap_model(Flatmap *work, const uint8_t *map, uint32_t *steps)
@@ -63,7 +64,7 @@ cdef class _Work:
             self.c.open = &self._open[0]
         self.c.colours = colours
         self.c.cells = &self._cells[0]
-        self.c.contexts = <FlatmapContext *> &self._contexts[0, 0]
+        self.c.contexts = <AnswerContext *> &self._contexts[0, 0]
 
 
 def _check(height, width, open, colours):
