@@ -32,7 +32,8 @@ ANSWERS_INLINE uint32_t probability_of(const AnswerContext *context)
     return yes + (yes == 0);
 }
 
-/* Nearly all contexts have been asked often. A compiler divides by a constant without a division. */
+/* Nearly all contexts have been asked often. A compiler divides by a constant without a division.
+ */
 ANSWERS_INLINE uint32_t share_of(uint32_t probability, uint32_t seen)
 {
     uint64_t twice = (uint64_t)probability * 2;

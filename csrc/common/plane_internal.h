@@ -163,9 +163,9 @@ ANSWERS_INLINE AnswerContext *tree_of(const Plane *work, const PlaneSite *site, 
     const uint8_t *above = site->above;
     size_t tree = site->row[-1];
     if (work->ordered) {
-        unsigned steps = greater(distance(site->row[-1], above[-1]),
-                                 greater(distance(above[0], above[-1]),
-                                         distance(above[0], above[1])));
+        unsigned steps =
+            greater(distance(site->row[-1], above[-1]),
+                    greater(distance(above[0], above[-1]), distance(above[0], above[1])));
         tree = (size_t)(steps > 1) + (steps > 4) + (steps > 12);
     }
     return work->contexts + PLANE_LEFT_CONTEXTS + PLANE_CANDIDATE_CONTEXTS + (tree << bits);

@@ -1297,7 +1297,7 @@ class FlatLane:
 
     def __init__(self, words: list[int]) -> None:
         if words and words[-1] == 0:
-            raise FormatError("the last word of the flat areas is 0")
+            raise FormatError("the last word of a lane of answers is 0")
         self.words = list(words)
         self.x = 0
         for _ in range(2):
@@ -1320,7 +1320,104 @@ class FlatLane:
     def close(self) -> None:
         """After the last answer: refuse what is left."""
         if self.words or self.x:
-            raise FormatError("the flat areas hold more than their answers")
+            raise FormatError("a lane of answers holds more than these")
+
+
+# --- plane.md: from a payload to a plane of symbols -----------------------------------------------
+
+
+def decode_plane(payload: bytes, height: int, width: int, symbols: int, ordered: bool) -> Ints:
+    """The plane (height, width) of symbols 0 to `symbols` - 1 that a payload stands for."""
+    if len(payload) < 4 or len(payload) % 4:
+        raise TruncatedError("the plane ends before its lane, or within a word of it")
+    crc, *words = struct.unpack(f"<{len(payload) // 4}I", payload)
+    lane = FlatLane(words)
+    plane = PlaneDecoder(height, width, symbols, ordered, lane).decode()
+    lane.close()
+    if zlib.crc32(plane.astype(np.uint8).tobytes()) != crc:
+        raise ChecksumError("checksum of the plane is wrong")
+    return plane
+
+
+class PlaneDecoder:
+    """Section 2, with the names of that page."""
+
+    def __init__(self, height: int, width: int, K: int, ordered: bool, lane: FlatLane) -> None:
+        # Lists, with a margin of zeros: numpy is slow at single elements.
+        self.rows = [[0] * (width + 2 * MARGIN) for _ in range(height + MARGIN)]
+        self.K, self.ordered, self.lane = K, ordered, lane
+        self.contexts: dict[tuple[int, ...], Context] = {}
+        self.memory: dict[int, tuple[int, int]] = {}  # M and t by place
+
+    def decode(self) -> Ints:
+        """All pixels."""
+        if self.K > 1:
+            for y in range(MARGIN, len(self.rows)):
+                for x in range(MARGIN, len(self.rows[0]) - MARGIN):
+                    self.rows[y][x] = self.pixel(x, y)
+        return np.array(self.rows, np.int64)[MARGIN:, MARGIN:-MARGIN]
+
+    def ask(self, *context: int) -> int:
+        """One answer. The first of the numbers says which question it is."""
+        learned = self.contexts.setdefault(context, Context())
+        answer = self.lane.take(learned.p())
+        learned.learn(answer)
+        return answer
+
+    def pixel(self, x: int, y: int) -> int:
+        """The symbol v in this column and row."""
+        NNW, NN, NNE = self.rows[y - 2][x - 1 : x + 2]
+        NWW, NW, N, NE, NEE = self.rows[y - 1][x - 2 : x + 3]
+        WW, W = self.rows[y][x - 2 : x]
+        if self.ask(1, *(n == W for n in (N, NW, NE, WW, NN, NEE, NWW, NNW, NNE, 0))):
+            return W
+        if self.K == 2:
+            return 1 - W
+
+        a = W + 2**8 * N + 2**16 * NW + 2**24 * NE
+        b = WW + 2**8 * NN
+        place = (2654435761 * a + 2246822507 * b) % 2**32 // 2**16
+        M, t = self.memory.get(place, (-1, 0))
+        ruled_out = {W}
+        v: int | None = None
+        for i, c in enumerate((M, N, NE, NW)):
+            if v is not None or c in ruled_out or c < 0 or len(ruled_out) == self.K - 1:
+                continue
+            if i == 0:
+                context = (N == c, NE == c, NW == c, WW == c, t)
+            else:
+                context = (NN == c, WW == c, NNE == c, NNW == c, NEE == c, NWW == c)
+            if self.ask(2, i, *context):
+                v = c
+            else:
+                ruled_out.add(c)
+        if v is None and len(ruled_out) == self.K - 1:
+            (v,) = set(range(self.K)) - ruled_out
+        if v is None:
+            v = self.escape(W, N, NW, NE)
+            if v in ruled_out:
+                raise FormatError("an escape has a symbol that was ruled out")
+        self.memory[place] = (v, min(3, t + 1) if v == M else 1)
+        return v
+
+    def escape(self, W: int, N: int, NW: int, NE: int) -> int:
+        """The symbol that an escape tells."""
+        tree = W
+        if self.ordered:
+            activity = max(abs(W - NW), abs(N - NW), abs(N - NE))
+            tree = sum(activity > step for step in (1, 4, 12))
+        B = (self.K - 1).bit_length()
+        node = 1
+        for _ in range(B):
+            node = 2 * node + self.ask(3, tree, node)
+        e = node - 2**B
+        if e >= self.K:
+            raise FormatError("an escape has no symbol")
+        if not self.ordered:
+            return e
+        P = max(min(W, N), min(max(W, N), W + N - NW))
+        d = e // 2 if e % 2 == 0 else self.K - (e + 1) // 2
+        return (P + d) % self.K
 
 
 # --- All of it ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvmic_codec.bitstream import ans, container, flat, flatmap
+from mvmic_codec.bitstream import ans, container, flat, flatmap, planecoder
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"
@@ -173,6 +173,57 @@ def flatmap_seeds() -> dict[str, bytes]:
     return seeds
 
 
+def plane_seeds() -> dict[str, bytes]:
+    """Planes to code, and the lanes that come of it to decode: inputs of fuzz_plane.c."""
+    i, j = np.mgrid[0:30, 0:41]
+    far = np.hypot(i - 15, j - 20)
+    rng = np.random.default_rng(2)
+    glyph = np.kron(rng.integers(0, 2, (5, 4)), np.ones((2, 2), np.int64)) * 200
+    glyph += rng.integers(0, 40, glyph.shape)
+    planes = {
+        "mask": (far < 12, 2),
+        "alpha": (np.clip((14 - far) * 40, 0, 255), 256),
+        "gradient": (5 * i + j, 256),
+        "labels": ((i // 7 + j // 5) % 6 + (far < 9), 7),
+        "three": ((i * j // 9 + i // 4) % 3, 3),
+        "letters": (np.tile(glyph, (4, 6)), 240),
+        "dither": (rng.random((20, 33)) < np.arange(33) / 33, 2),
+        "noise": (rng.integers(0, 200, (20, 19)), 200),
+        "ends": (rng.integers(0, 2, (20, 19)) * 129, 130),
+        "pairs": (rng.integers(0, 4, (25, 30)), 4),
+        "column": (rng.integers(0, 9, (64, 1)), 9),
+        "row": (rng.integers(0, 5, (1, 64)), 5),
+        "late": (np.arange(4096).reshape(64, 64) == 4000, 3),
+        "all": (np.full((64, 64), 255), 256),
+        "dot": (np.ones((1, 1)), 2),
+        "one": (np.zeros((9, 9)), 1),
+    }
+    seeds = {}
+    for name, (numbers, symbols) in planes.items():
+        plane = numbers.astype(np.uint8)
+        height, width = plane.shape
+        size = bytes([width - 1, height - 1, symbols - 1])
+        for order, flag in {"": 0, "-ordered": 0x40}.items():
+            lane = planecoder.encode(plane, symbols, bool(flag))
+            seeds[f"{name}{order}-code"] = size + bytes([flag]) + plane.tobytes()
+            start = size + bytes([0x80 | flag])
+            seeds[f"{name}{order}-decode"] = start + lane
+            seeds[f"{name}{order}-too-long"] = start + bytes(4) + lane
+            seeds[f"{name}{order}-too-short"] = start + lane[4:]
+            seeds[f"{name}{order}-ends-in-zero"] = start + lane + bytes(4)
+            seeds[f"{name}{order}-noise"] = start + rng.bytes(300)
+    # Symbols that there are not: told by escapes, which 200 and 256 symbols spell alike; and coded.
+    for symbols, numbers in {3: [[3]], 200: [[0, 7], [255, 7]]}.items():
+        plane = np.array(numbers, np.uint8)
+        size = bytes([plane.shape[1] - 1, plane.shape[0] - 1, symbols - 1])
+        lane = planecoder.encode(plane, 4 if symbols == 3 else 256, False)
+        seeds[f"too-large-{symbols}-decode"] = size + b"\x80" + lane
+        seeds[f"too-large-{symbols}-code"] = size + b"\0" + plane.tobytes()
+    # A lane of no words says no to everything: 0 was ruled out, and then an escape tells it.
+    seeds["ruled-out-decode"] = bytes([0, 0, 3, 0x80])
+    return seeds
+
+
 # How fuzz_synthesis.c draws the numbers of an array, in its order.
 WAYS = ("any", "ends", "high", "low", "turns", "sparse", "small")
 
@@ -319,6 +370,7 @@ if __name__ == "__main__":
     kinds = {
         "rans": rans_seeds(),
         "flatmap": flatmap_seeds(),
+        "plane": plane_seeds(),
         "synthesis": synthesis_seeds(),
         "file": file_seeds(),
     }

@@ -26,15 +26,18 @@ COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # LeakSanitizer needs ptrace, which containers may forbid; libFuzzer looks for leaks in its own way.
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": "detect_leaks=0"}
 
-# The C behind a target, and the headers that it alone includes.
+# The C behind a target, and the headers that it includes.
 SOURCES = {
     "rans": ["common/rans_tables.c", "decode/rans_decode.c", "encode/rans_encode.c"],
     "flatmap": ["decode/flatmap_decode.c", "encode/flatmap_encode.c"],
+    "plane": ["decode/plane_decode.c", "encode/plane_encode.c"],
     "synthesis": ["common/gemm.c", "common/winograd.c", "common/synthesis.c"],
 }
+ANSWERS = ["common/answers.h", "common/answers_internal.h"]
 HEADERS = {
     "rans": ["common/rans.h", "common/rans_internal.h", "common/trellis.h"],
-    "flatmap": ["common/flatmap.h", "common/flatmap_internal.h"],
+    "flatmap": [*ANSWERS, "common/flatmap.h", "common/flatmap_internal.h"],
+    "plane": [*ANSWERS, "common/plane.h", "common/plane_internal.h"],
     "synthesis": [
         "common/gemm.h",
         "common/lanes_internal.h",
@@ -44,7 +47,7 @@ HEADERS = {
     ],
 }
 # -O1 takes four times as long to compile synthesis.c, and its corpus is short.
-OPTIONS = {"rans": ["-O1"], "flatmap": ["-O1"], "synthesis": ["-O0"]}
+OPTIONS = {"rans": ["-O1"], "flatmap": ["-O1"], "plane": ["-O1"], "synthesis": ["-O0"]}
 
 # What is broken, by target: the text, and what stands there instead.
 BROKEN_RANS = {
@@ -79,16 +82,42 @@ BROKEN_RANS = {
     "a last word of 0 is taken": ("words[count - 1] == 0 || ", ""),
     "a word is moved out too late": (">= entry.freq;", "> entry.freq;"),
 }
-BROKEN_FLATMAP = {
+# Of the lane of answers that maps and planes are.
+BROKEN_ANSWERS = {
     "words are taken from before the lane": (" && lane->left != 0)", ")"),
-    "nobody notices how a lane ends": ("return lane.state != 0;", "return 0;"),
-    "a last word of 0 is taken": ("== 0)\n        return 1;", "== 0)\n        (void)0;"),
-    "the border is too thin": ("#define FLATMAP_MARGIN 2", "#define FLATMAP_MARGIN 1"),
+    "nobody notices how a lane ends": ("return lane->state != 0;", "return lane == NULL;"),
+    "a last word of 0 is taken": ("return count != 0 && (", "return 0 && ("),
     "a yes may be impossible": ("return yes + (yes == 0);", "return yes;"),
-    "what is no longer asked is": ("cells[x] == wanted ? CELL_ASKED : 0", "CELL_ASKED"),
     "a word is moved out too late": (">= freq) {", ">= 2 * freq) {"),
+}
+BROKEN_FLATMAP = BROKEN_ANSWERS | {
+    "the border is too thin": ("#define FLATMAP_MARGIN 2", "#define FLATMAP_MARGIN 1"),
+    "what is no longer asked is": ("cells[x] == wanted ? CELL_ASKED : 0", "CELL_ASKED"),
     "all pixels are asked": ("work->open == NULL || work->open[y * work->width + x] ?", "1 ?"),
     "numbers stand where nothing is open": ("|| (colour != 0 && !open)", ""),
+}
+BROKEN_PLANE = BROKEN_ANSWERS | {
+    "the border is too thin": ("#define PLANE_MARGIN 2", "#define PLANE_MARGIN 1"),
+    "two rows are kept": ("#define PLANE_ROWS 3", "#define PLANE_ROWS 2"),
+    "the border is not cleared": ("memset(work->rows, 0, PLANE_ROWS", "memset(work->rows, 0, 0"),
+    "places are not cleared": ("memset(work->places, 0, PLANE_PLACES", "memset(work->places, 0, 0"),
+    "a tree too few is cleared": ("work->ordered ? 4 :", "work->ordered ? 3 :"),
+    "trees lie too far apart": ("(tree << bits);", "(tree << bits << 1);"),
+    "there are too few places": ("hash >> (32 - PLANE_MEMORY_BITS)", "hash >> 8"),
+    "a candidate is asked about twice": (
+        "is_ruled_out(choice, choice->candidates[choice->at])",
+        "0",
+    ),
+    "a symbol may be too large": ("if (value >= work->symbols)", "if (value > 255)"),
+    "what was ruled out comes back": (
+        "return is_ruled_out(choice, value) ? DAMAGED : value",
+        "return value",
+    ),
+    "damage is no end": ("if (symbol == DAMAGED)\n                    return 1;", ""),
+    "large symbols are coded": ("plane[x] >= work->symbols;", "0;"),
+    "too few answers are expected": ("changes * (CANDIDATES + bits_of(work->symbols))", "changes"),
+    "half is folded over": ("2 * up < symbols ?", "2 * up <= symbols ?"),
+    "an order goes the other way": ("(position + 1) / 2;", "position / 2;"),
 }
 BROKEN_SYNTHESIS = {
     "a wild site is taken for a tame one": ("TAME (1 << 17)", "TAME ((1 << 17) + 1)"),
@@ -199,7 +228,12 @@ BROKEN_PATHS = {
     "avx512": ("multiply_add(total[p][1], both, w1)", "multiply_add(total[p][1], both, w0)"),
 }
 BROKEN_SYNTHESIS |= {path: BROKEN_PATHS[path] for path in usable_paths() if path in BROKEN_PATHS}
-BROKEN = {"rans": BROKEN_RANS, "flatmap": BROKEN_FLATMAP, "synthesis": BROKEN_SYNTHESIS}
+BROKEN = {
+    "rans": BROKEN_RANS,
+    "flatmap": BROKEN_FLATMAP,
+    "plane": BROKEN_PLANE,
+    "synthesis": BROKEN_SYNTHESIS,
+}
 FAULTS = [(kind, fault) for kind, faults in BROKEN.items() for fault in faults]
 
 
@@ -220,7 +254,7 @@ def harness(tmp_path_factory):
         can = False
     if not can:
         pytest.skip(f"{COMPILE[0]} cannot build programs with AddressSanitizer and UBSan")
-    for name in ("fuzz_rans", "fuzz_flatmap", "fuzz_synthesis", "replay"):
+    for name in (*(f"fuzz_{kind}" for kind in SOURCES), "replay"):
         built = run(*COMPILE, "-O1", "-c", HERE / f"{name}.c", "-o", folder / f"{name}.o")
         assert built.returncode == 0, built.stderr
     return folder

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ladder import draw, laplace_tables
 
-from mvmic_codec.bitstream import ans, flatmap
+from mvmic_codec.bitstream import ans, flatmap, planecoder
 from mvmic_codec.model import floatnet, intnet, synthnet
 
 THREADS = 8
@@ -49,6 +49,15 @@ def code_map(number):
     flat = (rng.random((60, 50)).cumsum(1) * 0.3 + number).astype(np.uint8) % 4
     lane = flatmap.encode(flat, 3)
     assert (flatmap.decode(lane, *flat.shape, 3) == flat).all()
+    return lane
+
+
+def code_plane(number):
+    """The lane of a plane of symbols, and what it decodes to."""
+    rng = np.random.default_rng(number)
+    plane = (rng.random((60, 50)).cumsum(1) * 3 + number).astype(np.uint8)
+    lane = planecoder.encode(plane, 256, True)
+    assert (planecoder.decode(lane, *plane.shape, 256, True) == plane).all()
     return lane
 
 
@@ -96,7 +105,7 @@ def run_float_convolution(path, shared, number):
     return floats.tobytes()
 
 
-JOBS_BY_NAME = {"symbols": code_symbols, "maps": code_map} | {
+JOBS_BY_NAME = {"symbols": code_symbols, "maps": code_map, "planes": code_plane} | {
     f"layers, {path}": partial(run_layer, layer(path)) for path in intnet.usable_paths()
 }
 JOBS_BY_NAME |= {
