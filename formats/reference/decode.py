@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Reference decoder of `.mvm` files, version 2: the specification as a program.
 
-Written from the four pages mvm-2.md (the file), ans.md (the symbols), model.md (the model) and
-flat.md (the flat areas), in their order and their words, to be read beside them. It is slow on
+Written from the five pages mvm-2.md (the file), ans.md (the symbols), model.md (the model), flat.md
+(the flat areas) and plane.md (planes of few values), in their order and their words, to be read
+beside them. It is slow on
 purpose and has one implementation of everything: numpy for arithmetic, constriction for the lanes
 of symbols, plain integers for the lane of flat areas, whose 16-bit probabilities constriction does
 not have.
@@ -1383,10 +1384,11 @@ class PlaneDecoder:
         for i, c in enumerate((M, N, NE, NW)):
             if v is not None or c in ruled_out or c < 0 or len(ruled_out) == self.K - 1:
                 continue
+            context: tuple[int, ...]
             if i == 0:
-                context = (N == c, NE == c, NW == c, WW == c, t)
+                context = (*(n == c for n in (N, NE, NW, WW)), t)
             else:
-                context = (NN == c, WW == c, NNE == c, NNW == c, NEE == c, NWW == c)
+                context = tuple(n == c for n in (NN, WW, NNE, NNW, NEE, NWW))
             if self.ask(2, i, *context):
                 v = c
             else:

@@ -16,7 +16,7 @@ from skimage import data
 from slow import first_is_quick
 
 import mvmic_codec
-from mvmic_codec.bitstream import ans, container, flat, grid
+from mvmic_codec.bitstream import ans, container, flat, grid, plane
 from mvmic_codec.bitstream.symbols import Unpacker, pack
 from mvmic_codec.decoder import decode, reconstruct
 from mvmic_codec.decoder.paint import paint
@@ -663,3 +663,72 @@ def test_command(models, tmp_path, monkeypatch, capsys):
     scan.write_bytes(coded()[:-1])
     assert reference.main() == 1
     assert "TruncatedError" in capsys.readouterr().err and not out.exists()
+
+
+def planes():
+    """Planes that ask all kinds of questions, with their number of symbols."""
+    i, j = np.mgrid[0:24, 0:31]
+    far = np.hypot(i - 11, j - 14)
+    rng = np.random.default_rng(6)
+    return {
+        "mask": (far < 9, 2),
+        "alpha": (np.clip((12 - far) * 50, 0, 255), 256),
+        "labels": ((i // 5 + j // 7) % 4 + (far < 6), 5),
+        "three": (i * j // 9 % 3, 3),
+        "grain": (i + j + rng.integers(0, 9, i.shape), 100),
+        "again": (np.tile(rng.integers(0, 200, (6, 31)), (4, 1)), 200),
+        "one": (0 * i, 1),
+        "column": (rng.integers(0, 4, (40, 1)), 4),
+        "row": (rng.integers(0, 130, (1, 90)), 130),
+    }
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("name", planes())
+def test_planes(name, ordered):
+    numbers, symbols = planes()[name]
+    wanted = numbers.astype(np.uint8)
+    payload = plane.to_payload(wanted, symbols, ordered)
+    found = reference.decode_plane(payload, *wanted.shape, symbols, ordered)
+    assert np.array_equal(found, wanted)
+
+
+def test_examples_of_the_planes():
+    text = (FORMATS / "plane.md").read_text(encoding="utf-8")
+    payloads = re.findall(r"`((?:[0-9a-f]{2} ){10,}[0-9a-f]{2})`", text)
+    for ordered, payload in enumerate(payloads):
+        found = reference.decode_plane(bytes.fromhex(payload), 3, 5, 5, bool(ordered))
+        assert found.tolist() == [[0, 0, 2, 2, 0], [0, 2, 3, 2, 0], [1, 0, 0, 2, 2]]
+    assert len(payloads) == 2
+
+
+PLANE_DAMAGES = {
+    "empty": ("TruncatedError", lambda payload: b""),
+    "no checksum": ("TruncatedError", lambda payload: payload[:3]),
+    "not whole words": ("TruncatedError", lambda payload: payload[:-1]),
+    "a word less": ("FormatError", lambda payload: payload[:-4]),
+    "a word more": ("FormatError", lambda payload: payload[:4] + b"1234" + payload[4:]),
+    "ends in 0": ("FormatError", lambda payload: payload + bytes(4)),
+    "checksum": ("ChecksumError", lambda payload: flipped(payload, 0)),
+    "an escape to what was ruled out": ("FormatError", lambda payload: payload[:4]),
+}
+
+
+@pytest.mark.parametrize("name", PLANE_DAMAGES)
+def test_damaged_planes_are_refused_alike(name):
+    expected, damage = PLANE_DAMAGES[name]
+    numbers, symbols = planes()["labels"]
+    payload = damage(plane.to_payload(numbers.astype(np.uint8), symbols, False))
+    known = (*numbers.shape, symbols, False)
+    with pytest.raises(reference.MvmError) as ours:
+        reference.decode_plane(payload, *known)
+    with pytest.raises(mvmic_codec.MvmError) as theirs:
+        plane.from_payload(payload, *known)
+    assert [caught.type.__name__ for caught in (ours, theirs)] == [expected] * 2
+
+
+def test_an_escape_without_a_symbol():
+    """Three and four symbols are spelled alike; a fourth there must not be."""
+    payload = plane.to_payload(np.array([[3]], np.uint8), 4, False)
+    with pytest.raises(reference.FormatError, match="no symbol"):
+        reference.decode_plane(payload, 1, 1, 3, False)
