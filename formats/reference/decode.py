@@ -1412,7 +1412,7 @@ class PlaneDecoder:
         node = 1
         for _ in range(B):
             node = 2 * node + self.ask(3, tree, node)
-        e = node - 2**B
+        e = node - (1 << B)
         if e >= self.K:
             raise FormatError("an escape has no symbol")
         if not self.ordered:

@@ -112,12 +112,12 @@ def test_what_is_seen_again_costs_little():
 
 
 def test_order_helps_a_slope():
-    """A soft edge with grain: close symbols follow one another."""
+    """A steep slope with grain: close symbols follow one another."""
     rng = np.random.default_rng(0)
-    i, j = np.mgrid[0:100, 0:100]
-    slope = (i + j + rng.integers(0, 12, i.shape)).astype(np.uint8)
+    i, j = np.mgrid[0:60, 0:48]
+    slope = ((3 * i + 5 * j + rng.integers(0, 4, i.shape)) % 256).astype(np.uint8)
     ordered, unordered = (len(plane.to_payload(slope, 256, each)) for each in (True, False))
-    assert ordered < 0.75 * unordered
+    assert ordered < 0.7 * unordered
 
 
 def test_not_contiguous():
