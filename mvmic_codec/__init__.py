@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mvmic_codec import forks  # noqa: F401 - notices forks from here on
-from mvmic_codec.bitstream.container import Header
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.errors import (
     ChecksumError,
     FormatError,
@@ -29,7 +29,7 @@ from mvmic_codec.errors import (
 from mvmic_codec.plugin import register_mvm_opener
 
 if TYPE_CHECKING:
-    from mvmic_codec.api import decode, decode_features, encode, read_header
+    from mvmic_codec.api import decode, decode_array, decode_features, encode, read_header
     from mvmic_codec.features.maps import Features
 
 __version__ = "0.16.0"
@@ -46,6 +46,7 @@ __all__ = [
     "VersionError",
     "__version__",
     "decode",
+    "decode_array",
     "decode_features",
     "encode",
     "read_header",
@@ -56,7 +57,7 @@ register_mvm_opener()
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("decode", "decode_features", "encode", "read_header"):
+    if name in ("decode", "decode_array", "decode_features", "encode", "read_header"):
         from mvmic_codec import api
 
         return getattr(api, name)

@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast, overload
 from PIL import Image
 
 from mvmic_codec.bitstream import container
-from mvmic_codec.bitstream.container import Header
+from mvmic_codec.bitstream.container import Reader
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.errors import FormatError, InputError, needs_torch
 from mvmic_codec.image import metadata
 
@@ -25,15 +26,22 @@ if TYPE_CHECKING:
 
     from mvmic_codec.encoder.image_encoder import EncodedFile, ImageEncoder
     from mvmic_codec.features.maps import Features
+    from mvmic_codec.image.indexed import Indexed
     from mvmic_codec.model.tuned import TunedEncoder
     from mvmic_codec.tasks.heads import Head
 
 
+# Larger images are cut into tiles of this side: see docs/lab/0.16.0.md.
+TILED_FROM = 16_000_000
+TILE = 1024
+
+# Left, top, right and bottom of a region in pixels, the last two not included.
+Corners = tuple[int, int, int, int]
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
 
 
 def encode(
-    image: Image.Image | NDArray[Any],
+    image: Image.Image | NDArray[Any] | Sequence[Image.Image | NDArray[Any]],
     quality: float | None = None,
     *,
     rate_index: int | None = None,
@@ -45,17 +53,24 @@ def encode(
     xmp: bytes | str | None | EllipsisType = ...,
     dpi: tuple[float, float] | None | EllipsisType = ...,
     text: Mapping[str, str] | None | EllipsisType = ...,
+    duration: float | Sequence[float] | None = None,
+    loop: int | None = None,
+    tile: int | None = None,
     effort: int = 1,
     on_round: Callable[[], object] | None = None,
+    on_tile: Callable[[int], object] | None = None,
     task: Head | NDArray[Any] | None = None,
     encoder: str | os.PathLike[str] | TunedEncoder | None = None,
     device: str | None = None,
 ) -> bytes:
-    """Encode an image as the bytes of an `.mvm` file.
+    """Encode an image, or a series of them, as the bytes of an `.mvm` file.
 
-    image        Pillow image or array; see `mvmic_codec.image.samples` for modes, types and shapes
+    image        Pillow image or array; see `mvmic_codec.image.samples` for modes, types and shapes.
+                 A series is a sequence of these, or an array [N, H, W] or [N, H, W, C]; see
+                 `mvmic_codec.image.series`
 
-    At most one of these sets the quality. The default is quality 7.
+    At most one of these sets the quality. The default is quality 7. Images of 1 bit and of a
+    palette are exact at any quality.
 
     quality      1 (smallest file) to 8 (best); fractions are allowed
     rate_index   the same scale as an integer, 0 to 63
@@ -69,6 +84,9 @@ def encode(
                  most at low rates in colour. A search for bpp, psnr or max_bytes encodes up to 7
                  times. Decoding takes the same time.
     on_round     called after each round of refinement of every file that is tried
+    tile         side of the tiles that images are cut into, a multiple of 64; 0 leaves them whole.
+                 None cuts images above `TILED_FROM` pixels
+    on_tile      called after each tile of every file that is tried, with how many are done
 
     task         a `mvmic_codec.tasks.heads.Head`: errors count more in blocks that matter to what
                  the head sees, and less in others. The image is first encoded without it. Or an
@@ -79,9 +97,13 @@ def encode(
                  tuned at. See docs/tasks.md
 
     exif, icc_profile, xmp, dpi, text
-                 metadata of the file. One that is not given (`...`) is taken over from the image;
-                 None or an empty value leaves it out. See `mvmic_codec.image.metadata`. A profile
-                 that does not fit the stored samples, gray or RGB, is not taken over.
+                 metadata of the file. One that is not given (`...`) is taken over from the image,
+                 of a series from the first; None or an empty value leaves it out. See
+                 `mvmic_codec.image.metadata`. A profile that does not fit the stored samples, gray
+                 or RGB, is not taken over.
+    duration     of a series: milliseconds that each frame is shown, one number or one for each.
+                 None takes `info["duration"]` of the images, if they have it
+    loop         of a series: how often it is shown, 0 (the default) being for ever
 
     device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU. On
                  another device bytes may differ, since analysis is floating point
@@ -93,19 +115,22 @@ def encode(
     """
     from functools import partial
 
-    with needs_torch("encoding"):
-        from mvmic_codec.encoder import target
-        from mvmic_codec.encoder.image_encoder import ImageEncoder
-    from mvmic_codec.image.samples import from_input
+    from mvmic_codec.encoder import target
+    from mvmic_codec.image.indexed import Indexed
+    from mvmic_codec.image.series import first_image, frames_of
 
     index = target.fixed_index(quality, rate_index, bpp=bpp, psnr=psnr, max_bytes=max_bytes)
     effort = _checked_effort(effort)
-    samples = from_input(image)
+    frames = frames_of(image)
+    side = tile_side(tile, frames[0].size)
     named = {"exif": exif, "icc_profile": icc_profile, "xmp": xmp, "dpi": dpi, "text": text}
     given = {name: value for name, value in named.items() if value is not ...}
-    chunks = metadata.to_chunks(
-        given, image if isinstance(image, Image.Image) else None, gray=len(samples.planes) == 1
-    )
+    chunks = metadata.to_chunks(given, first_image(image), gray=frames[0].channels == 1)
+    chunks |= metadata.animation_chunk(image, len(frames), duration, loop)
+    if isinstance(frames[0], Indexed):
+        return _exact_file(frames, chunks, side, max_bytes=max_bytes, bpp=bpp)
+    with needs_torch("encoding"):
+        from mvmic_codec.encoder.image_encoder import ImageEncoder
 
     def chosen(image_encoder: ImageEncoder) -> EncodedFile:
         if index is not None:
@@ -118,22 +143,33 @@ def encode(
         return target.best_within_bytes(image_encoder, max_bytes)
 
     tuned = None if encoder is None else _tuned(encoder)
-    encoder_of = partial(ImageEncoder, samples, chunks, psnr=psnr, tuned=tuned, device=device)
+    encoder_of = partial(
+        ImageEncoder, frames, chunks, tile=side, psnr=psnr, tuned=tuned, device=device
+    )
     importance = None if task is None else _importance(task, encoder_of, chosen)
-    file = chosen(encoder_of(effort=effort, on_round=on_round, importance=importance))
+    file = chosen(
+        encoder_of(effort=effort, on_round=on_round, on_tile=on_tile, importance=importance)
+    )
     if tuned is not None:
-        tuned.check_rate(file.coded.rate)
+        tuned.check_rate(file.rate)
     return file.data
 
 
 @overload
 def decode(
-    data: Data, *, features: Literal[False] = False, device: str | None = None
+    data: Data,
+    *,
+    frame: int = 0,
+    region: Corners | None = None,
+    scale: int = 1,
+    features: Literal[False] = False,
+    device: str | None = None,
 ) -> Image.Image: ...
 @overload
 def decode(
     data: Data,
     *,
+    frame: int = 0,
     features: Literal[True] | str | Sequence[str],
     pixels: Literal[True] = True,
     device: str | None = None,
@@ -142,6 +178,7 @@ def decode(
 def decode(
     data: Data,
     *,
+    frame: int = 0,
     features: Literal[True] | str | Sequence[str],
     pixels: Literal[False],
     device: str | None = None,
@@ -149,16 +186,26 @@ def decode(
 def decode(
     data: Data,
     *,
+    frame: int = 0,
+    region: Corners | None = None,
+    scale: int = 1,
     features: bool | str | Sequence[str] = False,
     pixels: bool = True,
     device: str | None = None,
 ) -> Image.Image | tuple[Image.Image, Features] | Features:
-    """Decode the image in an `.mvm` file, given as bytes, path or binary file object.
+    """Decode an image in an `.mvm` file, given as bytes, path or binary file object.
 
-    The image has mode L, RGB, I;16 (more than 8 bits) or I (signed samples), and the same `info` as
-    from `Image.open`. Its samples are the same on every machine and device, and for any number of
-    threads; see `mvmic_codec.model.team.default_threads`.
+    The image has the mode and the `info` that it has from `Image.open`; docs/modes.md lists modes.
+    Its samples are the same on every machine and device, and for any number of threads; see
+    `mvmic_codec.model.team.default_threads`.
 
+    frame     which one of a series, from 0
+    region    left, top, right and bottom of the part that is wanted, in pixels, the last two not
+              included. Of an image in tiles no other tiles are decoded than it needs. It is what
+              would be cut out of the whole image
+    scale     1, 2, 4, 8 or 16: a picture smaller by so much, each sample the mean over a square of
+              so many pixels a side. It lacks what the networks of the decoder add, and is for
+              thumbnails. With a region: all squares that have pixels in it
     device    None and "cpu" decode on the CPU, without torch. Others, as "cuda" or "cuda:1", are
               devices of torch, which must be installed
     features  True, or names of feature maps, to get a pair (image, `Features`). True means the map
@@ -167,62 +214,150 @@ def decode(
 
     Raises FormatError or one of its kinds for a file that is damaged or no `.mvm` file, and for one
     above Pillow's limit of 2 * `PIL.Image.MAX_IMAGE_PIXELS`. Raises ModelError for an unknown
-    model, and InputError for an unknown map and for a device that this machine does not have.
-    Raises MvmError for a device of torch if that is not installed.
+    model. Raises InputError for a frame or a region that the file does not have, another scale, an
+    unknown map, and for a device that this machine does not have. Raises MvmError for a device of
+    torch if that is not installed.
     """
-    if features is not False:
-        names = _map_names(features)
-        if not pixels:
-            return decode_features(data, names, device=device)
-    elif not pixels:
-        raise InputError("pixels=False leaves nothing to decode; ask for features as well")
-    whole = _read_whole(data)
-    info = metadata.to_info(whole.header, whole.metadata)
     if features is False:
-        from mvmic_codec.decoder.image import decode_samples, flat_areas
+        if not pixels:
+            raise InputError("pixels=False leaves nothing to decode; ask for features as well")
+        with _reader(data) as reader:
+            return decode_image(reader, frame, region=region, scale=scale, device=device)
+    if region is not None or scale != 1:
+        raise InputError("features are those of the whole image: leave out region and scale")
+    names = _map_names(features)
+    if not pixels:
+        return decode_features(data, names, frame=frame, device=device)
+    with _reader(data) as reader:
+        return decode_image_with_features(reader, names, frame, device=device)
 
-        values = decode_samples(whole, flat_areas(whole), device)
-    else:
-        from mvmic_codec.features.extract import decode_with_features
 
-        values, decoded = decode_with_features(whole, names, device)
-    image = Image.fromarray(values)
-    image.info = info
-    return image if features is False else (image, decoded)
+def decode_array(
+    data: Data,
+    *,
+    region: Corners | None = None,
+    scale: int = 1,
+    device: str | None = None,
+) -> NDArray[Any]:
+    """Decode all frames of an `.mvm` file: an array [N,H,W] or [N,H,W,C], without N if it is 1.
+
+    It is of uint8, uint16 or int32, of bool for an image of 1 bit. C is 2 for gray with
+    transparency, 3 for RGB, 4 for RGB with transparency. Palettes are left out: such an image gives
+    its indices. Options and errors as `decode`.
+    """
+    import numpy as np
+
+    from mvmic_codec.decoder.frame import decode_frame
+
+    with _reader(data) as reader:
+        header = reader.header
+        _check_size(header, region)
+        frames = [
+            decode_frame(reader, frame, box=region, scale=scale, device=device)
+            for frame in range(header.frames)
+        ]
+    whole = frames[0] if len(frames) == 1 else np.stack(frames)
+    return whole > 0 if header.mode == "1" else whole
 
 
 def decode_features(
     data: Data | list[Data],
     maps: str | Sequence[str] = ("s16",),
     *,
+    frame: int = 0,
     device: str | None = None,
 ) -> Features:
-    """Decode features of the image in an `.mvm` file, without its pixels; see `Features`.
+    """Decode features of an image in an `.mvm` file, without its pixels; see `Features`.
 
     A list of files gives one batch. Their images must have one size and be all gray or all colour.
 
-    maps are names of feature maps. Decoding stops after the last that is needed. device is as for
-    `decode`: None and "cpu" give arrays of numpy without torch, others tensors on that device.
+    maps are names of feature maps. Decoding stops after the last that is needed. frame is the one
+    of a series. device is as for `decode`: None and "cpu" give arrays of numpy without torch,
+    others tensors on that device.
 
-    Raises InputError for an unknown map and for files that cannot be in one batch; else as
-    `decode`.
+    Raises InputError for an unknown map, for files that cannot be in one batch, and for an image
+    that no model coded; else as `decode`.
     """
+    from functools import partial
+
     from mvmic_codec.features.extract import decode_features as decode_one
     from mvmic_codec.features.maps import stacked
 
     names = _map_names(maps)
-    files = data if isinstance(data, list) else [data]
-    return stacked([decode_one(_read_whole(each), names, device) for each in files])
+    found = []
+    for each in data if isinstance(data, list) else [data]:
+        with _reader(each) as reader:
+            _check_features(reader.header, frame)
+            tile_of = partial(reader.tile, frame)
+            found.append(decode_one(reader.header, tile_of, names, device))
+    return stacked(found)
 
 
 def read_header(data: Data) -> Header:
     """Read the header of an `.mvm` file, given as bytes, path or binary file object.
 
-    Reads at most its first 50 bytes, and imports neither numpy nor torch. Raises FormatError or one
+    Reads at most its first 62 bytes, and imports neither numpy nor torch. Raises FormatError or one
     of its kinds.
     """
     with _open(data) as file:
         return container.read_header(file)
+
+
+def decode_image(
+    reader: Reader,
+    frame: int,
+    *,
+    region: Corners | None = None,
+    scale: int = 1,
+    device: str | None = None,
+) -> Image.Image:
+    """An image of a file that is being read. Options and errors as `decode`."""
+    from mvmic_codec.bitstream.overlays import colours_of
+    from mvmic_codec.decoder.frame import decode_frame
+    from mvmic_codec.image.pillow import image_of
+
+    header = reader.header
+    _check_frame(header, frame)
+    _check_size(header, region)
+    values = decode_frame(reader, frame, box=region, scale=scale, device=device)
+    colours = None if reader.colours is None else colours_of(reader.colours, header)
+    image = image_of(header, values, colours)
+    image.info.update(metadata.to_info(header, reader.metadata, frame))
+    return image
+
+
+def decode_image_with_features(
+    reader: Reader,
+    maps: bool | str | Sequence[str],
+    frame: int,
+    *,
+    device: str | None = None,
+) -> tuple[Image.Image, Features]:
+    """As `decode_image`, and its features."""
+    from mvmic_codec.features.extract import decode_with_features
+    from mvmic_codec.image.pillow import image_of
+
+    _check_features(reader.header, frame)
+    values, features = decode_with_features(reader, frame, _map_names(maps), device)
+    image = image_of(reader.header, values, None)
+    image.info.update(metadata.to_info(reader.header, reader.metadata, frame))
+    return image, features
+
+
+def _check_features(header: Header, frame: int) -> None:
+    """Raise an error as `decode_features` if a frame has no features or is too large."""
+    _check_frame(header, frame)
+    if header.indexed:
+        raise InputError(
+            "an image of 1 bit or with a palette is coded without a model and has no features; "
+            "encode it after image.convert('L') or image.convert('RGB')"
+        )
+    _check_size(header, None)
+
+
+def _check_frame(header: Header, frame: int) -> None:
+    if not 0 <= frame < header.frames:
+        raise InputError(f"there is no frame {frame}: the file has {header.frames}, from 0")
 
 
 def _checked_effort(effort: object) -> int:
@@ -279,25 +414,75 @@ def _map_names(features: bool | str | Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _read_whole(data: Data) -> container.Container:
-    """A whole file of a size that Pillow's limit allows. Errors as `decode`."""
+@contextmanager
+def _reader(data: Data) -> Iterator[Reader]:
+    """A file that is being read."""
     with _open(data) as file:
-        whole = container.read(file)
-    header, limit = whole.header, Image.MAX_IMAGE_PIXELS
-    if limit is not None and _padded_pixels(header) > 2 * limit:
+        yield Reader(file)
+
+
+def _check_size(header: Header, region: Corners | None) -> None:
+    """Raise FormatError if decoding a region, or all, takes more than Pillow's limit allows."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None:
+        return
+    pixels = _pixels_decoded(header, region)
+    if pixels > 2 * limit:
         raise FormatError(
-            f"the file claims {header.width}x{header.height} pixels, {_padded_pixels(header)} with "
-            f"the margins that decoding adds, above Pillow's limit of {2 * limit}; if you trust "
-            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
+            f"the file claims {header.width}x{header.height} pixels, {pixels} with the margins "
+            f"that decoding adds, above Pillow's limit of {2 * limit}; if you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS, or give mvmic --max-pixels"
         )
-    return whole
 
 
-def _padded_pixels(header: Header) -> int:
-    """Pixels of the padded image that decoding works on. A thin image has far fewer of its own."""
-    from mvmic_codec.bitstream.grid import UNIT
+def _pixels_decoded(header: Header, region: Corners | None) -> int:
+    """Pixels of the padded image, or of the tiles that a region touches.
 
-    return -(-header.width // UNIT) * -(-header.height // UNIT) * UNIT * UNIT
+    A thin image has far fewer of its own.
+    """
+    from mvmic_codec.bitstream.header import TILE_UNIT
+
+    unit = header.tile or TILE_UNIT
+    left, top, right, bottom = region or (0, 0, header.width, header.height)
+    if region is None or not header.tile:
+        unit, left, top, right, bottom = TILE_UNIT, 0, 0, header.width, header.height
+    columns = -(-right // unit) - left // unit
+    rows = -(-bottom // unit) - top // unit
+    return columns * rows * unit * unit
+
+
+def tile_side(tile: object, size: tuple[int, int]) -> int:
+    """The side of tiles of an image of `size` (H,W), 0 for none; tile is that of `encode`."""
+    from mvmic_codec.bitstream.header import TILE_UNIT
+
+    if tile is None:
+        return TILE if size[0] * size[1] > TILED_FROM else 0
+    if isinstance(tile, bool) or not isinstance(tile, Integral) or tile < 0 or tile % TILE_UNIT:
+        raise InputError(f"tile must be 0 or a multiple of {TILE_UNIT}, got {tile!r}")
+    return int(tile)
+
+
+def _exact_file(
+    frames: list[Indexed],
+    chunks: Mapping[bytes, bytes],
+    tile: int,
+    *,
+    bpp: float | None,
+    max_bytes: float | None,
+) -> bytes:
+    """The file of images that are coded exactly. InputError if it is larger than a target."""
+    from mvmic_codec.encoder.indexed_file import indexed_file
+
+    data = indexed_file(frames, chunks, tile=tile)
+    height, width = frames[0].size
+    limits = [max_bytes, None if bpp is None else bpp * len(frames) * height * width / 8]
+    for limit in limits:
+        if limit is not None and len(data) > limit:
+            raise InputError(
+                f"this image of few colours is coded exactly and takes {len(data)} bytes; convert "
+                "it to L or RGB for a smaller file"
+            )
+    return data
 
 
 @contextmanager

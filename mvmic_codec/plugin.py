@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImagePalette, ImageSequence
 
 from mvmic_codec.bitstream import container
-from mvmic_codec.errors import FormatError, InputError
+from mvmic_codec.errors import InputError
 from mvmic_codec.image import metadata
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _maps: bool | str | Sequence[str] = False
 class MvmImageFile(ImageFile.ImageFile):
     """An opened `.mvm` file.
 
-    `info` has model, rate_index and quality, and exif, icc_profile, xmp, dpi, text if present.
+    `info` has model, rate_index and quality, and exif, icc_profile, xmp, dpi, text, duration and
+    loop if present. Frames of a series are reached by `seek`. `draft`, and so `Image.thumbnail`,
+    decodes a smaller picture, which is sooner. Of an image in tiles `crop` before `load` decodes no
+    more than it needs.
 
     A damaged file raises FormatError, which is an OSError. ImageFile.LOAD_TRUNCATED_IMAGES does not
     change that: a part of an entropy-coded image cannot be decoded.
@@ -43,14 +46,43 @@ class MvmImageFile(ImageFile.ImageFile):
         if not _accept(self.fp.read(len(container.MAGIC))):
             raise SyntaxError("not an MVM file")
         self.fp.seek(0)
-        header, chunks = container.read_info(self.fp)
-        self._size = (header.width, header.height)
+        # Pillow forgets its own reference after loading, and replaces this one when it closes.
+        self._fp = self.fp
+        self._reader = container.Reader(self.fp)
+        header = self._reader.header
         self._mode = header.mode
-        self.info = metadata.to_info(header, chunks)
+        self.n_frames = header.frames
+        self.is_animated = header.frames > 1
+        # Other frames are read later.
+        self._close_exclusive_fp_after_loading = header.frames == 1
+        self._durations = metadata.durations_of(header, self._reader.metadata)
+        self.info = metadata.to_info(header, self._reader.metadata)
+        if header.palette:
+            self._set_palette()
+        self._frame = 0
+        self._start(1)
+
+    def _set_palette(self) -> None:
+        from mvmic_codec.bitstream.overlays import colours_of
+        from mvmic_codec.image.pillow import palette_of, transparency_of
+
+        header = self._reader.header
+        assert self._reader.colours is not None
+        colours = colours_of(self._reader.colours, header)
+        self.palette = ImagePalette.raw("RGB", palette_of(header, colours))
+        if header.alpha:
+            self.info["transparency"] = transparency_of(colours)
+
+    def _start(self, scale: int) -> None:
+        """Be ready to load the frame at a scale."""
+        header = self._reader.header
+        self._size = -(-header.width // scale), -(-header.height // scale)
+        self._scale = scale
         # The decoder does not know this object, and leaves the features here.
         self._features: list[Features] = []
+        arguments = self._reader, self._frame, scale, self._features, _maps
         # A plain tuple: Pillow before 11 has no class for a tile, and later versions take both.
-        self.tile = [("mvm", (0, 0, *self._size), 0, (self._features, _maps))]  # type: ignore[list-item]
+        self.tile = [("mvm", (0, 0, *self._size), 0, arguments)]  # type: ignore[list-item]
 
     @property
     def features(self) -> Features:
@@ -66,6 +98,55 @@ class MvmImageFile(ImageFile.ImageFile):
             )
         return self._features[0]
 
+    def seek(self, frame: int) -> None:
+        """Go to a frame of a series, from 0. Raises EOFError if there is none."""
+        if not self._seek_check(frame):
+            return
+        if not hasattr(self._fp, "read"):
+            raise ValueError("the image is closed")
+        self._frame = frame
+        self.fp = self._fp  # type: ignore[assignment]
+        if self._durations:
+            self.info["duration"] = self._durations[frame]
+        self._start(1)
+
+    def tell(self) -> int:
+        """The current frame, from 0."""
+        return self._frame
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Load a picture that is smaller by 2, 4, 8 or 16, and not smaller than `size`.
+
+        Returns the mode, and the box of it that is the whole image; None if it stays as it is. mode
+        is not looked at. Each sample is the mean over a square of pixels, without what the networks
+        of the decoder add.
+        """
+        if size is None or len(self.tile) != 1 or _maps is not False:
+            return None
+        header = self._reader.header
+        least = min(header.width // max(size[0], 1), header.height // max(size[1], 1))
+        scale = max(each for each in (1, 2, 4, 8, 16) if each <= max(least, 1))
+        if scale == self._scale:
+            return None
+        self._start(scale)
+        return self.mode, (0, 0, header.width / scale, header.height / scale)
+
+    def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
+        """As of any image. Before `load`, of an image in tiles, it decodes those that it needs."""
+        if box is None or not self.tile or not self._reader.header.tile or self._scale > 1:
+            return super().crop(box)
+        left, top, right, bottom = (int(round(each)) for each in box)
+        if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
+            return super().crop(box)
+        from mvmic_codec import api
+
+        region = left, top, right, bottom
+        image = api.decode_image(self._reader, self._frame, region=region, device=_device)
+        image.info = dict(self.info)
+        return image
+
     def load_seek(self, pos: int) -> None:
         """Seek in the file. Because this exists, ImageFile.Parser waits for the whole file."""
         assert self.fp is not None
@@ -74,12 +155,11 @@ class MvmImageFile(ImageFile.ImageFile):
     def verify(self) -> None:
         """Check the checksum of every chunk, and close the file. Raises FormatError.
 
-        Symbols and flat areas have further checksums, which only decoding checks.
+        Symbols, flat areas and planes have further checksums, which only decoding checks.
         """
         if self.fp is None:
             raise RuntimeError("verify must be called directly after open")
-        self.fp.seek(0)
-        container.read(self.fp)
+        self._reader.check()
         super().verify()
 
 
@@ -89,15 +169,13 @@ class _MvmDecoder(ImageFile.PyDecoder):
     def decode(self, buffer: object) -> tuple[int, int]:
         from mvmic_codec import api
 
-        assert self.fd is not None and self.im is not None
-        kept, maps = self.args
+        assert self.im is not None
+        reader, frame, scale, kept, maps = self.args
         if maps is False:
-            image = api.decode(self.fd, device=_device)
+            image = api.decode_image(reader, frame, scale=scale, device=_device)
         else:
-            image, features = api.decode(self.fd, features=maps, device=_device)
+            image, features = api.decode_image_with_features(reader, maps, frame, device=_device)
             kept.append(features)
-        if image.mode != self.mode or image.size != (self.state.xsize, self.state.ysize):
-            raise FormatError("the file was replaced by another one after it was opened")
         # Not set_as_raw, which would copy the whole image to bytes first.
         self.im.paste(image.im, (0, 0, *image.size))
         return -1, 0
@@ -136,21 +214,18 @@ def _accept(prefix: bytes) -> bool:
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    _write(image, fp)
+    _write(image, [image], fp)
 
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    """Save an image of one frame. InputError for an image with more."""
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise InputError(
-            f"an .mvm file holds one frame, not {frames}; save each to a file, without save_all"
-        )
-    _write(image, fp)
+    """Save all frames of an image, and those of the images in `append_images` after them."""
+    others = list(image.encoderinfo.pop("append_images", None) or [])
+    frames = [frame.copy() for each in (image, *others) for frame in ImageSequence.Iterator(each)]
+    _write(image, frames, fp)
 
 
-def _write(image: Image.Image, fp: IO[bytes]) -> None:
-    """Write an image with the options that `save` or `save_all` got."""
+def _write(image: Image.Image, frames: list[Image.Image], fp: IO[bytes]) -> None:
+    """Write frames with the options that `save` or `save_all` of an image got."""
     from difflib import get_close_matches
     from inspect import signature
 
@@ -158,7 +233,7 @@ def _write(image: Image.Image, fp: IO[bytes]) -> None:
 
     options = dict(image.encoderinfo)
     if options.pop("append_images", None) or options.pop("append", False):
-        raise InputError("an .mvm file holds one image; save others to files of their own")
+        raise InputError("append_images needs save_all=True, and append is not known")
     if options.pop("lossless", False):
         raise InputError("an .mvm file is always lossy; quality=8 comes nearest, without lossless")
     known = [name for name in signature(api.encode).parameters if name != "image"]
@@ -169,4 +244,5 @@ def _write(image: Image.Image, fp: IO[bytes]) -> None:
         # The warning points at the caller of Image.save, which called _save or _save_all.
         warnings.warn(f"saving to .mvm ignores the option {name!r}{hint}", stacklevel=4)
     # One write, after everything that can fail. Pillow has already opened and emptied the file.
-    fp.write(api.encode(image, **{"device": _device, **given}))
+    given = {"device": _device, **given}
+    fp.write(api.encode(frames if len(frames) > 1 else frames[0], **given))

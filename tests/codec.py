@@ -4,10 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from mvmic_codec.bitstream import ans
+from mvmic_codec.bitstream import ans, flat
+from mvmic_codec.bitstream.container import Tile
 from mvmic_codec.bitstream.flat import Flat
-from mvmic_codec.decoder.decode import decode_parts, planes_of
+from mvmic_codec.decoder.decode import planes_of
+from mvmic_codec.decoder.parts import decode_parts
 from mvmic_codec.decoder.reconstruct import put
+from mvmic_codec.decoder.tiles import only_tile
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.model.device import full_precision
 
@@ -33,10 +36,20 @@ def decode_planes(payload, header, *, hidden=None, device=None):
 
 
 def decode_samples(payload, header, *, hidden=None, device=None):
-    """Samples [H,W,C] as int32; errors as `decode_parts`."""
+    """Samples [H,W,C] as int32, not painted; errors as `decode_parts`."""
     samples = np.empty((header.height, header.width, planes_of(header)), np.int32)
-    decode_parts(payload, header, partial(put, samples), hidden=hidden, device=device)
+    tile = only_tile(tile_of_payload(payload, header, hidden))
+    decode_parts(header, tile, partial(put, samples), device=device)
     return samples
+
+
+def tile_of_payload(payload, header, hidden=None):
+    """A tile of this payload, with flat areas where it is hidden."""
+    if hidden is None:
+        return Tile(payload)
+    colours = np.full((1, planes_of(header)), header.lo, np.int32)
+    areas = Flat(colours, hidden.astype(np.uint8), np.zeros(hidden.shape, np.uint8))
+    return Tile(payload, flat=flat.to_payload(areas, header.bits, header.signed))
 
 
 def ideal_bits(result, tables):

@@ -6,7 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from mvmic_codec.bitstream.container import Header
+from mvmic_codec.bitstream.header import Header
+from mvmic_codec.decoder import tiles
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ModelError
 from mvmic_codec.image.samples import array_type
@@ -29,6 +30,8 @@ class _Candidate:
         *,
         flat=None,
         flat_payload=None,
+        hidden=None,
+        place=None,
         like=None,
         model=None,
         device=None,
@@ -94,8 +97,12 @@ def fake_codec(monkeypatch):
     def candidate(*arguments, **options):
         return codec.EncodeCandidate(*arguments, **options)
 
-    def decode_parts(payload, header, emit, *, emit_map=None, **options):
-        planes = codec.decode_planes(payload, header, **options)
+    def decode_parts(header, tile_of, emit, *, window, emit_overlays, device=None, emit_map=None):
+        tile = tile_of(0, 0)
+        laid = tiles.overlays_of(tile, header)
+        emit_overlays(window, laid)
+        hidden = laid.hidden
+        planes = codec.decode_planes(tile.payload, header, hidden=hidden, device=device)
         samples = _samples_of(planes, header.lo, header.hi)
         samples = samples.astype(array_type(header.bits, header.signed))
         for top, bottom in ((0, 1), (1, None)):
@@ -104,12 +111,12 @@ def fake_codec(monkeypatch):
 
     encoder, decoder = "mvmic_codec.encoder", "mvmic_codec.decoder"
     monkeypatch.setattr(f"{encoder}.flat_choice.EncodeCandidate", candidate)
-    monkeypatch.setattr(f"{encoder}.image_encoder.EncodeCandidate", candidate)
+    monkeypatch.setattr(f"{encoder}.tile_encoder.EncodeCandidate", candidate)
     monkeypatch.setattr(f"{encoder}.image_encoder.GENERATION", FAKE_MODEL[0])
     for module in (f"{encoder}.image_encoder", "mvmic_codec.model.identity"):
         monkeypatch.setattr(f"{module}.model_identity", lambda gray: ("fake", FAKE_MODEL[1]))
     monkeypatch.setattr(f"{decoder}.image.decode_parts", decode_parts)
-    monkeypatch.setattr(f"{decoder}.image.check_start", lambda payload, header: None)
+    monkeypatch.setattr(f"{decoder}.tiles.check_start", lambda payload, header: None)
     return codec
 
 

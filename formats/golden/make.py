@@ -6,8 +6,13 @@ Run once for a released model. Files that are there are never written again: a d
 not give what is here is wrong. Before version 1.0 a new model may replace them: delete all but this
 program, run it, and say so in the CHANGELOG.
 
-NAME.mvm is the file, NAME.npz its samples as the reference decoder gives them; golden.json has the
-SHA-256 of the symbols of all passes, one after the other, as little-endian 16-bit integers.
+NAME.mvm is the file, NAME.npz its samples as the reference decoder gives them: `samples` [H,W] or
+[H,W,C], of a series [N,H,W] or [N,H,W,C], transparency being the last channel. For an image with a
+palette they are indices, and `colours` [K,C] is there, too. golden.json has the SHA-256 of the
+symbols of all passes, one after the other, as little-endian 16-bit integers; of several tiles one
+tile after the other. An indexed image has none.
+
+Those of `images` are files of version 2, which an encoder does not write any more.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from PIL import Image
 
 import mvmic_codec
 from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream.header import RGB
 from mvmic_codec.encoder import flat_fill
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.encoder.flat_choice import flat_candidates_of
@@ -76,8 +82,75 @@ def blended(picture: NDArray[Any], margin: Any, letters: Any) -> NDArray[Any]:
     return out
 
 
+def shaped(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with transparency: a disc with a soft edge, a hole, and a translucent corner."""
+    rows, columns = picture.shape[:2]
+    i, j = np.mgrid[0:rows, 0:columns]
+    far = np.hypot(i - rows / 2, j - columns / 2)
+    alpha = np.clip(255 * (min(rows, columns) / 2.2 - far) / 3, 0, 255)
+    alpha[far < min(rows, columns) / 12] = 0
+    alpha[: rows // 6, : columns // 6] = 128
+    return np.dstack((picture, np.rint(alpha).astype(np.uint8)))
+
+
+def labels(rows: int, columns: int) -> NDArray[np.uint8]:
+    """Rectangles and a disc, numbers 0 to 6."""
+    i, j = np.mgrid[0:rows, 0:columns]
+    out = (i // 17 + j // 23) % 5 + 1
+    out[(i - rows // 2) ** 2 + (j - columns // 2) ** 2 < (min(rows, columns) // 4) ** 2] = 6
+    out[: rows // 5] = 0
+    return out.astype(np.uint8)
+
+
+def with_palette(indices: NDArray[np.uint8], transparency: bytes | None = None) -> Image.Image:
+    """An image of mode P."""
+    image = Image.fromarray(indices)
+    image.putpalette([9 * k % 256 if k % 3 else 250 - k for k in range(3 * 7)])
+    if transparency is not None:
+        image.info["transparency"] = transparency
+    return image
+
+
+def images_of_version_3() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """As `images`."""
+    gray = draw(101, 150, 255).astype(np.uint8)
+    padded = margined((draw(70, 90, 4095) - 1024).astype(np.int16), -32768, 900)
+    padded[41, 50] = 32767
+    ramp = np.arange(48 * 64).reshape(48, 64) % 256
+    frames = [draw(40, 56, 255 - 60 * k).astype(np.uint8) for k in range(3)]
+    return {
+        "plain-gray": (gray[:70, :90], {"rate_index": 27}),
+        "plain-colour": (colours(50, 70), {"rate_index": 36}),
+        "series": (frames, {"rate_index": 27, "duration": [100, 50, 200], "loop": 2}),
+        "series-of-tiles": (
+            [draw(70, 66, 255 - 60 * k).astype(np.uint8) for k in range(2)],
+            {"rate_index": 20, "tile": 64, "duration": 40},
+        ),
+        "tiles": (margined(gray, 9, 200), {"rate_index": 27, "tile": 64}),
+        "tiles-colour": (
+            blended(colours(67, 135), (16, 17, 19), (230, 220, 90)),
+            {"rate_index": 30, "tile": 64},
+        ),
+        "tiles-alpha": (
+            shaped(np.repeat(gray[:90, :100, None], 3, 2)),
+            {"rate_index": 27, "tile": 64},
+        ),
+        "alpha": (shaped(colours(80, 96)), {"rate_index": 30}),
+        "alpha-gray": (np.dstack((gray[:48, :64], ramp.astype(np.uint8))), {"rate_index": 27}),
+        "alpha-series": (
+            [shaped(frames[0]), np.dstack((frames[1], np.full_like(frames[1], 255)))],
+            {"rate_index": 27},
+        ),
+        "outliers": (padded, {"rate_index": 45}),
+        "bits": (labels(50, 71) > 3, {}),
+        "bits-series-of-tiles": ([labels(70, 65) > k for k in (2, 5)], {"tile": 64}),
+        "palette": (with_palette(labels(60, 75)), {}),
+        "palette-alpha": (with_palette(labels(60, 75), b"\x00\xff\x80"), {}),
+    }
+
+
 def images() -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Name -> (image or array, options of encode)."""
+    """Name -> (image or array, options of encode); files of version 2."""
     gray = draw(70, 90, 255).astype(np.uint8)
     deep = draw(50, 81, 65535)
     exif = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
@@ -126,9 +199,9 @@ def images() -> dict[str, tuple[Any, dict[str, Any]]]:
 
 def first_form(image: NDArray[Any], rate_index: int) -> bytes:
     """A file with flat areas in their first form, which encoders do not write any more."""
-    written = container.read(mvmic_codec.encode(image, rate_index=rate_index, device="cpu"))
+    written = container.Reader(mvmic_codec.encode(image, rate_index=rate_index, device="cpu"))
     given = samples.from_array(image)
-    colour = written.header.photometric == container.RGB
+    colour = written.header.photometric == RGB
     planes = given.planes if colour else given.planes[:1]
     found = flat_candidates_of(planes, given)
     assert found is not None
@@ -136,7 +209,7 @@ def first_form(image: NDArray[Any], rate_index: int) -> bytes:
     rest = flat_fill.fill(planes, widest.map > 0)
     payload = EncodeCandidate(rest, rate_index, device="cpu").encode().payload
     areas = flat.to_payload(flat.Flat(widest.values, widest.map, None), given.bits, given.signed)
-    return container.write(written.header, payload, {}, areas)
+    return container.write(written.header, [container.Tile(payload, flat=areas)], {})
 
 
 def main() -> None:
@@ -144,7 +217,7 @@ def main() -> None:
     models = reference.load_models(reference.installed_models())
     table = HERE / "golden.json"
     hashes: dict[str, str] = json.loads(table.read_text()) if table.exists() else {}
-    for name, (image, options) in images().items():
+    for name, (image, options) in (images() | images_of_version_3()).items():
         path = HERE / f"{name}.mvm"
         if not path.exists():
             first = name.startswith("flat-areas")
@@ -155,7 +228,10 @@ def main() -> None:
             )
         decoded = reference.decode(path.read_bytes(), models)
         if not (HERE / f"{name}.npz").exists():
-            np.savez_compressed(HERE / f"{name}.npz", samples=decoded.samples)
+            stored = {"samples": decoded.samples}
+            if decoded.colours is not None:
+                stored["colours"] = decoded.colours
+            np.savez_compressed(HERE / f"{name}.npz", **stored)
         symbols = b"".join(each.astype("<i2").tobytes() for each in decoded.passes)
         digest = hashlib.sha256(symbols).hexdigest()
         if hashes.setdefault(name, digest) != digest:

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""Reference decoder of `.mvm` files, version 2: the specification as a program.
+"""Reference decoder of `.mvm` files, versions 3 and 2: the specification as a program.
 
-Written from the five pages mvm-2.md (the file), ans.md (the symbols), model.md (the model), flat.md
-(the flat areas) and plane.md (planes of few values), in their order and their words, to be read
-beside them. It is slow on
-purpose and has one implementation of everything: numpy for arithmetic, constriction for the lanes
-of symbols, plain integers for the lane of flat areas, whose 16-bit probabilities constriction does
-not have.
+Written from the pages mvm-3.md and mvm-2.md (the file), ans.md (the symbols), model.md (the model),
+flat.md (the flat areas) and plane.md (planes of few values), in their words, to be read beside
+them. It is slow on purpose and has one implementation of everything: numpy for arithmetic,
+constriction for the lanes of symbols, plain integers for the lanes of flat areas and planes, whose
+16-bit probabilities constriction does not have.
 
     python formats/reference/decode.py scan.mvm --model weights.safetensors -o out.npy
 
-Four things that surprise:
+Five things that surprise:
 
 - From the symbols to the samples everything is 64-bit integers, and exact. One wrong integer before
   the latent spoils the symbols that come after it; `Payload.close` is where that comes out. Nothing
   checks what comes after the latent.
 - Means count for what they are, not for what they code: a site outside of the image has no symbol,
   but its mean is its latent, and its neighbours see it.
-- The flat areas come before the image data: those of form 2 say which sites are not coded.
+- What is laid over the image comes before the image data: flat areas of form 2, transparency and
+  outliers say together which sites are not coded.
+- Tiles are coded like images of their own, but synthesis runs over the whole image.
 - A mode belongs to a site, but a step takes each channel at a site of its own: hence the `sites` in
   `code_parts`.
 """
@@ -30,7 +31,7 @@ import json
 import struct
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,12 +42,13 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 Size = tuple[int, int]  # height and width of the image, in pixels
+Sides = tuple[bool, bool, bool, bool]  # whether another tile lies above, left, below, right
 
 # Ours alone, not the format's: more pixels than this, the padding included, are refused before
 # anything is decoded.
 LARGEST = 1 << 24
 
-# --- Errors: mvm-2.md, "Rules for a decoder" ------------------------------------------------------
+# --- Errors: mvm-3.md, "Rules for a decoder" ------------------------------------------------------
 
 
 class MvmError(OSError):
@@ -58,34 +60,39 @@ class FormatError(MvmError):
 
 
 class TruncatedError(FormatError):
-    """The file ends before its DATA chunk does, or its flat areas do before they should."""
+    """The file ends before its last tile does, or flat areas or a plane do before they should."""
 
 
 class ChecksumError(FormatError):
-    """The checksum of a chunk, or that of the symbols or of the flat areas, is wrong."""
+    """The checksum of a chunk, or of symbols, of flat areas or of a plane, is wrong."""
 
 
 class VersionError(FormatError):
-    """The container version is 1, or greater than 2."""
+    """The container version is 1, or greater than 3."""
 
 
 class ModelError(MvmError):
     """The model is not the one that the file asks for, or it breaks a rule itself."""
 
 
-# --- mvm-2.md: the container ----------------------------------------------------------------------
+# --- mvm-3.md and mvm-2.md: the container ---------------------------------------------------------
 
 MAGIC = bytes.fromhex("89 4D 56 4D 0D 0A 1A 0A")
-ONCE = ("exIF", "icCP", "xmPP", "dpIX", "teXT")
+VERSION, OLDER_VERSION = 3, 2
+METADATA = ("exIF", "icCP", "xmPP", "dpIX", "teXT", "anIM")
+OF_TILES = ("ALPH", "FLAT", "OUTL", "DATA", "INDX")
 RGB, RGB_EQUAL = 2, 3  # values of photometric
+FRAMED, TILED, PALETTE = 1, 2, 4  # flags of form
+MOST_TILES = 1 << 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Head:
-    """The fields of HEAD, in their order; lo and hi whether they are written or not."""
+    """The fields of HEAD, in their order, whether they are written or not."""
 
     version: int
     rate_index: int
+    alpha: int = 0
     photometric: int
     signed: int
     bits: int
@@ -93,45 +100,79 @@ class Head:
     fingerprint: bytes
     width: int
     height: int
+    frames: int = 1
+    tile: int = 0
+    palette: int = 0
     lo: int
     hi: int
 
     @property
-    def channels(self) -> int:
-        """Of the decoded image."""
-        return 1 if self.photometric < RGB else 3
+    def indexed(self) -> bool:
+        """Whether the image is indices into the colours of PLTE."""
+        return self.generation == 0
+
+    @property
+    def coded_channels(self) -> int:
+        """Of a colour, without transparency: R, G and B are coded as one if they are equal."""
+        return 3 if self.photometric == RGB else 1
+
+    @property
+    def in_a_frame(self) -> int:
+        """How many tiles there are in each frame."""
+        side = self.tile or max(self.width, self.height)
+        return -(-self.height // side) * -(-self.width // side)
 
 
-def read_file(data: bytes) -> tuple[Head, dict[str, bytes], bytes | None, bytes]:
-    """HEAD, the metadata by chunk type, the payloads of FLAT, if any, and DATA; of a whole file."""
+@dataclass(frozen=True)
+class CodedTile:
+    """The payloads of a tile: of DATA or INDX, and of ALPH, FLAT and OUTL if it has them."""
+
+    payload: bytes
+    alpha: bytes | None = None
+    flat: bytes | None = None
+    outliers: bytes | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """What a whole file holds."""
+
+    head: Head
+    metadata: dict[str, bytes]  # by chunk type
+    palette: bytes | None  # payload of PLTE
+    tiles: list[CodedTile]  # of all frames
+
+
+def read_file(data: bytes) -> File:
+    """The chunks of a whole file."""
     if data[:8] != MAGIC:
         if MAGIC.startswith(data):
             raise TruncatedError("the file ends within its magic")
         raise FormatError("not an .mvm file")
     head, at = read_head(data)
-    metadata: dict[str, bytes] = {}
-    flat: bytes | None = None
-    while True:
-        kind, payload, at = read_chunk(data, at)
-        if kind == "DATA":
-            break
-        if kind == "HEAD":
-            raise FormatError("a second HEAD chunk")
-        if kind == "FLAT":
-            if flat is not None:
-                raise FormatError("a second FLAT chunk")
-            flat = payload
-            continue
-        if kind[0].isupper():
-            raise FormatError(f"unknown critical chunk {kind}")
-        if kind in ONCE:
-            if kind in metadata:
-                raise FormatError(f"a second {kind} chunk")
-            check_metadata(kind, payload)
-            metadata[kind] = payload
-    if at != len(data):
-        raise FormatError("bytes after the DATA chunk")
-    return head, metadata, flat, payload
+    palette = None
+    if head.indexed:
+        palette, at = read_chunk_of(data, at, "PLTE")
+    count = head.frames * head.in_a_frame
+    lengths: tuple[int, ...] = ()
+    if count > 1:
+        seek, at = read_chunk_of(data, at, "SEEK")
+        if len(seek) != 4 * count:
+            raise FormatError(f"SEEK has {len(seek)} bytes for {count} tiles")
+        lengths = struct.unpack(f"<{count}I", seek)
+    metadata, flat, at = read_metadata(data, at, head)
+    tiles = []
+    for number in range(count):
+        tile, end = read_tile(data, at, head)
+        if lengths and end - at != lengths[number]:
+            raise FormatError(f"tile {number} has {end - at} bytes, not {lengths[number]}")
+        tiles.append(tile)
+        at = end
+    if head.version == OLDER_VERSION:
+        tiles = [replace(tiles[0], flat=flat)]
+    if data[at:] and (head.version == OLDER_VERSION or data[at:] != b"\0"):
+        raise FormatError("bytes after the last tile")
+    return File(head, metadata, palette, tiles)
 
 
 def read_chunk(data: bytes, at: int) -> tuple[str, bytes, int]:
@@ -150,6 +191,57 @@ def read_chunk(data: bytes, at: int) -> tuple[str, bytes, int]:
     return kind.decode(), data[at + 8 : end], end + 4
 
 
+def read_chunk_of(data: bytes, at: int, expected: str) -> tuple[bytes, int]:
+    """The payload of the chunk at offset `at`, which must be of this type, and the offset after."""
+    kind, payload, at = read_chunk(data, at)
+    if kind != expected:
+        raise FormatError(f"a {kind} chunk where {expected} should be")
+    return payload, at
+
+
+def read_metadata(data: bytes, at: int, head: Head) -> tuple[dict[str, bytes], bytes | None, int]:
+    """Metadata by type, the payload of a FLAT of version 2, and where the first tile begins."""
+    metadata: dict[str, bytes] = {}
+    flat = None
+    while True:
+        kind, payload, end = read_chunk(data, at)
+        if kind == "FLAT" and head.version == OLDER_VERSION:
+            if flat is not None:
+                raise FormatError("a second FLAT chunk")
+            flat = payload
+        elif kind in OF_TILES:
+            return metadata, flat, at
+        elif kind in METADATA:
+            if kind in metadata:
+                raise FormatError(f"a second {kind} chunk")
+            check_metadata(kind, payload, head)
+            metadata[kind] = payload
+        elif kind[0].isupper():
+            raise FormatError(f"{kind}: an unknown critical chunk, or one out of place")
+        at = end
+
+
+def read_tile(data: bytes, at: int, head: Head) -> tuple[CodedTile, int]:
+    """The tile that begins at offset `at`, and the offset after it."""
+    if head.indexed:
+        expected = ["INDX"]
+    elif head.version == OLDER_VERSION:
+        expected = ["DATA"]
+    else:
+        expected = ["ALPH"] * head.alpha + ["FLAT", "OUTL", "DATA"]
+    found: dict[str, bytes] = {}
+    while expected:
+        kind, payload, at = read_chunk(data, at)
+        if kind in expected:
+            found[kind] = payload
+            expected = expected[expected.index(kind) + 1 :]
+        elif kind[0].isupper() or kind in METADATA:
+            raise FormatError(f"{kind}: an unknown critical chunk, or one out of place")
+    if head.alpha and not head.indexed and "ALPH" not in found:
+        raise FormatError("a tile without transparency")
+    return CodedTile(payload, found.get("ALPH"), found.get("FLAT"), found.get("OUTL")), at
+
+
 def read_head(data: bytes) -> tuple[Head, int]:
     """HEAD and the offset after it. The order of checks tells a newer file from a damaged one."""
     if len(data) < 16:
@@ -158,8 +250,8 @@ def read_head(data: bytes) -> tuple[Head, int]:
     if kind != b"HEAD" or length > 255:
         raise FormatError("the first chunk is not HEAD")
     _, payload, at = read_chunk(data, 8)
-    if payload[:1] > b"\x02":
-        raise VersionError(f"version {payload[0]} is newer than 2")
+    if payload[:1] > bytes([VERSION]):
+        raise VersionError(f"version {payload[0]} is newer than {VERSION}")
     if payload[:1] == b"\x01":
         raise VersionError("version 1 is read by mvmic_codec before 0.12 only")
     head = parse_head(payload)
@@ -169,36 +261,64 @@ def read_head(data: bytes) -> tuple[Head, int]:
 
 def parse_head(payload: bytes) -> Head:
     """The payload of HEAD, taken apart."""
-    if len(payload) < 14:
-        raise FormatError(f"HEAD has {len(payload)} bytes, fewer than 14")
-    version, rate_index, kind, generation, fingerprint = struct.unpack_from("<4B8s", payload)
+    (version, rate, kind, generation), rest = take(payload, 4)
+    fingerprint, rest = take(rest, 8 if generation else 0)
+    width, rest = take_varint(rest)
+    height, rest = take_varint(rest)
+    # Version 2 has no flags there: its rate_index is the whole byte.
+    flags = 0 if version == OLDER_VERSION else rate >> 6
+    form, frames, tile = 0, 1, 0
+    if flags & 2:
+        (form,), rest = take(rest, 1)
+        if form == 0 or form > FRAMED | TILED | PALETTE:
+            raise FormatError(
+                f"HEAD: form {form} is 0, or has flags that this decoder does not know"
+            )
+    if form & FRAMED:
+        frames, rest = take_varint(rest)
+        frames += 2
+    if form & TILED:
+        tile, rest = take_varint(rest)
+        tile = 64 * (tile + 1)
     photometric, signed, ranged, bits = kind & 3, kind >> 2 & 1, kind >> 3 & 1, (kind >> 4) + 1
-    sides, rest = [], payload[12:]
-    for _ in range(2):
-        side, rest = take_varint(rest)
-        sides.append(side + 1)
-    lo = -(2 ** (bits - 1)) if signed else 0
-    hi = lo + 2**bits - 1
-    if len(rest) != 8 * ranged:
-        raise FormatError(f"HEAD: {len(rest)} bytes after height, not {8 * ranged}")
+    lo, hi = lo_and_hi(bits, signed)
     if ranged:
-        if rest == struct.pack("<2i", lo, hi):
+        given, rest = take(rest, 8)
+        if given == struct.pack("<2i", lo, hi):
             raise FormatError("HEAD: lo and hi are written, but are all that bits and signed allow")
-        lo, hi = struct.unpack("<2i", rest)
-    width, height = sides
+        lo, hi = struct.unpack("<2i", given)
+    if rest:
+        raise FormatError(f"HEAD: {len(rest)} bytes after its last field")
     return Head(
-        version,
-        rate_index,
-        photometric,
-        signed,
-        bits,
-        generation,
-        fingerprint,
-        width,
-        height,
-        lo,
-        hi,
+        version=version,
+        rate_index=rate if version == OLDER_VERSION else rate & 63,
+        alpha=flags & 1,
+        photometric=photometric,
+        signed=signed,
+        bits=bits,
+        generation=generation,
+        fingerprint=fingerprint,
+        width=width + 1,
+        height=height + 1,
+        frames=frames,
+        tile=tile,
+        palette=int((form & PALETTE) > 0),
+        lo=lo,
+        hi=hi,
     )
+
+
+def lo_and_hi(bits: int, signed: int) -> tuple[int, int]:
+    """The smallest and the largest sample."""
+    lo = -(2 ** (bits - 1)) if signed else 0
+    return lo, lo + 2**bits - 1
+
+
+def take(data: bytes, count: int) -> tuple[bytes, bytes]:
+    """So many bytes at the start of `data`, and what comes after them."""
+    if len(data) < count:
+        raise FormatError("HEAD ends within its fields")
+    return data[:count], data[count:]
 
 
 def take_varint(data: bytes) -> tuple[int, bytes]:
@@ -214,24 +334,29 @@ def take_varint(data: bytes) -> tuple[int, bytes]:
 
 def check_head(head: Head) -> None:
     """Refuse a field out of range."""
-    lowest = -(2 ** (head.bits - 1)) if head.signed else 0
-    highest = lowest + 2**head.bits - 1
+    lowest, highest = lo_and_hi(head.bits, head.signed)
+    of_a_byte = head.bits <= 8 and not head.signed
     rules = {
-        "version": head.version == 2,
-        "rate_index": head.rate_index <= 63,
-        "bits": head.channels == 1 or head.bits <= 8,
-        "signed": head.channels == 1 or not head.signed,
-        "generation": head.generation >= 1,
+        "version": head.version in (OLDER_VERSION, VERSION),
+        "rate_index": head.rate_index <= (0 if head.indexed else 63),
+        "alpha": of_a_byte or not head.alpha,
+        "bits": head.bits <= 8 or head.photometric < RGB,
+        "signed": not head.signed or head.photometric < RGB,
+        "generation": head.generation >= 1 or head.version == VERSION,
         "width": head.width < 2**31,
         "height": head.height < 2**31,
+        "tile": not head.tile or head.in_a_frame > 1,
+        "frames": head.frames * head.in_a_frame <= MOST_TILES,
+        "palette": not head.palette or (head.indexed and head.bits == 8 and not head.signed),
         "lo, hi": lowest <= head.lo <= head.hi <= highest,
+        "ranged": not head.indexed or (head.lo, head.hi) == (lowest, highest),
     }
     for field, holds in rules.items():
         if not holds:
             raise FormatError(f"HEAD: {field} is out of range")
 
 
-def check_metadata(kind: str, payload: bytes) -> None:
+def check_metadata(kind: str, payload: bytes, head: Head) -> None:
     """Refuse metadata that does not hold what it should."""
     good = True
     if kind == "dpIX":
@@ -242,19 +367,74 @@ def check_metadata(kind: str, payload: bytes) -> None:
         except UnicodeDecodeError:
             good = False
         good = good and payload.count(0) % 2 == 1  # an even number of strings
+    elif kind == "anIM":
+        good = len(payload) in (8, 4 + 4 * head.frames)
     if not good:
         raise FormatError(f"{kind} does not hold what it should")
 
 
-def to_array(head: Head, samples: Ints) -> NDArray[Any]:
+def take_colours(head: Head, data: bytes, at: int, count: int, channels: int) -> tuple[Ints, int]:
+    """Colours (count, channels) at offset `at` of a payload, and the offset after them."""
+    sample = np.dtype(("<i" if head.signed else "<u") + ("1" if head.bits <= 8 else "2"))
+    end = at + count * channels * sample.itemsize
+    if len(data) < end:
+        raise TruncatedError("a payload ends within its colours")
+    colours = np.frombuffer(data[at:end], sample).astype(np.int64).reshape(count, channels)
+    lowest, highest = lo_and_hi(head.bits, head.signed)
+    if colours.min() < lowest or colours.max() > highest:
+        raise FormatError("a colour is out of range")
+    return colours, end
+
+
+def take_count(data: bytes) -> int:
+    """K of PLTE, ALPH and OUTL, whose payload begins with K - 1."""
+    if not data:
+        raise TruncatedError("a payload is empty")
+    return data[0] + 1
+
+
+def decode_palette(head: Head, data: bytes) -> Ints:
+    """The colours of PLTE: (K, channels), with transparency last if the image has it."""
+    colours, end = take_colours(head, data, 1, take_count(data), head.coded_channels + head.alpha)
+    if end != len(data):
+        raise FormatError("PLTE goes on after its colours")
+    return colours
+
+
+def decode_alpha(head: Head, size: Size, data: bytes) -> Ints:
+    """The transparency (height, width) of a tile, of the payload of ALPH."""
+    K = take_count(data)
+    levels, at = (np.arange(256), 1) if K == 256 else (np.frombuffer(data[1 : 1 + K], "u1"), 1 + K)
+    if len(levels) < K:
+        raise TruncatedError("ALPH ends within its levels")
+    levels = levels.astype(np.int64)
+    if (np.diff(levels) <= 0).any() or levels[-1] >= 2**head.bits:
+        raise FormatError("the levels of transparency do not ascend, or are out of range")
+    alpha: Ints = levels[decode_plane(data[at:], *size, K, True)]
+    return alpha
+
+
+def decode_outliers(head: Head, size: Size, data: bytes) -> FlatAreas:
+    """The outliers of a tile, of the payload of OUTL, as flat areas without blends."""
+    K = take_count(data)
+    if K == 256:
+        raise FormatError("OUTL has 256 values")
+    values, at = take_colours(head, data, 1, K, head.coded_channels)
+    m = decode_plane(data[at:], *size, K + 1, False)
+    return FlatAreas(2, values, m, np.zeros_like(m))
+
+
+def to_array(head: Head, samples: Ints, alpha: Ints | None = None) -> NDArray[Any]:
     """`samples` (1 or 3, height, width) as whoever looks at the image wants them.
 
-    (height, width), or (height, width, 3) with 3 channels; uint8 up to 8 bits, else uint16; int16
-    if signed.
+    (height, width), or (height, width, channels) with more than one: R, G and B, and transparency
+    last; uint8 up to 8 bits, else uint16; int16 if signed.
     """
     if head.photometric == RGB_EQUAL:
         samples = np.repeat(samples, 3, axis=0)
-    s: Ints = samples[0] if head.channels == 1 else np.moveaxis(samples, 0, 2)
+    if alpha is not None:
+        samples = join(samples, alpha[None])
+    s: Ints = samples[0] if len(samples) == 1 else np.moveaxis(samples, 0, 2)
     if head.signed:
         return s.astype(np.int16)
     return s.astype(np.uint8 if head.bits <= 8 else np.uint16)
@@ -1135,25 +1315,17 @@ class FlatFields:
 
 @dataclass(frozen=True)
 class FlatAreas:
-    """What a FLAT chunk says of the image."""
+    """What a FLAT chunk says of a tile."""
 
     form: int
     colours: Ints  # (K, 3) if photometric is RGB, else (K, 1)
     m: Ints  # the map (height, width), 0 to K
     b: Ints  # the blends (height, width), 0 to 3; all 0 in form 1
 
-    def hidden(self) -> NDArray[np.bool_]:
-        """For each site k of a cell (4, h, w): whether nobody will see it, so that it is not coded.
-
-        Of sites that are `outside` anyway it may say either.
-        """
-        h, w = cells((self.m.shape[0], self.m.shape[1]))
-        result = np.zeros((4, h, w), np.bool_)
-        if self.form == 2:
-            for k, i, j in np.ndindex(4, h, w):
-                y, x = 16 * (2 * i + k // 2), 16 * (2 * j + k % 2)
-                seen = self.m[max(y - 4, 0) : y + 20, max(x - 4, 0) : x + 20]
-                result[k, i, j] = np.all(seen > 0)
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """The pixels (height, width) that the image data need not show."""
+        result: NDArray[np.bool_] = (self.m > 0) & (self.form == 2)
         return result
 
     def blend(self, s: Ints) -> Ints:
@@ -1161,16 +1333,38 @@ class FlatAreas:
         c = np.moveaxis(self.colours[np.maximum(neighbour(self.m), 1) - 1], 2, 0)
         return rnd((4 - self.b) * s + self.b * c, 2)
 
-    def paint(self, samples: NDArray[Any]) -> None:
-        """Give flat pixels their colours' samples; one sample is that of all channels."""
+    def paint(self, s: Ints) -> None:
+        """Give flat pixels of `s` (1 or 3, height, width) their colours' samples."""
         for k, colour in enumerate(self.colours, 1):
-            samples[self.m == k] = colour
+            s[:, self.m == k] = colour[:, None]
 
 
-def decode_flat(head: Head, data: bytes) -> FlatAreas:
-    """The flat areas that a FLAT chunk's payload stands for."""
+def hidden_sites(covered: NDArray[np.bool_], beside: Sides) -> NDArray[np.bool_]:
+    """For each site k of a cell (4, h, w): whether nobody will see it, so that it is not coded.
+
+    `covered` (height, width) are the pixels that something is painted over, `beside` says on which
+    sides other tiles lie. Of sites that are `outside` anyway it may say either.
+    """
+    height, width = covered.shape
+    h, w = cells((height, width))
+    result = np.zeros((4, h, w), np.bool_)
+    # With 4 pixels around it. Nothing is seen beyond the image; other tiles are.
+    unseen = np.ones((32 * h + 8, 32 * w + 8), np.bool_)
+    unseen[4 : 4 + height, 4 : 4 + width] = covered
+    above, left, below, right = beside
+    unseen[:4] &= not above
+    unseen[:, :4] &= not left
+    unseen[-4:] &= not below
+    unseen[:, -4:] &= not right
+    for k, i, j in np.ndindex(4, h, w):
+        y, x = 16 * (2 * i + k // 2), 16 * (2 * j + k % 2)
+        result[k, i, j] = np.all(unseen[y : y + 24, x : x + 24])
+    return result
+
+
+def decode_flat(head: Head, size: Size, data: bytes) -> FlatAreas:
+    """The flat areas of a tile of this size that a FLAT chunk's payload stands for."""
     fields = split_flat(head, data)
-    size = (head.height, head.width)
     lane = FlatLane(fields.lane)
     m = decode_map(size, len(fields.colours), lane)
     lane.close()
@@ -1193,12 +1387,9 @@ def split_flat(head: Head, data: bytes) -> FlatFields:
     form, count = 1 + data[0] // 128, data[0] % 128
     if not 1 <= count <= 8:
         raise FormatError(f"flat areas have {count} colours, not 1 to 8")
-    sample = np.dtype(("<i" if head.signed else "<u") + ("1" if head.bits <= 8 else "2"))
-    channels = 3 if head.photometric == RGB else 1
-    end = 1 + count * channels * sample.itemsize
+    colours, end = take_colours(head, data, 1, count, head.coded_channels)
     if len(data) < end + 4 * form or (len(data) - end) % 4:
         raise TruncatedError("the flat areas end before their lane, or within a word of it")
-    colours = np.frombuffer(data[1:end], sample).astype(np.int64).reshape(count, channels)
     if colours.min() < head.lo or colours.max() > head.hi:
         raise FormatError("a flat colour is out of range")
     flat_crc, *lane = struct.unpack(f"<{(len(data) - end) // 4}I", data[end:])
@@ -1422,47 +1613,209 @@ class PlaneDecoder:
         return (P + d) % self.K
 
 
+# --- Tiles: model.md, section 3 -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where a tile lies in the image, and whether there are others beside it."""
+
+    top: int
+    left: int
+    size: Size
+    beside: Sides
+
+    def of(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """The tile's pixels of an array whose last two axes are rows and columns of the image."""
+        return samples[..., self.top :, self.left :][..., : self.size[0], : self.size[1]]
+
+
+def tiles_of(size: Size, side: int) -> list[list[Tile]]:
+    """Rows of tiles of this side; if it is 0, the whole image is one tile."""
+    (height, width), step = size, side or max(size)
+    return [
+        [
+            Tile(
+                top,
+                left,
+                (min(step, height - top), min(step, width - left)),
+                (top > 0, left > 0, top + step < height, left + step < width),
+            )
+            for left in range(0, width, step)
+        ]
+        for top in range(0, height, step)
+    ]
+
+
+@dataclass(frozen=True)
+class DecodedTile:
+    """What the payloads of a tile say."""
+
+    passes: list[NDArray[np.int16]]  # the symbols of the 17 passes, each flat, in decoding order
+    latent: Latent
+    alpha: Ints | None  # (height, width)
+    flat: FlatAreas | None
+    outliers: FlatAreas | None
+
+    def paint(self, s: Ints) -> None:
+        """Paint what is laid over the samples `s` (1 or 3, height, width) of the tile."""
+        if self.flat is not None:
+            s[...] = self.flat.blend(s)
+            self.flat.paint(s)
+        if self.alpha is not None:
+            s[:, self.alpha == 0] = 0
+        if self.outliers is not None:
+            self.outliers.paint(s)
+
+
+def decode_tile(head: Head, model: Model, tile: Tile, coded: CodedTile) -> DecodedTile:
+    """A tile is coded as an image of its size would be, but for sites that border on others."""
+    alpha = flat = outliers = None
+    covered = np.zeros(tile.size, np.bool_)
+    if coded.alpha is not None:
+        alpha = decode_alpha(head, tile.size, coded.alpha)
+        covered |= alpha == 0
+    if coded.flat is not None:
+        flat = decode_flat(head, tile.size, coded.flat)
+        covered |= flat.covered
+    if coded.outliers is not None:
+        outliers = decode_outliers(head, tile.size, coded.outliers)
+        covered |= outliers.covered
+    payload = Payload(coded.payload, model.tables)
+    hidden = hidden_sites(covered, tile.beside)
+    latent = decode_latent(
+        model.arrays, model.shape, head.rate_index, tile.size, payload.take, hidden
+    )
+    payload.close()
+    return DecodedTile(payload.passes, latent, alpha, flat, outliers)
+
+
+def put_together(rows: list[list[DecodedTile]]) -> tuple[NDArray[np.int16], Ints]:
+    """y3 (C, 2h, 2w) and modes (2h, 2w) of the whole image."""
+    y3 = np.concatenate([np.concatenate([one.latent.y3 for one in row], 2) for row in rows], 1)
+    return y3, np.block([[one.latent.modes for one in row] for row in rows])
+
+
+def reconstruct(
+    head: Head, model: Model, tiles: list[list[Tile]], decoded: list[list[DecodedTile]]
+) -> tuple[Ints, NDArray[Any]]:
+    """The planes O of model.md, section 9, and the samples as in `to_array`, painted."""
+    y3, modes = put_together(decoded)
+    planes = synthesise(model.arrays, model.shape, head.rate_index, y3, modes)
+    s = to_samples(head, to_range(planes, (head.height, head.width)))
+    alpha = np.zeros(s.shape[1:], np.int64) if head.alpha else None
+    pairs = [pair for each in zip(tiles, decoded, strict=True) for pair in zip(*each, strict=True)]
+    for tile, one in pairs:
+        one.paint(tile.of(s))
+        if alpha is not None:
+            tile.of(alpha)[...] = one.alpha
+    return planes, to_array(head, s, alpha)
+
+
 # --- All of it ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Frame:
     """An image and what lay between its bytes and its samples."""
+
+    samples: NDArray[Any]  # as in `to_array`, and painted; with a palette indices (height, width)
+    tiles: list[list[DecodedTile]]  # row by row; none of an indexed image
+    planes: Ints | None  # O of model.md, section 9; None of an indexed image
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file, decoded."""
 
     head: Head
     metadata: dict[str, bytes]
-    passes: list[NDArray[np.int16]]  # the symbols of the 17 passes, each flat, in decoding order
-    latent: Latent
-    planes: Ints  # O of model.md, section 9
-    samples: NDArray[Any]  # as in `to_array`, and painted
-    flat: FlatAreas  # without a FLAT chunk, of form 1 with no colours and a map of zeros
+    colours: NDArray[Any] | None  # of an image with a palette, uint8 (K, channels)
+    frames: list[Frame]
+
+    @property
+    def samples(self) -> NDArray[Any]:
+        """Of all frames: (frames, height, width, ...); of a file of one without the first axis."""
+        samples = [frame.samples for frame in self.frames]
+        return samples[0] if len(samples) == 1 else np.stack(samples)
+
+    @property
+    def passes(self) -> list[NDArray[np.int16]]:
+        """The symbols of all tiles, 17 passes each, in decoding order."""
+        rows = [row for frame in self.frames for row in frame.tiles]
+        return [symbols for row in rows for one in row for symbols in one.passes]
+
+    @property
+    def only(self) -> DecodedTile:
+        """The tile of a file that has one."""
+        ((frame,),) = [self.frames]
+        ((one,),) = frame.tiles
+        return one
 
 
 def decode(data: bytes, models: dict[bytes, Model]) -> Decoded:
     """Decode the bytes of an `.mvm` file. Raises a kind of `MvmError`."""
-    head, metadata, flat, coded = read_file(data)
+    file = read_file(data)
+    head, size = file.head, (file.head.height, file.head.width)
+    h, w = cells(size)
+    if head.frames * 32 * h * 32 * w > LARGEST:
+        raise FormatError(
+            f"{head.frames} x {head.width} x {head.height} pixels are too many for this decoder"
+        )
+    places = tiles_of(size, head.tile)
+    frames = []
+    for first in range(0, len(file.tiles), head.in_a_frame):
+        coded = iter(file.tiles[first : first + head.in_a_frame])
+        rows = [[next(coded) for _ in row] for row in places]
+        frames.append(
+            decode_indexed(file, places, rows)
+            if head.indexed
+            else decode_frame(head, model_of(head, models), places, rows)
+        )
+    colours = None
+    if head.palette:
+        assert file.palette is not None
+        colours = decode_palette(head, file.palette).astype(np.uint8)
+    return Decoded(head, file.metadata, colours, frames)
+
+
+def model_of(head: Head, models: dict[bytes, Model]) -> Model:
+    """The model that the file asks for."""
     if head.fingerprint not in models:
         raise ModelError(f"the file needs the model with fingerprint {head.fingerprint.hex()}")
     model = models[head.fingerprint]
     if (head.photometric == RGB) != (model.shape["chroma"] > 0):
         raise FormatError("the model is not for such images")
-    size, rate = (head.height, head.width), head.rate_index
-    h, w = cells(size)
-    if 32 * h * 32 * w > LARGEST:
-        raise FormatError(f"{head.width} x {head.height} pixels are too many for this decoder")
-    if flat is not None:
-        areas = decode_flat(head, flat)
-    else:
-        nothing = np.zeros(size, np.int64)
-        areas = FlatAreas(1, np.zeros((0, 1), np.int64), nothing, nothing)
-    payload = Payload(coded, model.tables)
-    latent = decode_latent(model.arrays, model.shape, rate, size, payload.take, areas.hidden())
-    payload.close()
-    planes = synthesise(model.arrays, model.shape, rate, latent.y3, latent.modes)
-    s = to_samples(head, to_range(planes, size))
-    samples = to_array(head, areas.blend(s) if areas.form == 2 else s)
-    areas.paint(samples)
-    return Decoded(head, metadata, payload.passes, latent, planes, samples, areas)
+    return model
+
+
+def decode_frame(
+    head: Head, model: Model, places: list[list[Tile]], coded: list[list[CodedTile]]
+) -> Frame:
+    """A frame that a model codes."""
+    tiles = [
+        [decode_tile(head, model, *pair) for pair in zip(*row, strict=True)]
+        for row in zip(places, coded, strict=True)
+    ]
+    planes, samples = reconstruct(head, model, places, tiles)
+    return Frame(samples, tiles, planes)
+
+
+def decode_indexed(file: File, places: list[list[Tile]], coded: list[list[CodedTile]]) -> Frame:
+    """A frame of an indexed image."""
+    head = file.head
+    assert file.palette is not None
+    colours = decode_palette(head, file.palette)
+    indices = np.zeros((head.height, head.width), np.int64)
+    for row in zip(places, coded, strict=True):
+        for tile, one in zip(*row, strict=True):
+            part = decode_plane(one.payload, *tile.size, len(colours), False)
+            tile.of(indices)[...] = part
+    if head.palette:
+        return Frame(indices.astype(np.uint8), [], None)
+    s = np.moveaxis(colours[indices], 2, 0)
+    alpha = s[-1] if head.alpha else None
+    return Frame(to_array(head, s[: head.coded_channels], alpha), [], None)
 
 
 def load_models(paths: list[Path]) -> dict[bytes, Model]:
@@ -1485,7 +1838,7 @@ def installed_models() -> list[Path]:
 
 
 def main() -> int:
-    """Decode one file to a `.npy` file of samples."""
+    """Decode one file to a `.npy` file of samples, or of indices into a palette."""
     parser = argparse.ArgumentParser(description="Reference decoder of .mvm files.")
     parser.add_argument("file", type=Path, help="an .mvm file")
     parser.add_argument("--model", type=Path, help="weights file (default: all of the repository)")

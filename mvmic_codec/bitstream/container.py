@@ -1,231 +1,311 @@
-"""The `.mvm` container, version 2: magic, HEAD, metadata chunks, FLAT, DATA.
+"""The `.mvm` container: magic, HEAD, PLTE, SEEK, metadata, and the chunks of each tile.
 
-formats/mvm-2.md is the specification. This module uses its field names in its order. It knows
-bytes and nothing else: no samples, no latents, no torch, no numpy.
+formats/mvm-3.md is the specification; versions 2 and 3 are read. This module knows bytes and
+nothing else: no samples, no latents, no torch, no numpy.
 """
 
 from __future__ import annotations
 
 import io
-import struct
-import zlib
-from collections.abc import Mapping
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from threading import Lock
 from typing import IO
 
-from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError, VersionError
-from mvmic_codec.rate import RATES
+from mvmic_codec.bitstream import chunks, header
+from mvmic_codec.bitstream.header import OLDER_VERSION, Header
+from mvmic_codec.errors import FormatError, InputError, TruncatedError
 
 # A byte with its high bit set, the name, CR LF, ^Z, LF. A transfer that treats the file as text
 # damages these bytes, so a reader can tell the user what happened.
 MAGIC = b"\x89MVM\r\n\x1a\n"
-VERSION = 2
 
 HEAD = b"HEAD"
-FLAT = b"FLAT"
-DATA = b"DATA"
+COLOURS = b"PLTE"
+SEEK = b"SEEK"
 EXIF = b"exIF"
 ICC = b"icCP"
 XMP = b"xmPP"
 DPI = b"dpIX"
 TEXT = b"teXT"
-METADATA = (EXIF, ICC, XMP, DPI, TEXT)
-
-MIN_IS_BLACK = 0
-MIN_IS_WHITE = 1
-RGB = 2
-GRAY_RGB = 3
-
-_CHUNK = struct.Struct("<I4s")
-_CRC = struct.Struct("<I")
-# Bytes of a chunk besides its payload.
-CHUNK_OVERHEAD = _CHUNK.size + _CRC.size
-# version, rate_index, kind, generation, fingerprint; width - 1 and height - 1 follow as varints
-_HEAD = struct.Struct("<BBBB8s")
-# lo, hi
-_RANGE = struct.Struct("<ii")
-# Flags of `kind`. The bits below them hold photometric, the bits above them bits - 1.
-_SIGNED = 0x04
-_RANGED = 0x08
+ANIMATION = b"anIM"
+METADATA = (EXIF, ICC, XMP, DPI, TEXT, ANIMATION)
+ALPHA = b"ALPH"
+FLAT = b"FLAT"
+OUTLIERS = b"OUTL"
+DATA = b"DATA"
+INDICES = b"INDX"
+# The chunks of a tile in their order, the last of which ends it.
+TILE = (ALPHA, FLAT, OUTLIERS, DATA, INDICES)
+TILE_OF_ALPHA = (ALPHA, FLAT, OUTLIERS, DATA)
+TILE_OF_OPAQUE = (FLAT, OUTLIERS, DATA)
+TILE_OF_INDEXED = (INDICES,)
+TILE_OF_OLDER = (DATA,)
+LAST = (DATA, INDICES)
 
 # A later version may lengthen HEAD up to here: a reader of today can still say which version it is.
 _LONGEST_HEAD = 255
-# Pillow's own bound: its image sizes are C ints.
-_LARGEST_SIDE = 2**31 - 1
-# Bytes that the largest side needs, at 7 bits each.
-_LONGEST_VARINT = 5
-_LARGEST_CHUNK = 2**32 - 1
-# A length in a file may be a lie. Bytes are read in pieces of this size, so memory follows what the
-# file really holds.
-_PIECE = 1 << 20
+# Bytes of a length in SEEK.
+_LENGTH = 4
 
 Source = bytes | bytearray | memoryview | IO[bytes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """The fields of HEAD, in file order.
-
-    version      container version, 2
-    rate_index   0 (smallest file) to 63 (best quality)
-    photometric  0 = gray, smallest value is black; 1 = gray, smallest value is white; 2 = RGB;
-                 3 = RGB with three equal channels, coded as gray
-    signed       whether samples are two's complement; False for RGB
-    bits         bits per sample, 1 to 16; at most 8 for RGB
-    generation   generation of the model, 1 to 255
-    fingerprint  8 bytes, a hash of the model's weights and tables
-    width, height  in pixels, 1 to 2^31 - 1
-    lo, hi       sample values that 0.0 and 1.0 of the model stand for, lo <= hi
-    """
-
-    version: int = VERSION
-    rate_index: int
-    photometric: int
-    signed: bool
-    bits: int
-    generation: int
-    fingerprint: bytes
-    width: int
-    height: int
-    lo: int
-    hi: int
-
-    @property
-    def channels(self) -> int:
-        """Channels of the decoded image: 1 for gray, 3 for RGB, also with equal channels."""
-        return 3 if self.photometric in (RGB, GRAY_RGB) else 1
-
-    @property
-    def model(self) -> str:
-        """Name of the model for people, "mvmic-1g". Only the fingerprint identifies a model."""
-        return f"mvmic-{self.generation}{'c' if self.photometric == RGB else 'g'}"
-
-    @property
-    def mode(self) -> str:
-        """Pillow mode of the decoded image: "L", "RGB", "I;16", or "I" for signed samples."""
-        if self.channels == 3:
-            return "RGB"
-        if self.signed:
-            return "I"
-        return "L" if self.bits <= 8 else "I;16"
-
-
 @dataclass(frozen=True)
-class Container:
-    """A whole file: its header, and the payloads of the chunks that this version knows.
+class Tile:
+    """The payloads of the chunks of a tile, or of a whole image.
 
-    metadata  payloads of the metadata chunks, by chunk type
-    flat      payload of FLAT, or None if the file has no such chunk
-    payload   payload of DATA
+    payload  of DATA, or of INDX for an indexed image
+    alpha, flat, outliers  of ALPH, FLAT and OUTL, or None where there is no such chunk
     """
 
-    header: Header
-    metadata: dict[bytes, bytes]
-    flat: bytes | None
     payload: bytes
+    alpha: bytes | None = None
+    flat: bytes | None = None
+    outliers: bytes | None = None
 
 
 def write(
-    header: Header,
-    payload: bytes,
+    head: Header,
+    tiles: Sequence[Tile],
     metadata: Mapping[bytes, bytes],
-    flat: bytes | None = None,
+    colours: bytes | None = None,
 ) -> bytes:
-    """The bytes of a file. Raises InputError for anything that `read` would refuse."""
-    fault = _fault(header)
-    if fault:
-        raise InputError(f"the header cannot be written: {fault}")
+    """The bytes of a file. Raises InputError for anything that `Reader` would refuse.
+
+    tiles    of the first frame row by row, then those of the next
+    colours  payload of PLTE, for an indexed image
+    """
     unknown = [kind for kind in metadata if kind not in METADATA]
     if unknown:
-        raise InputError(f"chunk type {unknown[0]!r} is not one of version 2's metadata chunks")
-    chunks = [MAGIC, _chunk(HEAD, _pack_head(header))]
-    chunks += [_chunk(kind, metadata[kind]) for kind in METADATA if kind in metadata]
-    if flat is not None:
-        chunks.append(_chunk(FLAT, flat))
-    chunks.append(_chunk(DATA, payload))
-    return b"".join(chunks)
+        raise InputError(f"chunk type {unknown[0]!r} is not one of the metadata chunks")
+    if len(tiles) != head.count:
+        raise InputError(f"{len(tiles)} tiles were given, the header has {head.count}")
+    if (colours is not None) != head.indexed:
+        raise InputError("an indexed image has a list of colours, and no other has one")
+    bodies = [_tile(head, tile) for tile in tiles]
+    parts = [MAGIC, chunks.pack(HEAD, header.pack(head))]
+    if colours is not None:
+        parts.append(chunks.pack(COLOURS, colours))
+    if head.count > 1:
+        lengths = array("I", map(len, bodies))
+        parts.append(chunks.pack(SEEK, _little_endian(lengths).tobytes()))
+    parts += [chunks.pack(kind, metadata[kind]) for kind in METADATA if kind in metadata]
+    return b"".join(parts + bodies)
+
+
+class Reader:
+    """A file that is being read: header and metadata at once, tiles when they are asked for.
+
+    header    the fields of HEAD
+    metadata  payloads of the metadata chunks, by chunk type
+    colours   payload of PLTE, or None if the image is not indexed
+
+    Reads from the current position of a file object, and takes memory as bytes arrive. Tiles may be
+    asked for by several threads.
+
+    Raises FormatError or one of its kinds: TruncatedError, ChecksumError, VersionError.
+    """
+
+    def __init__(self, data: Source) -> None:
+        self._file = _stream(data)
+        self._lock = Lock()
+        self.header = _read_head(self._file)
+        self.metadata: dict[bytes, bytes] = {}
+        self.colours: bytes | None = None
+        # Ends of tiles, counted from the beginning of the first, if there are several.
+        self._ends: array[int] | None = None
+        # Version 2 has flat areas among the metadata.
+        self._flat: bytes | None = None
+        # The chunk that the first tile begins with. Its start has been read.
+        self._next = self._read_start()
+        self._only: Tile | None = None
+        if self.header.count > 1 and not _seekable(self._file):
+            self._file = io.BytesIO(_read_all(self._file))
+        # Where the first tile begins.
+        self._first = self._file.tell() - chunks.START_BYTES if _seekable(self._file) else 0
+
+    def tile(self, frame: int = 0, row: int = 0, column: int = 0) -> Tile:
+        """The tile in this place, with its checksums checked.
+
+        With the last tile, the end of the file is checked, too. Errors as `Reader`.
+        """
+        header = self.header
+        with self._lock:
+            if self._ends is not None:
+                return self._tile_of((frame * header.rows + row) * header.columns + column)
+            if self._only is None:
+                # Somebody else may have read from it since.
+                if _seekable(self._file):
+                    self._file.seek(self._first + chunks.START_BYTES)
+                only = self._read_tile(self._next)
+                self._check_end()
+                self._only = only
+            return self._only
+
+    def sizes(self) -> dict[bytes, int]:
+        """Bytes of the payloads of all tiles, by type of chunk. No checksum is checked.
+
+        Errors as `Reader`.
+        """
+        found: dict[bytes, int] = {}
+        if self._flat is not None:
+            found[FLAT] = len(self._flat)
+        with self._lock:
+            self._file.seek(self._first + chunks.START_BYTES)
+            kind, size = self._next
+            left = self.header.count
+            while True:
+                found[kind] = found.get(kind, 0) + size
+                self._file.seek(size + chunks.OVERHEAD - chunks.START_BYTES, io.SEEK_CUR)
+                left -= kind in LAST
+                if not left:
+                    return found
+                kind, size = chunks.read_start(self._file)
+
+    def check(self) -> None:
+        """Check every checksum and every length, and that the file ends with its last tile."""
+        if self._ends is None:
+            self.tile()
+            return
+        with self._lock:
+            for number in range(self.header.count):
+                self._tile_of(number)
+
+    def _read_start(self) -> tuple[bytes, int]:
+        """Read up to the start of the first tile's first chunk, and return that start."""
+        expected = []
+        if self.header.indexed:
+            expected.append(COLOURS)
+        if self.header.count > 1:
+            expected.append(SEEK)
+        while True:
+            kind, length = chunks.read_start(self._file)
+            if expected and kind != expected[0]:
+                raise FormatError(
+                    f"the file has {chunks.named(kind)} where its "
+                    f"{chunks.name(expected[0])} chunk should be; it is damaged"
+                )
+            if expected:
+                self._read_list(expected.pop(0), length)
+                continue
+            if kind in TILE and not (kind == FLAT and self.header.version == OLDER_VERSION):
+                return kind, length
+            if kind in (HEAD, COLOURS, SEEK) or kind in self.metadata:
+                raise FormatError(f"the file has {chunks.named(kind)} too many; it is damaged")
+            if kind == FLAT:
+                if self._flat is not None:
+                    raise FormatError("the file has a FLAT chunk too many; it is damaged")
+                self._flat = chunks.read_payload(self._file, kind, length)
+            else:
+                _refuse_critical(kind)
+                payload = chunks.read_payload(self._file, kind, length)
+                if kind in METADATA:
+                    self.metadata[kind] = payload
+
+    def _read_list(self, kind: bytes, length: int) -> None:
+        """Read PLTE or SEEK."""
+        count = self.header.count
+        if kind == SEEK and length != _LENGTH * count:
+            raise FormatError(
+                f"the file has lengths of {length / _LENGTH:g} tiles, its header has {count} tiles"
+            )
+        payload = chunks.read_payload(self._file, kind, length)
+        if kind == COLOURS:
+            self.colours = payload
+            return
+        lengths = array("I", payload)
+        if sys.byteorder == "big":
+            lengths.byteswap()
+        self._ends = array("Q", accumulate(lengths))
+
+    def _tile_of(self, number: int) -> Tile:
+        """A tile of several by its number. The lock is held."""
+        assert self._ends is not None
+        start = self._ends[number - 1] if number else 0
+        length = self._ends[number] - start
+        if number == 0:
+            self._file.seek(self._first + chunks.START_BYTES)
+            return self._read_tile(self._next, length)
+        self._file.seek(self._first + start)
+        tile = self._read_tile(chunks.read_start(self._file), length)
+        if number == self.header.count - 1:
+            self._check_end()
+        return tile
+
+    def _read_tile(self, start: tuple[bytes, int], length: int | None = None) -> Tile:
+        """The tile whose first chunk starts so. It takes so many bytes, if that is known."""
+        header, found = self.header, dict[bytes, bytes]()
+        if self._flat is not None:
+            found[FLAT] = self._flat
+        allowed = (
+            TILE_OF_INDEXED if header.indexed else TILE_OF_ALPHA if header.alpha else TILE_OF_OPAQUE
+        )
+        if header.version == OLDER_VERSION:
+            allowed = TILE_OF_OLDER
+        rank = 0
+        while True:
+            kind, size = start
+            if length is not None:
+                length -= size + chunks.OVERHEAD
+                if length < 0:
+                    raise FormatError(
+                        f"{chunks.named(kind)} is longer than its tile; the file is damaged"
+                    )
+            misplaced = kind in (HEAD, COLOURS, SEEK, *METADATA)
+            if misplaced or kind in found or kind in TILE and kind not in allowed[rank:]:
+                raise FormatError(
+                    f"the file has {chunks.named(kind)} where none can be; it is damaged"
+                )
+            if kind not in TILE:
+                _refuse_critical(kind)
+            payload = chunks.read_payload(self._file, kind, size)
+            if kind in TILE:
+                rank = allowed.index(kind)
+                found[kind] = payload
+            if kind in LAST:
+                break
+            start = chunks.read_start(self._file)
+        if length:
+            raise FormatError("a tile is shorter than the file says; it is damaged")
+        if header.alpha and not header.indexed and ALPHA not in found:
+            raise FormatError("the file has transparency, but a tile has no ALPH chunk")
+        return Tile(payload, found.get(ALPHA), found.get(FLAT), found.get(OUTLIERS))
+
+    def _check_end(self) -> None:
+        """Raise FormatError if anything follows the last tile but one byte of 0.
+
+        DICOM adds such a byte where a length must be even. Version 2 did not allow it.
+        """
+        rest = self._file.read(1)
+        if rest == b"\0" and self.header.version > OLDER_VERSION:
+            rest = self._file.read(1)
+        if rest:
+            raise FormatError("there are bytes after the image data; the file was altered")
 
 
 def read_header(data: Source) -> Header:
-    """The header alone. Reads the magic and HEAD, and not a byte after them.
-
-    A file object is read from its current position. Raises FormatError or one of its kinds:
-    TruncatedError, ChecksumError, VersionError.
-    """
+    """The header alone. Reads the magic and HEAD, and not a byte after them. Errors as `Reader`."""
     return _read_head(_stream(data))
 
 
-def read_info(data: Source) -> tuple[Header, dict[bytes, bytes]]:
-    """The header, and the payloads of the known chunks before DATA, by chunk type.
-
-    Does not read the image data. Errors as `read_header`.
-    """
-    file = _stream(data)
-    header = _read_head(file)
-    chunks, _ = _read_chunks(file)
-    return header, chunks
-
-
-def read(data: Source) -> Container:
-    """A whole file, with every checksum checked. Errors as `read_header`."""
-    file = _stream(data)
-    header = _read_head(file)
-    chunks, length = _read_chunks(file)
-    payload = _read_payload(file, DATA, length)
-    if file.read(1):
-        raise FormatError("there are bytes after the image data chunk; the file was altered")
-    return Container(header, chunks, chunks.pop(FLAT, None), payload)
-
-
-def _pack_head(header: Header) -> bytes:
-    """The payload of HEAD."""
-    ranged = (header.lo, header.hi) != _whole_range(header.bits, header.signed)
-    flags = _SIGNED * header.signed | _RANGED * ranged
-    kind = header.photometric | flags | (header.bits - 1) << 4
-    fixed = _HEAD.pack(
-        header.version, header.rate_index, kind, header.generation, header.fingerprint
-    )
-    sides = _pack_varint(header.width - 1) + _pack_varint(header.height - 1)
-    return fixed + sides + (_RANGE.pack(header.lo, header.hi) if ranged else b"")
-
-
-def _pack_varint(value: int) -> bytes:
-    """Unsigned LEB128: 7 bits a byte, least significant first. The high bit says: more follow."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _whole_range(bits: int, signed: bool) -> tuple[int, int]:
-    """The smallest and the largest sample value of this depth."""
-    least = -(1 << bits - 1) if signed else 0
-    return least, least + (1 << bits) - 1
-
-
-def _chunk(kind: bytes, payload: bytes) -> bytes:
-    if len(payload) > _LARGEST_CHUNK:
-        raise InputError(f"a {_name(kind)} chunk holds at most {_LARGEST_CHUNK} bytes")
-    crc = zlib.crc32(payload, zlib.crc32(kind))
-    return b"".join((_CHUNK.pack(len(payload), kind), payload, _CRC.pack(crc)))
+def _tile(head: Header, tile: Tile) -> bytes:
+    """The bytes of a tile. Raises InputError for chunks that such an image does not have."""
+    if head.indexed and (tile.alpha, tile.flat, tile.outliers) != (None, None, None):
+        raise InputError("a tile of an indexed image has indices alone")
+    if not head.indexed and head.alpha != (tile.alpha is not None):
+        raise InputError("tiles have transparency if the header has it, and else none")
+    parts = ((ALPHA, tile.alpha), (FLAT, tile.flat), (OUTLIERS, tile.outliers))
+    packed = [chunks.pack(kind, payload) for kind, payload in parts if payload is not None]
+    return b"".join((*packed, chunks.pack(INDICES if head.indexed else DATA, tile.payload)))
 
 
 def _stream(data: Source) -> IO[bytes]:
     return io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
-
-
-def _read_exactly(file: IO[bytes], count: int, what: str) -> bytes:
-    """Exactly `count` bytes, or TruncatedError. Never asks for more than one piece at a time."""
-    pieces = []
-    while count:
-        piece = file.read(min(count, _PIECE))
-        if not piece:
-            raise TruncatedError(f"the file ends within its {what}; it is incomplete, get it again")
-        pieces.append(piece)
-        count -= len(piece)
-    return b"".join(pieces)
 
 
 def _read_head(file: IO[bytes]) -> Header:
@@ -238,134 +318,34 @@ def _read_head(file: IO[bytes]) -> Header:
         raise FormatError("this is not an mvm file")
     if len(start) < len(MAGIC):
         # A short read is not yet the end: raw files and sockets may give less than was asked for.
-        rest = _read_exactly(file, len(MAGIC) - len(start), "first 8 bytes")
+        rest = chunks.read_exactly(file, len(MAGIC) - len(start), "first 8 bytes")
         if start + rest != MAGIC:
             raise FormatError("this is not an mvm file")
-    kind, length = _read_chunk_start(file)
+    kind, length = chunks.read_start(file)
     if kind != HEAD or length > _LONGEST_HEAD:
         raise FormatError("the file does not begin with a header chunk; it is damaged")
-    payload = _read_payload(file, HEAD, length)
-    if payload and payload[0] > VERSION:
-        raise VersionError(
-            f"the file has container version {payload[0]}, this mvmic_codec reads up to {VERSION}; "
-            "update it"
+    return header.parse(chunks.read_payload(file, HEAD, length))
+
+
+def _seekable(file: IO[bytes]) -> bool:
+    """Whether a file object can go back. Some have nothing but read."""
+    return hasattr(file, "seekable") and file.seekable()
+
+
+def _read_all(file: IO[bytes]) -> bytes:
+    """The rest of a file that cannot seek."""
+    return b"".join(iter(partial(file.read, 1 << 20), b""))
+
+
+def _little_endian(numbers: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _refuse_critical(kind: bytes) -> None:
+    """Raise FormatError for a type that an image cannot be understood without."""
+    if kind[:1].isupper():
+        raise FormatError(
+            f"the file needs a reader that knows {chunks.name(kind)} chunks; update mvmic_codec"
         )
-    if payload and payload[0] == 1:
-        raise VersionError(
-            "the file has container version 1, written by mvmic_codec before 0.12: "
-            "read it with mvmic_codec 0.11 or the version that wrote it"
-        )
-    return _parse_head(payload)
-
-
-def _parse_head(payload: bytes) -> Header:
-    if len(payload) < _HEAD.size:
-        raise FormatError(f"the header ends after {len(payload)} bytes, within its fields")
-    version, rate_index, kind, generation, fingerprint = _HEAD.unpack_from(payload)
-    width, at = _parse_varint(payload, _HEAD.size)
-    height, at = _parse_varint(payload, at)
-    signed, bits = bool(kind & _SIGNED), (kind >> 4) + 1
-    lo, hi = _whole_range(bits, signed)
-    if kind & _RANGED:
-        if len(payload) < at + _RANGE.size:
-            raise FormatError(f"the header ends after {len(payload)} bytes, within its range")
-        given = _RANGE.unpack_from(payload, at)
-        at += _RANGE.size
-        if given == (lo, hi):
-            raise FormatError(f"the header gives the range {lo} to {hi}, which goes without saying")
-        lo, hi = given
-    if at != len(payload):
-        raise FormatError(f"the header has {len(payload)} bytes, its fields take {at}")
-    header = Header(
-        version=version,
-        rate_index=rate_index,
-        photometric=kind & 3,
-        signed=signed,
-        bits=bits,
-        generation=generation,
-        fingerprint=fingerprint,
-        width=width + 1,
-        height=height + 1,
-        lo=lo,
-        hi=hi,
-    )
-    fault = _fault(header)
-    if fault:
-        raise FormatError(f"the header is wrong: {fault}")
-    return header
-
-
-def _parse_varint(payload: bytes, at: int) -> tuple[int, int]:
-    """The value of the varint at an offset, and the offset after it."""
-    value = 0
-    for count, byte in enumerate(payload[at : at + _LONGEST_VARINT]):
-        value |= (byte & 0x7F) << 7 * count
-        if byte < 0x80:
-            if byte == 0 and count > 0:
-                raise FormatError("the header's width or height is not in its shortest form")
-            return value, at + count + 1
-    if len(payload) < at + _LONGEST_VARINT:
-        raise FormatError(f"the header ends after {len(payload)} bytes, within its width or height")
-    raise FormatError(f"the header's width or height takes more than {_LONGEST_VARINT} bytes")
-
-
-def _fault(header: Header) -> str:
-    """What is wrong with a header, in words; empty for a valid header."""
-    if header.version != VERSION:
-        return f"container version {header.version} does not exist"
-    if not 0 <= header.rate_index < RATES:
-        return f"rate index {header.rate_index} is not in 0 to {RATES - 1}"
-    if header.photometric not in (MIN_IS_BLACK, MIN_IS_WHITE, RGB, GRAY_RGB):
-        return f"photometric {header.photometric} is not in 0 to 3"
-    if not 1 <= header.bits <= 16:
-        return f"{header.bits} bits per sample are not in 1 to 16"
-    if header.channels == 3 and (header.bits > 8 or header.signed):
-        return "colour samples have at most 8 bits and no sign"
-    if not 1 <= header.generation <= 255:
-        return f"generation {header.generation} of the model is not in 1 to 255"
-    if len(header.fingerprint) != 8:
-        return f"a fingerprint of {len(header.fingerprint)} bytes, where 8 are needed"
-    if not (1 <= header.width <= _LARGEST_SIDE and 1 <= header.height <= _LARGEST_SIDE):
-        return f"{header.width}x{header.height} pixels, each side being 1 to {_LARGEST_SIDE}"
-    least, most = _whole_range(header.bits, header.signed)
-    if not least <= header.lo <= header.hi <= most:
-        return f"value range {header.lo} to {header.hi} does not lie in {least} to {most}"
-    return ""
-
-
-def _read_chunk_start(file: IO[bytes]) -> tuple[bytes, int]:
-    start = _read_exactly(file, _CHUNK.size, "list of chunks")
-    length, kind = _CHUNK.unpack(start)
-    if not (kind.isalpha() and kind.isascii()):
-        raise FormatError(f"{kind!r} is no chunk type; the file is damaged")
-    return kind, length
-
-
-def _read_payload(file: IO[bytes], kind: bytes, length: int) -> bytes:
-    payload = _read_exactly(file, length, f"{_name(kind)} chunk")
-    (crc,) = _CRC.unpack(_read_exactly(file, _CRC.size, f"{_name(kind)} chunk"))
-    if crc != zlib.crc32(payload, zlib.crc32(kind)):
-        raise ChecksumError(f"the {_name(kind)} chunk's checksum is wrong; the file is damaged")
-    return payload
-
-
-def _read_chunks(file: IO[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """The payloads of the known chunks before DATA, by type, and the length of DATA."""
-    chunks: dict[bytes, bytes] = {}
-    while True:
-        kind, length = _read_chunk_start(file)
-        if kind == DATA:
-            return chunks, length
-        if kind == HEAD or kind in chunks:
-            raise FormatError(f"the file has a second {_name(kind)} chunk")
-        if kind[:1].isupper() and kind != FLAT:
-            raise FormatError(
-                f"the file needs a reader that knows {_name(kind)} chunks; update mvmic_codec"
-            )
-        payload = _read_payload(file, kind, length)
-        if kind in METADATA or kind == FLAT:
-            chunks[kind] = payload
-
-
-def _name(kind: bytes) -> str:
-    return kind.decode("ascii")

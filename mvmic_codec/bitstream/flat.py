@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvmic_codec.bitstream import flatmap
-from mvmic_codec.bitstream.container import RGB, Header
+from mvmic_codec.bitstream.header import RGB, Header, sample_type
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
 # A blend of k mixes in k quarters of the colour.
@@ -80,7 +80,7 @@ def to_payload(flat: Flat, bits: int, signed: bool) -> bytes:
 
     bits is 1 to 16. Raises InputError for a colour that does not fit this depth.
     """
-    colours = flat.colours.astype(_sample_type(bits, signed))
+    colours = flat.colours.astype(np.dtype(sample_type(bits, signed)))
     if (colours != flat.colours).any():
         raise InputError(f"a flat colour does not fit the image's {bits} bits")
     flags = 0 if flat.blends is None else _WITH_BLENDS
@@ -105,7 +105,7 @@ def from_payload(payload: bytes, header: Header) -> Flat:
     count, blended = first & ~_WITH_BLENDS, bool(first & _WITH_BLENDS)
     if not 1 <= count <= flatmap.COLOURS_MAX:
         raise FormatError(f"the file claims {count} flat colours; 1 to {flatmap.COLOURS_MAX} exist")
-    kind = _sample_type(header.bits, header.signed)
+    kind = np.dtype(sample_type(header.bits, header.signed))
     channels = 3 if header.photometric == RGB else 1
     crc_at = _COUNT.size + count * channels * kind.itemsize
     start = crc_at + _CRC.size + (_WORDS.size if blended else 0)
@@ -136,8 +136,3 @@ def _crc_of(start: bytes, flat: Flat) -> int:
     """CRC-32 of the bytes before it (count and colours), then of map and blends."""
     crc = zlib.crc32(np.ascontiguousarray(flat.map).data, zlib.crc32(start))
     return crc if flat.blends is None else zlib.crc32(np.ascontiguousarray(flat.blends).data, crc)
-
-
-def _sample_type(bits: int, signed: bool) -> np.dtype[np.integer]:
-    """The integer type of one stored sample: 1 or 2 bytes, little-endian."""
-    return np.dtype(f"<{'i' if signed else 'u'}{1 if bits <= 8 else 2}")

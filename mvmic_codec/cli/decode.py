@@ -11,6 +11,22 @@ from mvmic_codec.cli.plan import Naming, plan
 from mvmic_codec.image.metadata import KINDS
 
 
+class Region(click.ParamType):  # type: ignore[type-arg]
+    """Four whole numbers with commas between them."""
+
+    name = "L,T,R,B"
+
+    def convert(self, value: str, param: object, ctx: object) -> tuple[int, int, int, int]:
+        """The numbers. Raises BadParameter for others."""
+        try:
+            left, top, right, bottom = map(int, value.split(","))
+        except ValueError:
+            raise click.BadParameter(
+                f"{value!r} is no region: give LEFT,TOP,RIGHT,BOTTOM in pixels, such as 0,0,512,512"
+            ) from None
+        return left, top, right, bottom
+
+
 @click.command("decode")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(readable=False))
 @click.option(
@@ -26,6 +42,17 @@ from mvmic_codec.image.metadata import KINDS
     show_default=True,
     help="Suffix, and by it the format, of files whose name -o does not give.",
 )
+@click.option("--frame", type=int, help="Which frame of a series, from 0.  [default: all]")
+@click.option(
+    "--region", type=Region(), help="LEFT,TOP,RIGHT,BOTTOM in pixels: decode this part alone."
+)
+@click.option(
+    "--scale",
+    default="1",
+    show_default=True,
+    type=click.Choice(["1", "2", "4", "8", "16"]),
+    help="A picture smaller by so much, sooner.",
+)
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
@@ -35,6 +62,9 @@ def command(
     inputs: tuple[str, ...],
     output: str | None,
     suffix: str,
+    frame: int | None,
+    region: tuple[int, int, int, int] | None,
+    scale: str,
     dropped: frozenset[str],
     force: bool,
     device: str | None,
@@ -45,7 +75,8 @@ def command(
     The suffix of the output chooses the format. "-" is standard input, and with -o standard
     output; then --to chooses the format and the summary goes to standard error. Folders keep
     their tree; files in them that are not decoded are named on standard error, and so is metadata
-    that the format cannot hold. Files that exist are left alone without --force.
+    that the format cannot hold. Files that exist are left alone without --force. The frames of a
+    series become one TIFF, PNG or WebP.
 
     Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
     143 terminated.
@@ -69,23 +100,36 @@ def command(
         chosen = suffix if to_stream else job.target.suffix
         form, _ = formats.FORMATS[chosen.lower()]
         with files.reading(job.source) as file:
-            formats.check_depth(api.read_header(file), form)
-            file.seek(0)
-            image = api.decode(file, device=device)
+            header = api.read_header(file)
+            wanted = range(header.frames) if frame is None else [frame]
+            formats.check_kind(header, form, len(wanted))
+            images = []
+            for number in wanted:
+                file.seek(0)
+                images.append(
+                    api.decode(file, frame=number, region=region, scale=int(scale), device=device)
+                )
+        image = images[0]
         metadata = {
             kind.name: image.info[kind.name]
             for kind in KINDS
             if kind.name in image.info and kind.name not in dropped
         }
+        if len(images) > 1 and "duration" in image.info:
+            metadata["duration"] = [each.info["duration"] for each in images]
+            metadata["loop"] = image.info["loop"]
         # Pillow's writers take what is there, whatever else they are given.
-        image.info = {}
-        data = formats.encoded(image, chosen, metadata)
+        for each in images:
+            kept = each.info.get("transparency")
+            each.info = {} if kept is None else {"transparency": kept}
+        data = formats.encoded(images, chosen, metadata)
         outputs.write(job.target, data)
         missing = lost.missing(data, metadata)
         if missing:
             batch.complain(job.source, lost.sentence(form, missing))
         name = files.shown(job.target)
-        return f"{name}: {image.width}x{image.height} {image.mode}, {form}"
+        frames = f"{len(images)} frames of " if len(images) > 1 else ""
+        return f"{name}: {frames}{image.width}x{image.height} {image.mode}, {form}"
 
     lines, failures = batch.run(
         planned.jobs, work, lambda job: job.source, label="decode", quiet=quiet

@@ -37,6 +37,7 @@ class _Record:
     output: str
     width: int
     height: int
+    frames: int
     mode: str
     rate_index: int
     bytes: int
@@ -77,6 +78,12 @@ class _Record:
     type=click.Path(readable=False),
     help="A file of mvmic train --encoder, in place of the released encoder.",
 )
+@click.option(
+    "--tile",
+    type=int,
+    help="Side of tiles in pixels, a multiple of 64; 0 for none.  [default: 1024 for images above "
+    "16 megapixels]",
+)
 @drop
 @click.option("--force", is_flag=True, help="Overwrite files that exist.")
 @max_pixels
@@ -94,6 +101,7 @@ def command(
     effort: int,
     task: str | None,
     encoder: str | None,
+    tile: int | None,
     dropped: frozenset[str],
     force: bool,
     device: str | None,
@@ -108,7 +116,7 @@ def command(
     Of folders, files are taken that have the suffix of a format that Pillow reads; what is left
     out is named on standard error, and so is what an input loses. An output's name ends in .mvm
     instead of that suffix; to any other name .mvm is added. Files that exist are left alone without
-    --force.
+    --force. All frames of an image become a series in one file.
 
     Exit codes: 0 all done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted,
     143 terminated.
@@ -144,13 +152,16 @@ def command(
 
         outputs.check(job)
         with files.reading(job.source) as file:
-            image, notes = open_image(file)
+            frames, notes = open_frames(file)
+        image = frames[0]
         start = time.perf_counter()
-        with batch.progress(
-            files.shown(job.source.name), "round", hide=quiet or effort == 1
-        ) as rounds:
+        name, few = files.shown(job.source.name), len(frames) == 1 and not is_cut(image, tile)
+        with (
+            batch.progress(name, "round", hide=quiet or effort == 1) as rounds,
+            batch.progress(name, "tile", hide=quiet or few) as tiles,
+        ):
             data = api.encode(
-                image,
+                frames if len(frames) > 1 else image,
                 quality,
                 rate_index=rate_index,
                 bpp=bpp,
@@ -158,6 +169,8 @@ def command(
                 max_bytes=max_bytes,
                 effort=effort,
                 on_round=rounds.update,
+                on_tile=lambda done: tiles.update(),
+                tile=tile,
                 task=head,
                 encoder=tuned,
                 device=device,
@@ -179,10 +192,11 @@ def command(
             output=str(job.target),
             width=header.width,
             height=header.height,
+            frames=header.frames,
             mode=header.mode,
             rate_index=header.rate_index,
             bytes=len(data),
-            bpp=round(8 * len(data) / (header.width * header.height), 5),
+            bpp=round(8 * len(data) / (header.frames * header.width * header.height), 5),
             seconds=round(seconds, 3),
         )
 
@@ -245,33 +259,46 @@ def _as_json(records: list[_Record], failures: list[tuple[Path, str]], planned: 
 
 
 def _as_text(record: _Record) -> str:
+    frames = f"{record.frames} frames of " if record.frames > 1 else ""
     return (
-        f"{files.shown(record.output)}: {record.width}x{record.height} {record.mode}, "
+        f"{files.shown(record.output)}: {frames}{record.width}x{record.height} {record.mode}, "
         f"{record.bytes} bytes, {record.bpp:.4f} bpp, rate index {record.rate_index}"
     )
 
 
+def is_cut(image: Image.Image, tile: int | None) -> bool:
+    """Whether an image becomes several tiles."""
+    from mvmic_codec import api
+
+    side = api.tile_side(tile, (image.height, image.width))
+    return 0 < side < max(image.size)
+
+
 def open_image(file: BinaryIO) -> tuple[Image.Image, list[str]]:
-    """An image with its pixels loaded, and what encoding it changes; see `lost.changes`.
+    """The first frame of `open_frames`, and its notes. Raises InputError if there are more."""
+    frames, notes = open_frames(file)
+    if len(frames) > 1:
+        raise InputError(f"has {len(frames)} frames, and one is needed")
+    return frames[0], notes
+
+
+def open_frames(file: BinaryIO) -> tuple[list[Image.Image], list[str]]:
+    """The frames of an image, loaded, and what encoding them changes; see `lost.changes`.
 
     Raises InputError, or OSError from the file system.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageSequence, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                frames = getattr(image, "n_frames", 1)
-                # The further frames of an MPO are previews and other views of the first.
-                if frames > 1 and image.format != "MPO":
-                    raise InputError(
-                        f"has {frames} frames, and an .mvm file holds one; in Python, "
-                        "image.seek(0) takes the first, and image.save('name.mvm') encodes it"
-                    )
                 notes = lost.changes(image)
+                # The further frames of an MPO are previews and other views of the first.
+                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+                    return [frame.copy() for frame in ImageSequence.Iterator(image)], notes
                 image.load()
-                return image, notes
+                return [image], notes
     except UnidentifiedImageError:
         raise InputError("is not an image that Pillow can open") from None
     except Image.DecompressionBombError:

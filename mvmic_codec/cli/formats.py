@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mvmic_codec.cli.lost import NESTED, PNG_XMP, exif_of
@@ -14,7 +14,7 @@ from mvmic_codec.image.metadata import KINDS
 if TYPE_CHECKING:
     from PIL import Image, PngImagePlugin
 
-    from mvmic_codec.bitstream.container import Header
+    from mvmic_codec.bitstream.header import Header
 
 # Format and options for each suffix: without loss where the format can, else with little.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,28 +30,48 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
 }
 # Formats that hold these Pillow modes; every format holds L and RGB.
-_HOLDERS = {"I;16": ("PNG", "TIFF", "JPEG2000", "PPM"), "I": ("TIFF",)}
+_HOLDERS = {
+    "I;16": ("PNG", "TIFF", "JPEG2000", "PPM"),
+    "I": ("TIFF",),
+    "LA": ("PNG", "TIFF", "JPEG2000", "WEBP"),
+    "RGBA": ("PNG", "TIFF", "JPEG2000", "WEBP"),
+}
+# Formats that hold images of 1 bit and of a palette; others get the same colours as L and RGB.
+_INDEXED_HOLDERS = {"1": ("PNG", "TIFF", "BMP", "PPM"), "P": ("PNG", "TIFF", "BMP")}
+# Formats that hold several frames; deep ones in TIFF only.
+_SERIES_HOLDERS = ("TIFF", "PNG", "WEBP")
 # What Pillow's writers raise for metadata or sizes that their format cannot hold.
 _WRITER_ERRORS = (ValueError, RuntimeError, SyntaxError, struct.error)
 _TIFF_XMP = 700  # the tag of XMP in a TIFF file
 
 
-def check_depth(header: Header, form: str) -> None:
-    """Raise InputError if the format has no samples as deep as the file's."""
+def check_kind(header: Header, form: str, frames: int) -> None:
+    """Raise InputError if the format cannot hold so many frames of the file's kind."""
     holders = _HOLDERS.get(header.mode)
     if holders is not None and form not in holders:
         kind = "signed samples" if header.signed else f"{header.bits} bits per sample"
+        if header.alpha:
+            kind = "transparency"
         better = ".tif" if header.signed else ".png or .tif"
         raise InputError(f"has {kind}, which {form} cannot hold; decode it to {better}")
+    deep = header.signed or header.bits > 8
+    if frames > 1 and (form not in _SERIES_HOLDERS or deep and form != "TIFF"):
+        raise InputError(
+            f"has {frames} frames, which {form} cannot hold; decode it to .tif, or one of them "
+            "with --frame"
+        )
 
 
-def encoded(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> bytes:
-    """The image as the bytes of a file of the suffix's format.
+def encoded(images: Sequence[Image.Image], suffix: str, metadata: Mapping[str, Any]) -> bytes:
+    """The frames of an image as the bytes of a file of the suffix's format.
 
-    metadata: by names of `info`; the image's own `info` must be empty. Raises InputError if the
+    metadata: by names of `info`; the image's own `info` has no others. Raises InputError if the
     format cannot hold the image, or metadata as large as this.
     """
     form, options = FORMATS[suffix.lower()]
+    image, *others = (_held(each, form) for each in images)
+    if others:
+        options = {**options, "save_all": True, "append_images": others}
     try:
         return _save(image, form, options, metadata)
     except _WRITER_ERRORS as error:
@@ -63,6 +83,16 @@ def encoded(image: Image.Image, suffix: str, metadata: Mapping[str, Any]) -> byt
         hint = " ".join(f"--drop {option}" for option in causes)
         hint = f"; {hint} leaves that metadata out" if hint else ""
         raise InputError(f"cannot be written as {form}: {error}{hint}") from error
+
+
+def _held(image: Image.Image, form: str) -> Image.Image:
+    """An image of few colours as the format can hold it, with the same colours."""
+    holders = _INDEXED_HOLDERS.get(image.mode)
+    if holders is None or form in holders:
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def _save(

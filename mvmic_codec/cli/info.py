@@ -11,15 +11,16 @@ import click
 
 from mvmic_codec import rate
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.header import GRAY_RGB, MIN_IS_BLACK, MIN_IS_WHITE, RGB
 from mvmic_codec.cli import batch, files
 from mvmic_codec.cli.plan import path_of
 from mvmic_codec.errors import ModelError
 
 _PHOTOMETRIC = {
-    container.MIN_IS_BLACK: "smallest value is black",
-    container.MIN_IS_WHITE: "smallest value is white",
-    container.RGB: "RGB",
-    container.GRAY_RGB: "RGB with equal channels, coded as gray",
+    MIN_IS_BLACK: "smallest value is black",
+    MIN_IS_WHITE: "smallest value is white",
+    RGB: "RGB",
+    GRAY_RGB: "RGB with equal channels, coded as gray",
 }
 
 
@@ -58,14 +59,18 @@ def command(inputs: tuple[str, ...], show_models: bool, as_json: bool) -> None:
 
 def _file(path: Path) -> dict[str, Any]:
     with files.reading(path) as file:
-        header, chunks = container.read_info(file)
+        reader = container.Reader(file)
+        sizes = reader.sizes()
         size = file.seek(0, os.SEEK_END)
+    header, chunks = reader.header, reader.metadata
     return {
         "file": str(path),
         "bytes": size,
-        "bpp": round(8 * size / (header.width * header.height), 5),
+        "bpp": round(8 * size / (header.frames * header.width * header.height), 5),
         "width": header.width,
         "height": header.height,
+        "frames": header.frames,
+        "tile": header.tile,
         "mode": header.mode,
         "channels": header.channels,
         "bits": header.bits,
@@ -77,12 +82,8 @@ def _file(path: Path) -> dict[str, Any]:
         "model": header.model,
         "fingerprint": header.fingerprint.hex(),
         "container_version": header.version,
-        "flat_bytes": len(chunks.get(container.FLAT, b"")),
-        "metadata": {
-            kind.decode("ascii"): len(payload)
-            for kind, payload in chunks.items()
-            if kind in container.METADATA
-        },
+        "layers": {kind.decode("ascii"): length for kind, length in sizes.items()},
+        "metadata": {kind.decode("ascii"): len(payload) for kind, payload in chunks.items()},
     }
 
 

@@ -54,7 +54,7 @@ def changes(image: ImageFile.ImageFile) -> list[str]:
     """What encoding changes in an image that was opened and not yet loaded, but for metadata."""
     said = []
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and image.format == "MPO":
         said.append(f"holds {frames} frames; only the first is encoded")
     # Icons hold one drawing in several sizes, of which Pillow reads the largest.
     sizes = len(set(image.info.get("sizes", ())))

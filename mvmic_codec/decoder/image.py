@@ -7,49 +7,122 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mvmic_codec.bitstream import flat
-from mvmic_codec.bitstream.container import Container
-from mvmic_codec.decoder.decode import check_start, decode_parts, levels_of
-from mvmic_codec.decoder.paint import paint
-from mvmic_codec.decoder.reconstruct import EmitMapPart
+from mvmic_codec.bitstream.grid import Box
+from mvmic_codec.bitstream.header import Header
+from mvmic_codec.decoder.decode import levels_of
+from mvmic_codec.decoder.paint import Overlays, Painter
+from mvmic_codec.decoder.parts import decode_parts
+from mvmic_codec.decoder.reconstruct import EmitMapPart, EmitPart
+from mvmic_codec.decoder.reduced import SCALES, decode_reduced_parts
+from mvmic_codec.decoder.tiles import EmitOverlays, TileOf, tiling_of
+from mvmic_codec.errors import InputError
+
+# A window in pixels, as Pillow has it: left, top, right and bottom, the last two not included.
+Corners = tuple[int, int, int, int]
 
 
 def decode_samples(
-    file: Container,
-    areas: flat.Flat | None,
-    device: str | None,
+    header: Header,
+    tile_of: TileOf,
+    *,
+    box: Corners | None = None,
+    scale: int = 1,
+    device: str | None = None,
     emit_map: EmitMapPart | None = None,
+    emit_overlays: EmitOverlays = lambda box, areas: None,
 ) -> npt.NDArray[Any]:
-    """The sample values of a file, [H,W] or [H,W,3], of the types of `samples.array_type`.
+    """The sample values of an image, [H,W] or [H,W,3], of the types of `samples.array_type`.
 
     Decodes part by part, since activations of the whole image would take many times the memory.
-    areas are the file's `flat_areas`. emit_map gets the feature maps on the way.
 
-    Errors as `decode.decode_parts`.
+    tile_of    gives the tiles, each when it is needed; see `tiles.TileOf`
+    box        the window that is wanted; None is the whole image. What is given is the same as if
+               all were decoded and then cut
+    scale      1, 2, 4, 8 or 16: the picture is made smaller, each sample the mean over a square of
+               so many pixels a side. These means come from the latent without the networks: they
+               lack what those add. Squares are those of the whole image: a window gives all that
+               have pixels in it. Always decoded on the CPU
+    emit_map   gets the feature maps on the way; for the whole image at scale 1 only
+    emit_overlays  gets the flat areas of tiles on the way
+
+    Raises InputError for a box that does not lie in the image or is empty, and for another scale;
+    else errors are those of `parts.decode_parts`.
     """
-    header = file.header
-    size = (header.height, header.width)
-    values = np.empty((*size, header.channels), levels_of(header).type)
+    small = checked_window(header, box, scale).reduced(scale)
+    values = np.empty((small.height, small.width, header.channels), levels_of(header).type)
 
     def emit(top: int, left: int, part: npt.NDArray[Any]) -> None:
-        if areas is not None:
-            paint(part, areas, top, left)
         height, width, _ = part.shape
         # One channel counts for all where they are equal.
         values[top : top + height, left : left + width] = part
 
-    hidden = None if areas is None else areas.hidden
-    decode_parts(file.payload, header, emit, hidden=hidden, device=device, emit_map=emit_map)
+    emit_samples(
+        header,
+        tile_of,
+        emit,
+        box=box,
+        scale=scale,
+        device=device,
+        emit_map=emit_map,
+        emit_overlays=emit_overlays,
+    )
     return values[:, :, 0] if header.channels == 1 else values
 
 
-def flat_areas(file: Container) -> flat.Flat | None:
-    """The flat areas of a file, or None if it has no FLAT chunk.
+def emit_samples(
+    header: Header,
+    tile_of: TileOf,
+    emit: EmitPart,
+    *,
+    box: Corners | None = None,
+    scale: int = 1,
+    device: str | None = None,
+    emit_map: EmitMapPart | None = None,
+    emit_overlays: EmitOverlays = lambda box, areas: None,
+) -> None:
+    """As `decode_samples`, but samples are passed to `emit` part by part, painted.
 
-    Raises FormatError or one of its kinds if they are damaged.
+    Parts come roughly from top to bottom. They have one channel where the header's photometric is
+    not RGB.
     """
-    if file.flat is None:
-        return None
-    # First, because a map of any size may take no bytes.
-    check_start(file.payload, file.header)
-    return flat.from_payload(file.flat, file.header)
+    window = checked_window(header, box, scale)
+    if emit_map is not None and (scale != 1 or window != tiling_of(header).image):
+        raise InputError("feature maps are those of the whole image at its full size")
+    painter = Painter(window, scale)
+
+    def keep(tile: Box, laid: Overlays) -> None:
+        painter.keep(tile, laid)
+        emit_overlays(tile, laid)
+
+    def painted(top: int, left: int, part: npt.NDArray[Any]) -> None:
+        painter.paint(top, left, part)
+        emit(top, left, part)
+
+    if scale == 1:
+        decode_parts(
+            header,
+            tile_of,
+            painted,
+            window=window,
+            emit_overlays=keep,
+            device=device,
+            emit_map=emit_map,
+        )
+    else:
+        decode_reduced_parts(header, tile_of, painted, scale, window=window, emit_overlays=keep)
+
+
+def checked_window(header: Header, box: Corners | None, scale: int) -> Box:
+    """The window of pixels that a box stands for. Raises InputError as `decode_samples`."""
+    if scale not in (1, *SCALES):
+        scales = ", ".join(map(str, SCALES[:-1]))
+        raise InputError(f"scale must be 1, {scales} or {SCALES[-1]}, got {scale!r}")
+    if box is None:
+        return tiling_of(header).image
+    left, top, right, bottom = box
+    if not (0 <= left < right <= header.width and 0 <= top < bottom <= header.height):
+        raise InputError(
+            f"the region {left}, {top}, {right}, {bottom} (left, top, right, bottom) is empty or "
+            f"does not lie in the image of {header.width}x{header.height} pixels"
+        )
+    return Box(top, left, bottom - top, right - left)

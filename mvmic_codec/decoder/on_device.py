@@ -1,6 +1,6 @@
-"""The payload of a DATA chunk -> samples and feature maps by torch, such as on CUDA.
+"""The tiles of a file -> samples and feature maps by torch, such as on CUDA.
 
-The integers are those of C. The whole image is computed at once.
+The integers are those of C. All that a window needs is computed at once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from functools import lru_cache
 import torch
 
 from mvmic_codec.bitstream import ans
-from mvmic_codec.bitstream.container import Header
-from mvmic_codec.decoder.decode import Hidden, check_kind, decode_symbols, levels_of
-from mvmic_codec.decoder.reconstruct import EmitMapPart, EmitPart
-from mvmic_codec.decoder.stripes import PLANES
+from mvmic_codec.bitstream.grid import BLOCK, Box, block_size
+from mvmic_codec.bitstream.header import Header
+from mvmic_codec.decoder.decode import check_kind, levels_of
+from mvmic_codec.decoder.reconstruct import EmitMapPart, EmitPart, blocks_needed
+from mvmic_codec.decoder.stripes import PLANES, reach_of
+from mvmic_codec.decoder.tiles import EmitOverlays, TileOf, decode_tile, tiling_of
 from mvmic_codec.model.arrays import entropy_arrays, read_arrays, synthesis_arrays
 from mvmic_codec.model.decoding import load
 from mvmic_codec.model.device import full_precision, pick_device
@@ -31,6 +33,7 @@ class DeviceModel:
         identity, path = find_identity(fingerprint)
         arrays = read_arrays(identity, path)
         self.shape, self.device = decoding.shape, device
+        self.reach = reach_of(decoding.synthesis)
         self.tables: ans.Tables = decoding.tables
         self.entropy = IntegerEntropy(entropy_arrays(arrays), self.shape.rotate, device)
         synthesis = {k: torch.from_numpy(v) for k, v in synthesis_arrays(arrays).items()}
@@ -46,20 +49,42 @@ def model_on(fingerprint: bytes, device: str) -> DeviceModel:
     return DeviceModel(fingerprint, torch.device(device))
 
 
+def decode_blocks(
+    model: DeviceModel, header: Header, tile_of: TileOf, blocks: Box, emit_overlays: EmitOverlays
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latent [1,h,w,C] and the modes [1,h,w] of some of the blocks, from all their tiles."""
+    tiling = tiling_of(header)
+    rows, columns = tiling.covering(Box(*(BLOCK * each for each in blocks)))
+    latents, modes = [], []
+    for row in rows:
+        tiles = []
+        for column in columns:
+            one = decode_tile(model, header, tile_of(row, column), row, column)
+            emit_overlays(tiling.box(row, column), one.overlays)
+            inside = (slice(None), *one.blocks.overlap(blocks).within(one.blocks))
+            tiles.append((one.latent[inside], one.modes[inside]))
+        latents.append(torch.cat([latent for latent, _ in tiles], 2))
+        modes.append(torch.cat([mode for _, mode in tiles], 2))
+    return torch.cat(latents, 1), torch.cat(modes, 1)
+
+
 def decode_parts(
-    payload: bytes,
     header: Header,
+    tile_of: TileOf,
     emit: EmitPart,
     device: str,
     *,
-    hidden: Hidden | None,
+    window: Box,
+    emit_overlays: EmitOverlays,
     emit_map: EmitMapPart | None,
     until: str,
 ) -> None:
-    """As `decode.decode_parts`. Parts of feature maps are tensors on the device."""
+    """As `parts.decode_parts`. Parts of feature maps are tensors on the device."""
     model = model_on(header.fingerprint, pick_device(device))
     check_kind(model.shape, header)
-    size, rate, net = (header.height, header.width), header.rate_index, model.synthesis
+    rate, net = header.rate_index, model.synthesis
+    blocks = blocks_needed(window, block_size(tiling_of(header).size), model.reach)
+    pixels = Box(*(BLOCK * each for each in blocks))
 
     def done(name: str, x: torch.Tensor) -> bool:
         if emit_map is not None:
@@ -67,7 +92,7 @@ def decode_parts(
         return name == until
 
     with full_precision(model.device):
-        latent, modes = decode_symbols(model, payload, rate, size, hidden)
+        latent, modes = decode_blocks(model, header, tile_of, blocks, emit_overlays)
         modes = modes.long()
         x = net.coefficients(latent[..., model.order], modes)
         if done("coefficients", x):
@@ -82,7 +107,8 @@ def decode_parts(
             stream = block(stream)
         if done("s8", stream):
             return
-        planes = net.retouch(net.leave8(stream, linear), rate)[..., : size[0], : size[1]]
+        planes = net.retouch(net.leave8(stream, linear), rate)
+        planes = planes[(..., *window.within(pixels))]
         levels = levels_of(header)
         samples = samples_of(planes, levels.lo, levels.hi).permute(1, 2, 0)
     assert until == PLANES

@@ -14,7 +14,7 @@ from mvmic_codec.bitstream.symbols import pack
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.decoder.reconstruct import Levels, reconstruct
 from mvmic_codec.encoder.decoded import as_modes, planes_of_latent
-from mvmic_codec.encoder.encode import CodingResult, Encoder
+from mvmic_codec.encoder.encode import CodingResult, Encoder, Place
 from mvmic_codec.encoder.refine import ROUNDS, Refiner, refine
 from mvmic_codec.model.device import full_precision, pick_device
 from mvmic_codec.model.identity import model_identity
@@ -29,7 +29,8 @@ class EncodeCandidate:
     flat holds the flat areas that will be painted over them, if any, and flat_payload how a file
     has these. What planes hold there does not matter. like is a candidate of another version of the
     same image at the same rate: the cost of what is the same is not estimated again.
-    model is what encodes; None is the released one.
+    hidden [H,W] are further pixels that are painted over. place is as for `Encoder`. model is what
+    encodes; None is the released one.
     """
 
     encoder: Encoder
@@ -41,6 +42,8 @@ class EncodeCandidate:
         *,
         flat: Flat | None = None,
         flat_payload: bytes | None = None,
+        hidden: npt.NDArray[np.bool_] | None = None,
+        place: Place | None = None,
         like: EncodeCandidate | None = None,
         model: LoadedModel | None = None,
         device: str | None = None,
@@ -49,9 +52,10 @@ class EncodeCandidate:
         self.size: tuple[int, int] = planes.shape[1], planes.shape[2]
         self.model = encoding_model(planes, device) if model is None else model
         with full_precision(self.model.device):
-            hidden = None if flat is None else flat.hidden
+            if flat is not None and flat.hidden is not None:
+                hidden = flat.hidden if hidden is None else hidden | flat.hidden
             known = None if like is None else like.encoder
-            self.encoder = Encoder(self.model, planes, rate_index, hidden, known)
+            self.encoder = Encoder(self.model, planes, rate_index, hidden, known, place)
 
     def estimate_rd_cost(self) -> float:
         """Estimated bits, plus lambda times the squared error on the scale of 255.

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mvmic_codec.bitstream.grid import BLOCK
-from mvmic_codec.decoder.reconstruct import Levels, put, reconstruct, synthesise_parts
+from mvmic_codec.bitstream.grid import BLOCK, Box
+from mvmic_codec.decoder.reconstruct import Levels, Slab, put, reconstruct, synthesise_parts
 from mvmic_codec.model.definition import COEFFICIENT_BITS, STREAM_MAX
 from mvmic_codec.model.native_synthesis import NativeSynthesis
 from mvmic_codec.model.team import Team
@@ -43,10 +43,10 @@ def planes_of_coefficients(
         synthesise_parts(
             net,
             team,
-            lambda rows, columns: np.ascontiguousarray(x[rows, columns]),
-            mode,
+            [Slab(mode, lambda rows, columns: np.ascontiguousarray(x[rows, columns]))],
+            Box(0, 0, *mode.shape),
             rate,
-            size,
+            Box(0, 0, *size),
             FINE,
             partial(put, whole),
         )

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvmic_codec.bitstream.grid import UNIT, coded_sites
+from mvmic_codec.bitstream.grid import ALONE, BLOCK, UNIT, Box, Sides, coded_sites
 from mvmic_codec.bitstream.symbols import Pass
 from mvmic_codec.encoder import trellis
 from mvmic_codec.encoder.decoded import planes_of_coefficients
@@ -119,10 +119,38 @@ class CodingResult:
         return pixel_shuffle(torch.cat(parts, 1)[:, self.order], 2)[0]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a tile lies in its image.
+
+    sides   on which it borders on other tiles
+    around  planes [C,h,w] of the tile and of what lies around it
+    box     of the tile among them; its top and left are multiples of UNIT
+    """
+
+    sides: Sides
+    around: npt.NDArray[np.float32]
+    box: Box
+
+    def borders(self) -> npt.NDArray[np.bool_]:
+        """Pixels [H,W] of the tile that blocks of other tiles overlap with, half a block wide.
+
+        The analysis of those sees them as they are in the image. So no others can be put there, not
+        even where something is painted over them.
+        """
+        near, half = np.zeros((self.box.height, self.box.width), np.bool_), BLOCK // 2
+        near[:half] |= self.sides.top
+        near[-half:] |= self.sides.bottom
+        near[:, :half] |= self.sides.left
+        near[:, -half:] |= self.sides.right
+        return near
+
+
 class Encoder:
     """Planes [C,H,W] in 0..1 at a rate index; hidden [H,W] as for `grid.coded_sites`.
 
-    like  encoder of another version of the same image at the same rate
+    like   encoder of another version of the same image at the same rate
+    place  where the planes lie if they are those of a tile: analysis then sees what is around them
     """
 
     def __init__(
@@ -132,15 +160,22 @@ class Encoder:
         rate: int,
         hidden: npt.NDArray[np.bool_] | None = None,
         like: Encoder | None = None,
+        place: Place | None = None,
     ) -> None:
         self.model, self.rate, self.like = model, rate, like
         entropy = model.entropy
-        padded = pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(model.device))
         self.rates = torch.tensor([rate], device=model.device)
         self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
-        sites = coded_sites(planes.shape[1:], hidden)
+        sites = coded_sites(planes.shape[1:], hidden, ALONE if place is None else place.sides)
         self.inside = torch.from_numpy(sites).to(model.device)
-        self.rotated = rotate_colour(padded[None])
+        self.analysed = rotate_colour(padded_planes(planes, place, model.device))
+        top, left = (0, 0) if place is None else (place.box.top // BLOCK, place.box.left // BLOCK)
+        rows, columns = sites.shape
+        # The blocks of the tile among those that are analysed.
+        self.mine = slice(top, top + rows), slice(left, left + columns)
+        self.rotated = self.analysed[
+            :, :, BLOCK * top : BLOCK * (top + rows), BLOCK * left : BLOCK * (left + columns)
+        ]
         # What an error in each block counts, and what a unit of squared error is worth in bits.
         self.importance = torch.ones(self.inside.shape, device=model.device)
         self.lambda_error = torch.tensor([lambda_of(rate) / 3.0], device=model.device)
@@ -165,12 +200,13 @@ class Encoder:
     @cached_property
     def linear(self) -> Tensor:
         """The lapped DCT [1,256P,h,w] of the planes."""
-        return self.model.analysis.linear_coefficients(self.rotated)
+        return self.model.analysis.linear_coefficients(self.analysed)[(..., *self.mine)]
 
     @cached_property
     def coefficients(self) -> Tensor:
         """What analysis makes of the planes [1,256P,h,w]."""
-        out = self.linear + self.model.analysis_branch(self.rotated, self.rate)
+        branch = self.model.analysis_branch(self.analysed, self.rate)[(..., *self.mine)]
+        out = self.linear + branch
         # It takes much memory, and is computed again if asked for.
         del self.linear
         return out
@@ -404,6 +440,18 @@ class Encoder:
         # Tensors of uint8 are no indices.
         modes = modes.long()
         return CodingResult(passes, modes, latent, target, list(groups.values()), entropy.order)
+
+
+def padded_planes(
+    planes: npt.NDArray[np.float32], place: Place | None, device: torch.device
+) -> Tensor:
+    """Planes [1,C,h,w] to be analysed: padded, and with what is around a tile."""
+    if place is not None:
+        around = place.around.copy()
+        box = place.box
+        around[:, box.top : box.bottom, box.left : box.right] = planes
+        planes = around
+    return pad_to_unit(torch.from_numpy(np.ascontiguousarray(planes)).to(device))[None]
 
 
 def pad_to_unit(planes: Tensor) -> Tensor:

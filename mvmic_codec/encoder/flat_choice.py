@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream import chunks, flat
 from mvmic_codec.encoder import flat_fill, flat_search
 from mvmic_codec.encoder.candidate import EncodeCandidate
+from mvmic_codec.encoder.encode import Place
 from mvmic_codec.image.samples import Samples
 from mvmic_codec.model.loaded import LoadedModel
 from mvmic_codec.rate import RATES, lambda_of
@@ -35,6 +36,8 @@ UNSEEN = 0.044
 UNSEEN_PER_INDEX = -0.0012
 # Where costs differ by less than this share, both ways are coded, and the true costs decide.
 DOUBT = 0.02
+# In tiles areas have edges along the borders, which the estimate does not see either.
+DOUBT_OF_TILES = 0.08
 # From this index on areas that seem to cost up to a quarter more may pay: the error that the image
 # without them has there is looked at.
 EXCESS_FROM = 27
@@ -127,12 +130,14 @@ class Areas:
 class FlatCandidates:
     """The flat areas that planes [C, H, W] of an image of these samples could be coded with.
 
-    model is what encodes; None is the released one.
+    hidden, place and model are those of `EncodeCandidate`.
     """
 
     planes: Planes
     samples: Samples
     areas: list[Areas]
+    hidden: Mask | None = None
+    place: Place | None = None
     model: LoadedModel | None = None
 
     def at(self, index: int, device: str | None) -> list[EncodeCandidate]:
@@ -145,10 +150,18 @@ class FlatCandidates:
                 exact = self.candidate(areas, areas.map, index, device, blended=False)
                 exact.flat_payload = self.payload_of(exact)
                 return [exact]
-        plain = EncodeCandidate(self.planes, index, model=self.model, device=device)
+        plain = EncodeCandidate(
+            self.planes,
+            index,
+            hidden=self.hidden,
+            place=self.place,
+            model=self.model,
+            device=device,
+        )
         unseen = max(UNSEEN + UNSEEN_PER_INDEX * index, 0.0)
         plain_cost = plain.estimate_rd_cost() * (1 - unseen)
-        most = plain_cost * (EXCESS_UP_TO if index >= EXCESS_FROM else 1 + DOUBT)
+        doubt = DOUBT if self.place is None else DOUBT_OF_TILES
+        most = plain_cost * (EXCESS_UP_TO if index >= EXCESS_FROM else 1 + doubt)
         widest, *others = self.areas
         best = self.best_with(widest, plain, index, device, most)
         # The learned part of fewer areas costs no less than that of the widest, so mostly it is
@@ -161,13 +174,13 @@ class FlatCandidates:
                     best, limit = scored, scored.cost
         if best is None:
             return [plain]
-        if best.cost >= plain_cost * (1 + DOUBT):
+        if best.cost >= plain_cost * (1 + doubt):
             assert best.candidate.flat is not None
             excess = plain.excess_error(self.planes, best.candidate.flat.map > 0)
             plain_cost += lambda_of(index) * excess
-        if best.cost >= plain_cost * (1 + DOUBT):
+        if best.cost >= plain_cost * (1 + doubt):
             return [plain]
-        if best.cost < plain_cost * (1 - DOUBT):
+        if best.cost < plain_cost * (1 - doubt):
             return [best.candidate]
         return [best.candidate, plain]
 
@@ -192,7 +205,7 @@ class FlatCandidates:
             if cost + learned >= limit:
                 continue
             candidate.flat_payload = self.payload_of(candidate)
-            cost += 8 * (len(candidate.flat_payload) + container.CHUNK_OVERHEAD) + learned
+            cost += 8 * (len(candidate.flat_payload) + chunks.OVERHEAD) + learned
             if cost < limit:
                 best, limit = ScoredCandidate(candidate, cost, learned), cost
         return best
@@ -215,11 +228,19 @@ class FlatCandidates:
             blends, residual_image = areas.blended(flat_map)
         else:
             blends, residual_image = np.zeros_like(flat_map), self.planes
+        free = flat_map > 0
+        if self.place is not None:
+            borders = self.place.borders()
+            blends[borders] = 0
+            residual_image = np.where(borders, self.planes, residual_image)
+            free &= ~borders
         coded = flat.Flat(areas.values, flat_map, blends)
         return EncodeCandidate(
-            flat_fill.fill(residual_image, flat_map > 0),
+            flat_fill.fill(residual_image, free),
             index,
             flat=coded,
+            hidden=self.hidden,
+            place=self.place,
             like=like,
             model=self.model,
             device=device,
@@ -235,14 +256,17 @@ def flat_candidates_of(
     planes: Planes,
     samples: Samples,
     psnr: float | None = None,
+    *,
+    hidden: Mask | None = None,
+    place: Place | None = None,
     model: LoadedModel | None = None,
 ) -> FlatCandidates | None:
     """The flat areas of planes [C, H, W] to be coded of an image, if it has any.
 
-    If psnr is given, only those that allow so many dB. model is as for `FlatCandidates`.
+    If psnr is given, only those that allow so many dB. The rest is as for `FlatCandidates`.
     """
     # Where all samples are one value anyway, no map is needed.
     found = [] if samples.lo == samples.hi else flat_search.find(planes)
     areas = [Areas(planes, samples, *each) for each in found]
     areas = [each for each in areas if psnr is None or each.psnr() >= psnr]
-    return FlatCandidates(planes, samples, areas, model) if areas else None
+    return FlatCandidates(planes, samples, areas, hidden, place, model) if areas else None

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mvmic_codec import rate
-from mvmic_codec.bitstream.container import CHUNK_OVERHEAD
+from mvmic_codec.bitstream.chunks import OVERHEAD
 from mvmic_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ def best_within_bpp(encoder: ImageEncoder, bpp: float) -> EncodedFile:
 
     Metadata is not counted: it is not compressed, and a large profile must not starve the image.
     """
-    _, height, width = encoder.samples.planes.shape
-    uncounted = sum(len(payload) + CHUNK_OVERHEAD for payload in encoder.chunks.values())
+    height, width = encoder.tiling.size
+    pixels = len(encoder.frames) * height * width
+    uncounted = sum(len(payload) + OVERHEAD for payload in encoder.chunks.values())
     return _best_within(
         encoder,
-        bpp * height * width / 8 + uncounted,
+        bpp * pixels / 8 + uncounted,
         lambda size: (
             f"{bpp:g} bpp cannot be met: the smallest file of this image takes "
-            f"{(size - uncounted) * 8 / (height * width):.4g}"
+            f"{(size - uncounted) * 8 / pixels:.4g}"
         ),
     )
 
@@ -110,7 +111,7 @@ def smallest_with_psnr(encoder: ImageEncoder, target: float) -> EncodedFile:
         return False
 
     files_at = [encoder.file_at]
-    if encoder.flat_candidates is not None:
+    if encoder.may_be_flat:
         files_at.append(encoder.plain_file_at)
     for file_at in files_at:
         rate.first_index(partial(suffices, file_at))

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mvmic_codec.bitstream.container import Container, Header
-from mvmic_codec.bitstream.flat import Flat
-from mvmic_codec.decoder.decode import decode_parts
-from mvmic_codec.decoder.image import decode_samples, flat_areas
+from mvmic_codec.bitstream.container import Reader
+from mvmic_codec.bitstream.grid import Box
+from mvmic_codec.bitstream.header import Header
+from mvmic_codec.decoder.frame import decode_frame
+from mvmic_codec.decoder.paint import Overlays
+from mvmic_codec.decoder.parts import decode_parts
 from mvmic_codec.decoder.stripes import STRIDES
+from mvmic_codec.decoder.tiles import TileOf
 from mvmic_codec.features.maps import Features
 from mvmic_codec.features.statistics import load
 
@@ -23,7 +26,7 @@ class MapBuffers:
     maps  by name, [h,w,C]: int16 arrays, or tensors where a device of torch decodes
     """
 
-    def __init__(self, names: Sequence[str], size: tuple[int, int]) -> None:
+    def __init__(self, names: Sequence[str], size: tuple[int, ...]) -> None:
         self.names, self.size = names, size
         self.maps: dict[str, Any] = {}
 
@@ -40,35 +43,62 @@ class MapBuffers:
         place[...] = part[: place.shape[0], : place.shape[1]]
 
 
-def decode_features(file: Container, names: Sequence[str], device: str | None) -> Features:
+class FlatMask:
+    """Which pixels of an image are flat, or hidden otherwise: bool [H,W], from its tiles."""
+
+    def __init__(self, header: Header) -> None:
+        self.flat = np.zeros((header.height, header.width), np.bool_)
+
+    def emit_overlays(self, box: Box, laid: Overlays) -> None:
+        """Take what is laid over the tile with this box."""
+        painted = laid.painted
+        if painted is not None:
+            self.flat[box.top : box.bottom, box.left : box.right] = painted
+
+
+def decode_features(
+    header: Header, tile_of: TileOf, names: Sequence[str], device: str | None
+) -> Features:
     """The features of a file. Synthesis runs only as far as the last map needs.
 
-    Errors as `decode.decode_parts`. Damaged flat areas raise FormatError or one of its kinds, too.
+    tile_of gives the tiles; see `tiles.TileOf`. Errors as `parts.decode_parts`.
     """
-    areas = flat_areas(file)
-    return normalised(raw_maps(file, areas, names, device), names, file.header, areas)
+    mask = FlatMask(header)
+    maps = raw_maps(header, tile_of, names, device, mask)
+    return normalised(maps, names, header, mask.flat)
 
 
 def decode_with_features(
-    file: Container, names: Sequence[str], device: str | None
+    reader: Reader, frame: int, names: Sequence[str], device: str | None
 ) -> tuple[npt.NDArray[Any], Features]:
-    """The sample values of a file as `decode_samples` gives them, and its features."""
-    areas = flat_areas(file)
-    buffers = MapBuffers(names, (file.header.height, file.header.width))
-    values = decode_samples(file, areas, device, buffers.emit_map)
-    return values, normalised(buffers.maps, names, file.header, areas)
+    """The samples of a frame as `decode_frame` gives them, and its features."""
+    header = reader.header
+    mask = FlatMask(header)
+    buffers = MapBuffers(names, mask.flat.shape)
+    values = decode_frame(
+        reader, frame, device=device, emit_map=buffers.emit_map, emit_overlays=mask.emit_overlays
+    )
+    return values, normalised(buffers.maps, names, header, mask.flat)
 
 
 def raw_maps(
-    file: Container, areas: Flat | None, names: Sequence[str], device: str | None
+    header: Header,
+    tile_of: TileOf,
+    names: Sequence[str],
+    device: str | None,
+    mask: FlatMask | None = None,
 ) -> dict[str, Any]:
-    """Feature maps by name, as `MapBuffers` has them: the integers of synthesis."""
-    buffers = MapBuffers(names, (file.header.height, file.header.width))
+    """Feature maps by name, as `MapBuffers` has them: the integers of synthesis.
+
+    mask takes the flat areas, if they are wanted.
+    """
+    mask = FlatMask(header) if mask is None else mask
+    buffers = MapBuffers(names, mask.flat.shape)
     decode_parts(
-        file.payload,
-        file.header,
+        header,
+        tile_of,
         lambda top, left, part: None,
-        hidden=None if areas is None else areas.hidden,
+        emit_overlays=mask.emit_overlays,
         device=device,
         emit_map=buffers.emit_map,
         until=last_of(names),
@@ -82,9 +112,9 @@ def last_of(names: Sequence[str]) -> str:
 
 
 def normalised(
-    maps: Mapping[str, Any], names: Sequence[str], header: Header, areas: Flat | None
+    maps: Mapping[str, Any], names: Sequence[str], header: Header, flat: npt.NDArray[np.bool_]
 ) -> Features:
-    """Features of one image, from maps as `raw_maps` gives them."""
+    """Features of one image, from maps as `raw_maps` gives them; flat is a `FlatMask`'s."""
     statistics = load(header.fingerprint)
     size = header.height, header.width
     return Features(
@@ -92,5 +122,5 @@ def normalised(
         size,
         (header.rate_index,),
         header.fingerprint,
-        np.zeros((1, *size), np.bool_) if areas is None else areas.map[None] > 0,
+        flat[None],
     )

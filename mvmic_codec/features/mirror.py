@@ -8,20 +8,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from mvmic_codec.bitstream.container import Container
-from mvmic_codec.bitstream.flat import Flat
-from mvmic_codec.bitstream.grid import BLOCK
+from mvmic_codec.bitstream.grid import BLOCK, Box, block_size
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.decoder import decode
-from mvmic_codec.decoder.image import flat_areas
-from mvmic_codec.decoder.reconstruct import synthesise_parts
-from mvmic_codec.decoder.stripes import coefficients_of
-from mvmic_codec.features.extract import MapBuffers, last_of, normalised
+from mvmic_codec.decoder.reconstruct import Slab, synthesise_parts
+from mvmic_codec.decoder.tiles import TileOf, tile_slabs
+from mvmic_codec.features.extract import FlatMask, MapBuffers, last_of, normalised
 from mvmic_codec.features.maps import Features
 from mvmic_codec.model.definition import STREAM_MAX
 from mvmic_codec.model.team import Team
 
 
-def decode_mirrored_features(file: Container, names: Sequence[str]) -> Features:
+def decode_mirrored_features(header: Header, tile_of: TileOf, names: Sequence[str]) -> Features:
     """Features of the left-right mirror image of a file's image, to train with.
 
     Mirrored maps are not the maps of the mirror image. Here the coefficients are mirrored, and the
@@ -30,12 +28,10 @@ def decode_mirrored_features(file: Container, names: Sequence[str]) -> Features:
 
     Errors as `extract.decode_features`.
     """
-    areas, header = flat_areas(file), file.header
-    margin = margin_of(header.width)
-    maps = raw_maps(file, areas, names)
-    if areas is not None:
-        areas = replace(areas, map=np.pad(areas.map[:, ::-1], ((0, 0), (margin, 0))))
-    return normalised(maps, names, replace(header, width=header.width + margin), areas)
+    margin, mask = margin_of(header.width), FlatMask(header)
+    maps = raw_maps(header, tile_of, names, mask)
+    flat = np.pad(mask.flat[:, ::-1], ((0, 0), (margin, 0)))
+    return normalised(maps, names, replace(header, width=header.width + margin), flat)
 
 
 def margin_of(width: int) -> int:
@@ -47,32 +43,39 @@ def margin_of(width: int) -> int:
 
 
 def raw_maps(
-    file: Container, areas: Flat | None, names: Sequence[str]
+    header: Header, tile_of: TileOf, names: Sequence[str], mask: FlatMask
 ) -> dict[str, npt.NDArray[np.int16]]:
     """As `extract.raw_maps`, of the mirror image; see `decode_mirrored_features`."""
-    header = file.header
     size = header.height, header.width
     model = decode.model_of_file(header)
     columns = -(-header.width // BLOCK)
     buffers = MapBuffers(names, (header.height, BLOCK * columns))
-    hidden = None if areas is None else areas.hidden
-    latent, modes = decode.decode_symbols(model, file.payload, header.rate_index, size, hidden)
+    blocks = Box(0, 0, *block_size(size))
     with Team() as team:
-        x = coefficients_of(model.synthesis, team, latent, modes)
-        mirrored = mirror(x, columns)
+        slabs = tile_slabs(model, header, tile_of, blocks, team, mask.emit_overlays)
         synthesise_parts(
             model.synthesis,
             team,
-            lambda rows, band: np.ascontiguousarray(mirrored[rows, band]),
-            mirror_modes(modes, columns),
+            (mirrored_slab(slab, columns) for slab in slabs),
+            blocks,
             header.rate_index,
-            size,
+            Box(0, 0, *size),
             decode.levels_of(header),
             lambda top, left, part: None,
             emit_map=buffers.emit_map,
             until=last_of(names),
         )
     return buffers.maps
+
+
+def mirrored_slab(slab: Slab, columns: int) -> Slab:
+    """The slab of the mirror image; columns as for `mirror`."""
+    every = slice(0, len(slab.modes)), slice(0, slab.modes.shape[1])
+    mirrored = mirror(slab.coefficients(*every), columns)
+    return Slab(
+        mirror_modes(slab.modes, columns),
+        lambda rows, band: np.ascontiguousarray(mirrored[rows, band]),
+    )
 
 
 def mirror(coefficients: npt.NDArray[np.int16], columns: int) -> npt.NDArray[np.int16]:

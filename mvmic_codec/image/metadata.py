@@ -19,11 +19,12 @@ Giving that kind of metadata to `encode` avoids both.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvmic_codec import rate
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.errors import FormatError, InputError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ KINDS = (
 EXIF_MARKER = b"Exif\0\0"
 _DPI = struct.Struct("<II")
 _DPI_SCALE = 1000
+_LARGEST_U32 = 2**32 - 1
 # Text chunks of a PNG with these names hold other metadata. The second name is ImageMagick's.
 _PNG_XMP = "XML:com.adobe.xmp"
 # What Pillow's `info` of a PNG holds beside text. A text may have such a name, too.
@@ -104,9 +106,9 @@ def to_chunks(
 
 
 def to_info(
-    header: container.Header, chunks: Mapping[bytes, bytes]
+    header: Header, chunks: Mapping[bytes, bytes], frame: int = 0
 ) -> dict[str | tuple[int, int], Any]:
-    """Pillow's `info`: model, rate_index, quality, and what there is of the metadata kinds.
+    """Pillow's `info` of a frame: model, rate_index, quality, and the metadata that there are.
 
     Raises FormatError for a chunk whose content is not valid.
     """
@@ -125,7 +127,46 @@ def to_info(
         info["dpi"] = _parse_dpi(chunks[container.DPI])
     if container.TEXT in chunks:
         info["text"] = _parse_text(chunks[container.TEXT])
+    if container.ANIMATION in chunks:
+        info["loop"], durations = _parse_animation(chunks[container.ANIMATION], header.frames)
+        info["duration"] = durations[frame]
     return info
+
+
+def durations_of(header: Header, chunks: Mapping[bytes, bytes]) -> tuple[int, ...]:
+    """For how many milliseconds each frame is shown; empty if the file does not say so."""
+    if container.ANIMATION not in chunks:
+        return ()
+    return _parse_animation(chunks[container.ANIMATION], header.frames)[1]
+
+
+def animation_chunk(
+    images: object, count: int, duration: float | Sequence[float] | None, loop: int | None
+) -> dict[bytes, bytes]:
+    """The chunk that says how `count` frames are shown; none for one frame, or if nothing is known.
+
+    duration and loop are those of `api.encode`. Raises InputError for values that cannot be.
+    """
+    given = list(images) if isinstance(images, (list, tuple)) else []
+    if duration is None:
+        infos = [getattr(image, "info", {}) for image in given]
+        known = [info["duration"] for info in infos if "duration" in info]
+        duration = known if known and len(known) == count else None
+    if count == 1 or duration is None and loop is None:
+        return {}
+    durations = [duration or 0] if not isinstance(duration, Sequence) else list(duration)
+    if len(durations) not in (1, count):
+        raise InputError(f"{len(durations)} durations were given for {count} frames")
+    if len(set(durations)) == 1:
+        durations = durations[:1]
+    numbers = [loop or 0, *durations]
+    try:
+        rounded = [round(number) for number in numbers]
+    except (TypeError, ValueError, OverflowError):
+        rounded = [-1]
+    if not all(0 <= number <= _LARGEST_U32 for number in rounded):
+        raise InputError("duration is in milliseconds, and loop how often; both are 0 or more")
+    return {container.ANIMATION: struct.pack(f"<{len(rounded)}I", *rounded)}
 
 
 def carried(name: str, image: Image.Image) -> Any:
@@ -355,6 +396,15 @@ def _format_dpi(value: Any) -> bytes:
     if not all(0 < step < 1 << 32 for step in steps):
         raise InputError(f"dpi must be a pair of positive numbers of dots per inch, got {value!r}")
     return _DPI.pack(*steps)
+
+
+def _parse_animation(payload: bytes, frames: int) -> tuple[int, tuple[int, ...]]:
+    """How often frames are shown, and for how many milliseconds each of them."""
+    count = len(payload) // 4 - 1
+    if len(payload) % 4 or count not in (1, frames):
+        raise FormatError(f"the durations of frames take {len(payload)} bytes; the file is damaged")
+    loop, *durations = struct.unpack(f"<{count + 1}I", payload)
+    return loop, tuple(durations) * (frames if count == 1 else 1)
 
 
 def _parse_dpi(payload: bytes) -> tuple[float, float]:

@@ -54,7 +54,8 @@ class NativeSynthesis:
         self.channels16, self.channels8 = len(a["enter.weight"]), len(a["inject.weight"])
         self.channels2 = len(a["retouch.enter.weight"])
         self.rotation = Rotation(a["luma"], a["chroma"], near_luma, near_chroma, path)
-        self.linear = Linear(a["dct"], a["borders"], path)
+        self.dct, self.borders = a["dct"], a["borders"]
+        self.linear = Linear(self.dct, self.borders, path)
         self.body16, self.body8 = self._blocks("body16"), self._blocks("body8")
         self.leave8 = Leave8(
             pointwise(a["leave.weight"]), a["leave.bias"], a["leave.multiplier"], path

@@ -16,14 +16,12 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from mvmic_codec.api import encode, read_header
-from mvmic_codec.bitstream import container
-from mvmic_codec.encoder.image_encoder import photometric_of
 from mvmic_codec.errors import InputError
-from mvmic_codec.image.samples import from_image
+from mvmic_codec.image.samples import Samples, from_image
 from mvmic_codec.model.tuned import TunedEncoder
 from mvmic_codec.rate import checked_index
 from mvmic_codec.tasks.layouts import Item, load_image, marks_of, size_of
@@ -170,13 +168,20 @@ def _list_images(items: Sequence[Item], folder: Path) -> None:
         write_whole(folder / IMAGES, json.dumps(known | marks, indent=0).encode())
 
 
+def for_model(image: Image.Image) -> Image.Image:
+    """An image of 1 bit or with a palette as samples, for no model codes it as it is."""
+    return image.convert({"1": "L", "P": "RGB"}[image.mode]) if image.mode in ("1", "P") else image
+
+
 def _check_kind(items: Sequence[Item]) -> None:
     """Raise InputError for images that cannot be encoded, or are not all gray or all colour."""
     first: Item | None = None
     for item in tqdm(items, unit="image", desc="check", leave=False, delay=1.0, disable=None):
-        image = load_image(item.image)
+        image = for_model(load_image(item.image))
         try:
-            gray = photometric_of(from_image(image)) != container.RGB
+            samples = from_image(image)
+            assert isinstance(samples, Samples)
+            gray = samples.channels == 1 or samples.equal_channels
         except InputError as error:
             raise InputError(f"{item.image} cannot be encoded: {error}") from error
         if first is None:
@@ -192,7 +197,7 @@ def _check_kind(items: Sequence[Item]) -> None:
 def _encoded(
     path: Path, rate: int, mirrored: bool, encoder: TunedEncoder | None, device: str | None
 ) -> bytes:
-    image = load_image(path)
+    image = for_model(load_image(path))
     try:
         return encode(
             ImageOps.mirror(image) if mirrored else image,

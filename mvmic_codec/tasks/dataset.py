@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch.utils.data import Dataset
 from mvmic_codec import __version__
 from mvmic_codec.api import read_header
 from mvmic_codec.bitstream import container
+from mvmic_codec.decoder.tiles import only_tile
 from mvmic_codec.errors import InputError, MvmError
 from mvmic_codec.features import statistics
 from mvmic_codec.features.extract import decode_features
@@ -167,11 +167,11 @@ class TaskDataset(Dataset[TaskSample]):
         return tensors
 
     def _decoded(self, view: _View, data: bytes) -> dict[str, Tensor]:
-        file = container.read(io.BytesIO(data))
+        file = container.Reader(data)
         if view.mirror:
-            features = decode_mirrored_features(file, self.names)
+            features = decode_mirrored_features(file.header, only_tile(file.tile()), self.names)
         else:
-            features = decode_features(file, self.names, self.device)
+            features = decode_features(file.header, only_tile(file.tile()), self.names, self.device)
         tensors = {name: each[0].cpu() for name, each in features.maps.items()}
         if features.flat.any():
             tensors[_FLAT] = torch.from_numpy(np.packbits(features.flat))

@@ -4,12 +4,12 @@ import pathlib
 import sys
 
 import numpy as np
+import one_tile
 import pytest
 from PIL import Image
 
 import mvmic_codec
 from mvmic_codec import FormatError, InputError, ModelError, MvmError, TruncatedError
-from mvmic_codec.bitstream import container
 from mvmic_codec.errors import needs_torch
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
@@ -60,7 +60,7 @@ def test_a_thin_image_is_measured_with_its_margins(header):
     """One pixel wide is 64 to decode: 1 x 3 million is above Pillow's limit."""
     thin = dataclasses.replace(header, width=1, height=3_000_000)
     with pytest.raises(FormatError, match="MAX_IMAGE_PIXELS"):
-        mvmic_codec.decode(container.write(thin, b"payload", {}))
+        mvmic_codec.decode(one_tile.write(thin, b"payload", {}))
 
 
 def test_default_quality():
@@ -111,8 +111,8 @@ def test_bpp_is_kept_whatever_the_metadata():
     icc = bytes(16) + b"RGB " + bytes(5000)
     for extra in ({}, {"icc_profile": icc}):
         data = mvmic_codec.encode(NOISE, bpp=20, **extra)
-        whole = container.read(data)
-        size = len(container.write(whole.header, whole.payload, {}))
+        whole = one_tile.read(data)
+        size = len(one_tile.write(whole.header, whole.payload, {}))
         assert 18 < size * 8 / (20 * 24) <= 20
     assert whole.metadata == {b"icCP": icc}
     with pytest.raises(InputError, match=r"0\.001 bpp cannot be met"):
@@ -233,9 +233,9 @@ def test_every_truncation_is_an_error():
 
 
 def test_unknown_fingerprint_is_named(monkeypatch):
-    whole = container.read(mvmic_codec.encode(NOISE))
+    whole = one_tile.read(mvmic_codec.encode(NOISE))
     header = mvmic_codec.Header(**{**vars(whole.header), "fingerprint": b"12345678"})
-    data = container.write(header, whole.payload, {})
+    data = one_tile.write(header, whole.payload, {})
     assert mvmic_codec.read_header(data) == header
     with pytest.raises(ModelError, match=b"12345678".hex()):
         mvmic_codec.decode(data)
@@ -243,11 +243,11 @@ def test_unknown_fingerprint_is_named(monkeypatch):
 
 @pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (2**31 - 1, 1), (20_000, 20_000)])
 def test_lie_about_the_size_reaches_no_codec(fake_codec, size):
-    whole = container.read(mvmic_codec.encode(NOISE))
+    whole = one_tile.read(mvmic_codec.encode(NOISE))
     header = mvmic_codec.Header(**{**vars(whole.header), "width": size[0], "height": size[1]})
     fake_codec.decode_planes = None
     with pytest.raises(FormatError, match="MAX_IMAGE_PIXELS"):
-        mvmic_codec.decode(container.write(header, whole.payload, {}))
+        mvmic_codec.decode(one_tile.write(header, whole.payload, {}))
 
 
 def test_limit_can_be_raised(monkeypatch):

@@ -15,7 +15,7 @@ from small_model import SMALL, crops, picture, small_model
 
 import mvmic_codec
 from mvmic_codec.bitstream import ans, grid
-from mvmic_codec.bitstream.container import Header
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.decoder import decode
 from mvmic_codec.encoder.candidate import encoding_model
 from mvmic_codec.encoder.encode import Encoder

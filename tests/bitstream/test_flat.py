@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvmic_codec.bitstream import flat
-from mvmic_codec.bitstream.container import GRAY_RGB, RGB
+from mvmic_codec.bitstream.header import GRAY_RGB, RGB
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 

@@ -93,7 +93,7 @@ def test_bad_images_are_one_sentence(mvmic, tmp_path, gray):
     empty = tmp_path / "empty.png"
     empty.touch()
     frames = tmp_path / "frames.tif"
-    pages = [Image.new("L", (4, 4), value) for value in (1, 2, 3)]
+    pages = [Image.new("L", (4, 4 + value), value) for value in (1, 2, 3)]
     pages[0].save(frames, save_all=True, append_images=pages[1:])
     for path in (damaged, empty, frames):
         result = mvmic("encode", path)
@@ -101,7 +101,7 @@ def test_bad_images_are_one_sentence(mvmic, tmp_path, gray):
         assert len(result.stderr.splitlines()) == 1
         assert result.stderr.startswith(f"mvmic: {path}: ")
         assert not path.with_suffix(".mvm").exists()
-    assert "has 3 frames" in result.stderr
+    assert "frame 1 is 4x6" in result.stderr
 
 
 def test_a_decompression_bomb_is_one_sentence(mvmic, gray, monkeypatch):

@@ -190,20 +190,32 @@ def test_what_comes_along_or_means_nothing_is_not_talked_of(said, data):
 
 
 @pytest.mark.parametrize("form", ["TIFF", "GIF", "PNG", "WEBP"])
-def test_a_series_is_refused_and_a_frame_of_it_can_be_had(mvmic, tmp_path, form):
+def test_a_series_is_encoded_and_decoded(mvmic, tmp_path, form):
     path = tmp_path / "series"
-    path.write_bytes(
-        written(COLOUR, form, save_all=True, append_images=[COLOUR.rotate(90), GRAY.convert("RGB")])
-    )
-    result = mvmic("encode", path)
-    assert result.exit_code == 1 and not (tmp_path / "series.mvm").exists()
-    assert result.stderr == (
-        f"mvmic: {path}: has 3 frames, and an .mvm file holds one; in Python, image.seek(0) takes "
-        "the first, and image.save('name.mvm') encodes it\n"
-    )
-    with Image.open(path) as image:
-        image.seek(0)
-        image.save(tmp_path / "name.mvm")
+    frames = [COLOUR, COLOUR.rotate(90), GRAY.convert("RGB")]
+    path.write_bytes(written(frames[0], form, save_all=True, append_images=frames[1:], duration=70))
+    result = mvmic("encode", path, "-q", 8)
+    assert result.exit_code == 0 and "3 frames of 16x16 RGB" in result.output
+    for suffix in (".tif", ".png", ".webp"):
+        target = tmp_path / f"again{suffix}"
+        result = mvmic("decode", tmp_path / "series.mvm", "-o", target)
+        assert result.exit_code == 0 and "3 frames of" in result.output
+        with Image.open(target) as image, Image.open(tmp_path / "series.mvm") as expected:
+            assert image.n_frames == 3
+            for number in range(3):
+                image.seek(number)
+                expected.seek(number)
+                assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(expected))
+            if suffix != ".tif" and form != "TIFF":
+                assert image.info["duration"] == 70
+    one = tmp_path / "one.bmp"
+    result = mvmic("decode", tmp_path / "series.mvm", "-o", one)
+    assert result.exit_code == 1 and "has 3 frames, which BMP cannot hold" in result.stderr
+    result = mvmic("decode", tmp_path / "series.mvm", "-o", one, "--frame", 1)
+    assert result.exit_code == 0
+    with Image.open(one) as image, Image.open(tmp_path / "series.mvm") as expected:
+        expected.seek(1)
+        assert np.array_equal(np.asarray(image), np.asarray(expected))
 
 
 def test_a_folder_gives_its_mpo_files(mvmic, tmp_path):

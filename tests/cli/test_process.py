@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import one_tile
 import pytest
 
 _MAIN = "import sys; sys.argv[0] = 'mvmic'; from mvmic_codec.cli import main; main()"
@@ -39,10 +40,9 @@ def test_an_unwritable_target_is_one_line(tmp_path, gray):
 
 
 def test_help_and_info_need_neither_torch_nor_numpy(tmp_path, header):
-    from mvmic_codec.bitstream import container
 
     path = tmp_path / "x.mvm"
-    path.write_bytes(container.write(header, b"payload", {}))
+    path.write_bytes(one_tile.write(header, b"payload", {}))
     assert run(_WITHOUT_TORCH, "--help").returncode == 0
     result = run(_WITHOUT_TORCH, "info", path)
     assert result.returncode == 0, result.stderr
@@ -107,7 +107,7 @@ def test_a_signal_that_is_ignored_stays_ignored(gray, coded):
 def test_a_program_that_runs_the_command_keeps_its_handlers(mvmic, gray, handler, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "mvmic_codec.cli.encode.open_image",
+        "mvmic_codec.cli.encode.open_frames",
         lambda file: seen.append(signal.getsignal(signal.SIGTERM)),
     )
     before = signal.signal(signal.SIGTERM, handler)
@@ -131,10 +131,9 @@ def test_the_command_runs_in_another_thread(mvmic, gray):
 
 @pytest.fixture
 def coded(tmp_path, header):
-    from mvmic_codec.bitstream import container
 
     path = tmp_path / "x.mvm"
-    path.write_bytes(container.write(header, b"payload", {}))
+    path.write_bytes(one_tile.write(header, b"payload", {}))
     return path
 
 
@@ -173,7 +172,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(gray):
         "import signal, mvmic_codec.cli.encode as encode\n"
         # A shell's background jobs begin with the signal ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "encode.open_image = lambda file: signal.raise_signal(signal.SIGINT)\n"
+        "encode.open_frames = lambda file: signal.raise_signal(signal.SIGINT)\n"
     )
     result = run(code + _MAIN, "encode", gray)
     assert result.returncode == 130

@@ -1,10 +1,11 @@
 """Which flat areas an image is coded with: growth, blends, and what they cost."""
 
 import numpy as np
+import one_tile
 import pytest
 
 from mvmic_codec import encode, read_header
-from mvmic_codec.bitstream import container, flat
+from mvmic_codec.bitstream import flat
 from mvmic_codec.decoder.paint import paint
 from mvmic_codec.encoder.candidate import EncodeCandidate
 from mvmic_codec.encoder.flat_choice import GROWTH, Areas, FlatCandidates, flat_candidates_of
@@ -140,7 +141,7 @@ def test_of_several_areas_those_are_taken_that_pay(index):
     assert first.values.ravel().tolist() == [0, 100, 160]
     assert [areas.values.ravel().tolist() for areas in others] == [[0], [100]]
     data = encode(image, rate_index=index, device="cpu")
-    areas = flat.from_payload(container.read(data).flat, read_header(data))
+    areas = flat.from_payload(one_tile.read(data).flat, read_header(data))
     np.testing.assert_array_equal(areas.map, image == 0)
 
 

@@ -151,8 +151,8 @@ def flat_picture():
 
 def test_flat_areas_are_chosen_as_without(weights):
     samples = from_input(flat_picture())
-    plain = ImageEncoder(samples, {}, device="cpu").file_at(31)
-    mapped = ImageEncoder(samples, {}, importance=halves(True), device="cpu").file_at(31)
+    plain = ImageEncoder([samples], {}, device="cpu").file_at(31)
+    mapped = ImageEncoder([samples], {}, importance=halves(True), device="cpu").file_at(31)
     assert plain.coded.flat is not None and mapped.coded.flat is not None
     np.testing.assert_array_equal(mapped.coded.flat.map, plain.coded.flat.map)
     assert mapped.data != plain.data

@@ -8,16 +8,16 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import one_tile
 import pytest
 import torch
 from PIL import Image
 
 import mvmic_codec
 from mvmic_codec import InputError, ModelError
-from mvmic_codec.bitstream import container
 from mvmic_codec.decoder import decode, on_device, reconstruct
-from mvmic_codec.decoder.image import flat_areas
 from mvmic_codec.decoder.stripes import StripedBody, StripedSynthesis
+from mvmic_codec.decoder.tiles import only_tile, overlays_of
 from mvmic_codec.features import extract, statistics
 from mvmic_codec.model import encoder_file
 from mvmic_codec.model.identity import find_identity
@@ -44,8 +44,8 @@ def file(request):
 
 def raw(data, names=MAPS):
     """Integers of synthesis by map, [h,w,C]."""
-    whole = container.read(io.BytesIO(data))
-    return extract.raw_maps(whole, flat_areas(whole), names, "cpu")
+    whole = one_tile.read(io.BytesIO(data))
+    return extract.raw_maps(whole.header, only_tile(whole), names, "cpu")
 
 
 def same(ours, theirs):
@@ -91,7 +91,7 @@ def test_pixels_are_the_same_with_features_and_features_without_pixels(file):
 @pytest.mark.parametrize("device", DEVICES)
 def test_maps_are_the_stages_of_synthesis(file, device):
     """As torch computes them, on the whole padded latent at once; then cut to the image."""
-    whole = container.read(io.BytesIO(file))
+    whole = one_tile.read(io.BytesIO(file))
     header = whole.header
     latent, modes = decode.decode_symbols(
         decode.model_of_file(header), whole.payload, header.rate_index, (75, 141)
@@ -255,8 +255,8 @@ def test_requests_that_mean_nothing(file):
 def test_flat_areas_are_handed_out():
     name = "flat-blends-colour"
     features = mvmic_codec.decode_features(GOLDEN / f"{name}.mvm")
-    whole = container.read(io.BytesIO((GOLDEN / f"{name}.mvm").read_bytes()))
-    expected = flat_areas(whole).map > 0
+    whole = one_tile.read(io.BytesIO((GOLDEN / f"{name}.mvm").read_bytes()))
+    expected = overlays_of(whole, whole.header).flat.map > 0
     assert expected.any() and np.array_equal(features.flat[0], expected)
 
 

@@ -13,8 +13,9 @@ LIBRARY = """
 from pathlib import Path
 import numpy as np
 import mvmic_codec
-from mvmic_codec.bitstream import container
 from mvmic_codec.features.files import to_file
+from mvmic_codec.bitstream.container import Reader
+from mvmic_codec.decoder.tiles import only_tile
 from mvmic_codec.features.mirror import decode_mirrored_features
 
 maps, out = ("coefficients", "s16", "s8"), Path(sys.argv[1])
@@ -25,7 +26,8 @@ for path in map(Path, sys.argv[2:]):
     assert np.array_equal(np.asarray(image), np.asarray(mvmic_codec.decode(path)))
     for suffix in (".npz", ".safetensors"):
         (out / f"{path.stem}.file{suffix}").write_bytes(to_file(one, suffix))
-    mirrored = decode_mirrored_features(container.read(path.read_bytes()), maps)
+    file = Reader(path.read_bytes())
+    mirrored = decode_mirrored_features(file.header, only_tile(file.tile()), maps)
     assert mirrored.numpy()["s16"].any()
 for use in (lambda: one.maps, lambda: one["s16"], lambda: one.to("cpu")):
     try:

@@ -3,14 +3,14 @@
 import io
 
 import numpy as np
+import one_tile
 import pytest
 from PIL import Image
 
 import mvmic_codec
-from mvmic_codec.bitstream import container
 from mvmic_codec.decoder import decode, reconstruct
-from mvmic_codec.decoder.image import flat_areas
 from mvmic_codec.decoder.stripes import coefficients_of
+from mvmic_codec.decoder.tiles import only_tile, overlays_of
 from mvmic_codec.features import mirror
 from mvmic_codec.features.extract import decode_features
 from mvmic_codec.model.arrays import read_arrays, synthesis_arrays
@@ -34,8 +34,8 @@ def picture(height, width, planes, seed=0):
 
 def parts_of(data):
     """Synthesis, coefficients [h,w,256P] and modes [h,w] of a file."""
-    whole = container.read(io.BytesIO(data))
-    header, areas = whole.header, flat_areas(whole)
+    whole = one_tile.read(io.BytesIO(data))
+    header, areas = whole.header, overlays_of(whole, whole.header).flat
     model = decode.model_of_file(header)
     latent, modes = decode.decode_symbols(
         model,
@@ -59,7 +59,8 @@ def linear(layer, coefficients):
 
 
 def mirrored_features(data, names=MAPS):
-    return mirror.decode_mirrored_features(container.read(io.BytesIO(data)), names)
+    whole = one_tile.read(io.BytesIO(data))
+    return mirror.decode_mirrored_features(whole.header, only_tile(whole), names)
 
 
 @pytest.mark.parametrize("planes", [1, 3])
@@ -182,8 +183,8 @@ def test_flat_areas_are_mirrored():
     image = Image.fromarray(picture(64, 150, 1))
     image.paste(0, (0, 0, 40, 64))
     data = mvmic_codec.encode(image, rate_index=24, device="cpu")
-    whole = container.read(io.BytesIO(data))
-    plain = decode_features(whole, ("s16",), "cpu").flat[0]
+    whole = one_tile.read(io.BytesIO(data))
+    plain = decode_features(whole.header, only_tile(whole), ("s16",), "cpu").flat[0]
     assert plain[:, :40].all() and not plain[:, 60:].any()
     flat = mirrored_features(data, ("s16",)).flat[0]
     assert flat.shape == (64, 160)

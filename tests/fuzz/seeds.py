@@ -13,8 +13,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import one_tile
 
-from mvmic_codec.bitstream import ans, container, flat, flatmap, planecoder
+from mvmic_codec.bitstream import ans, container, flat, flatmap, plane, planecoder
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"
@@ -127,7 +128,7 @@ def rans_seeds() -> dict[str, bytes]:
     seeds |= {"runs-out": lane, "words-left": lane + b"\0\xf0\1\1" * 900}
     seeds["ends-in-zero"] = lane + b"\0\x10\1\1" + bytes(4)
     for name in ("gray", "colour", "gray-1x1", "gray-smallest"):
-        payload = container.read((GOLDEN / f"{name}.mvm").read_bytes()).payload
+        payload = one_tile.read((GOLDEN / f"{name}.mvm").read_bytes()).payload
         start = bytes([0x80 | 0x40]) + bytes([1]) + struct.pack("<HHHBB", 20, 20, 300, 0, 1)
         seeds[f"golden-{name}"] = start + payload[5:]
     return seeds
@@ -290,7 +291,7 @@ def chunk(kind: bytes, payload: bytes) -> bytes:
 
 def file_seeds() -> dict[str, bytes]:
     """Tiny files with everything that a container can hold: inputs of fuzz_file.py."""
-    whole = container.read((GOLDEN / "gray-1x1.mvm").read_bytes())
+    whole = one_tile.read((GOLDEN / "gray-1x1.mvm").read_bytes())
     header = dataclasses.replace(whole.header, fingerprint=ANY_MODEL)
     kinds = {
         "gray": header,
@@ -303,11 +304,11 @@ def file_seeds() -> dict[str, bytes]:
         "wide": dataclasses.replace(header, width=64, height=17),
         "huge": dataclasses.replace(header, width=16384, height=10000),
     }
-    seeds = {name: container.write(kind, whole.payload, {}) for name, kind in kinds.items()}
+    seeds = {name: one_tile.write(kind, whole.payload, {}) for name, kind in kinds.items()}
     for name in ("gray-flat", "gray-one-row", "metadata"):
-        golden = container.read((GOLDEN / f"{name}.mvm").read_bytes())
+        golden = one_tile.read((GOLDEN / f"{name}.mvm").read_bytes())
         renamed = dataclasses.replace(golden.header, fingerprint=ANY_MODEL)
-        seeds[name] = container.write(renamed, golden.payload, golden.metadata, golden.flat)
+        seeds[name] = one_tile.write(renamed, golden.payload, golden.metadata, golden.flat)
     plain = seeds["gray"]
     end = 8 + 12 + struct.unpack_from("<I", plain, 8)[0]  # of HEAD
     head, rest = plain[:end], plain[end:]
@@ -323,6 +324,7 @@ def file_seeds() -> dict[str, bytes]:
     }
     for name, each in heads.items():
         seeds[f"head-{name}"] = plain[:8] + chunk(container.HEAD, each) + rest
+    seeds |= version_3_seeds()
     faulty = {
         "text": (b"teXT", b"k\0\xff"),
         "resolution": (b"dpIX", b"\1"),
@@ -339,7 +341,7 @@ def file_seeds() -> dict[str, bytes]:
         "range": b"\1\xff" + bytes(4),
     }
     for name, each in flat_areas.items():
-        seeds[f"flat-{name}"] = container.write(header, whole.payload, {}, each)
+        seeds[f"flat-{name}"] = one_tile.write(header, whole.payload, {}, each)
     sound = flat.to_payload(
         flat.Flat(np.array([[9]], np.int32), np.ones((1, 1), np.uint8), None), 8, False
     )
@@ -348,22 +350,133 @@ def file_seeds() -> dict[str, bytes]:
     row = np.array([[1, 0, 0, 0, 2] + [0] * 59] * 17, np.uint8)
     wide = flat.Flat(np.array([[9], [70]], np.int32), row, (flat.beside(row) > 0).astype(np.uint8))
     many = flat.to_payload(wide, 8, False)
-    seeds["blends-sound"] = container.write(header, whole.payload, {}, blended)
-    seeds["blends-wide"] = container.write(kinds["wide"], whole.payload, {}, many)
-    seeds["blends-huge"] = container.write(kinds["huge"], whole.payload, {}, blended)
-    seeds["blends-words"] = container.write(header, whole.payload, {}, blended[:6] + b"\xff" * 8)
-    seeds["blends-short"] = container.write(header, whole.payload, {}, blended[:8])
-    seeds["flat-sound"] = container.write(header, whole.payload, {}, sound)
-    seeds["flat-huge"] = container.write(kinds["huge"], whole.payload, {}, sound)
-    seeds["flat-deep"] = container.write(kinds["signed"], whole.payload, {}, sound + bytes(1))
+    seeds["blends-sound"] = one_tile.write(header, whole.payload, {}, blended)
+    seeds["blends-wide"] = one_tile.write(kinds["wide"], whole.payload, {}, many)
+    seeds["blends-huge"] = one_tile.write(kinds["huge"], whole.payload, {}, blended)
+    seeds["blends-words"] = one_tile.write(header, whole.payload, {}, blended[:6] + b"\xff" * 8)
+    seeds["blends-short"] = one_tile.write(header, whole.payload, {}, blended[:8])
+    seeds["flat-sound"] = one_tile.write(header, whole.payload, {}, sound)
+    seeds["flat-huge"] = one_tile.write(kinds["huge"], whole.payload, {}, sound)
+    seeds["flat-deep"] = one_tile.write(kinds["signed"], whole.payload, {}, sound + bytes(1))
     lanes = {
         "no-lane-words": b"\1" + bytes(4),
         "two-lanes": b"\2" + struct.pack("<II", 1, 0) + b"\0\x10\0\0" * 2,
         "four-lanes": b"\4" + bytes(16),
         "eight-lanes": b"\x08" + struct.pack("<7I", *[2] * 7) + bytes(4) + b"\0\x10\0\1" * 16,
     }
-    seeds |= {name: container.write(header, lane, {}) for name, lane in lanes.items()}
+    seeds |= {name: one_tile.write(header, lane, {}) for name, lane in lanes.items()}
     return seeds
+
+
+# Small ones that have every chunk of version 3.
+OF_VERSION_3 = ("series", "series-of-tiles", "tiles", "tiles-alpha", "alpha-gray", "alpha-series")
+OF_VERSION_3 += ("outliers", "bits", "bits-series-of-tiles", "palette", "palette-alpha")
+
+
+def version_3_seeds() -> dict[str, bytes]:
+    """Files of version 3, sound ones and damaged ones."""
+    seeds = {
+        f"v3-{name}": for_any_model((GOLDEN / f"{name}.mvm").read_bytes()) for name in OF_VERSION_3
+    }
+    dot = one_tile.read((GOLDEN / "gray-1x1.mvm").read_bytes())
+    gray = dataclasses.replace(dot.header, version=3, fingerprint=ANY_MODEL)
+    deep = dataclasses.replace(gray, bits=16, signed=True, lo=-100, hi=100)
+    alpha = dataclasses.replace(gray, alpha=True)
+    frames = dataclasses.replace(gray, frames=3)
+    zero = np.zeros((1, 1), np.uint8)
+    damaged = bytes(4) + b"\1\0\1\0"
+    opaque = b"\0\xff" + plane.to_payload(zero, 1, True)
+    outlier = b"\0\0\x80" + plane.to_payload(zero, 2, False)
+
+    def tile(**layers: bytes) -> container.Tile:
+        return container.Tile(dot.payload, **layers)
+
+    sound = {
+        "dot": (gray, [tile()], {}),
+        "dots": (frames, [tile()] * 3, {}),
+        "durations": (frames, [tile()] * 3, {container.ANIMATION: struct.pack("<4I", 0, 9, 8, 7)}),
+        "durations-cut": (frames, [tile()] * 3, {container.ANIMATION: bytes(12)}),
+        "opaque": (alpha, [tile(alpha=opaque)], {}),
+        "hidden": (alpha, [tile(alpha=b"\0\0" + opaque[2:])], {}),
+        "no-levels": (alpha, [tile(alpha=b"\xfe\0")], {}),
+        "all-levels": (alpha, [tile(alpha=b"\xff" + damaged)], {}),
+        "level-twice": (alpha, [tile(alpha=b"\1\7\7" + damaged)], {}),
+        "outliers": (deep, [tile(outliers=outlier)], {}),
+        "outliers-256": (deep, [tile(outliers=b"\xff" + bytes(512) + damaged)], {}),
+        "outliers-cut": (deep, [tile(outliers=outlier[:2])], {}),
+    }
+    seeds |= {f"v3-{name}": container.write(*each) for name, each in sound.items()}
+    plain = container.write(gray, [tile()], {})
+    end = 8 + 12 + struct.unpack_from("<I", plain, 8)[0]  # of HEAD
+    head, rest = plain[:end], plain[end:]
+    formed = bytes([3, 0x80 | head[17]]) + head[18:-4]
+    heads = {"form-0": b"\0", "form-8": b"\x08", "tile": b"\2\0", "palette": b"\4"}
+    heads |= {"frames": b"\1\xff\xff\xff\x07", "many-frames": b"\1\xfe\xff\x03"}
+    for name, each in heads.items():
+        seeds[f"v3-head-{name}"] = head[:8] + chunk(container.HEAD, formed + each) + rest
+    seeds["v3-pad"] = plain + b"\0"
+    seeds["v3-pads"] = plain + bytes(2)
+    seeds["v3-unknown-in-a-tile"] = head + chunk(b"FLAT", b"") + chunk(b"newS", b"?") + rest
+    seeds["v3-misplaced"] = head + chunk(b"ALPH", opaque) + chunk(b"OUTL", outlier) + rest
+    tiles = seeds["v3-dots"]
+    at = tiles.index(b"SEEK") - 4
+    (length,) = struct.unpack_from("<I", tiles, at + 8)
+    lengths = {
+        "zero": (0, 0, 0),
+        "lies": (length + 12, length - 12, length),
+        "largest": (2**32 - 1,) * 3,
+        "more": (length,) * 4,
+    }
+    for name, each in lengths.items():
+        other = chunk(b"SEEK", struct.pack(f"<{len(each)}I", *each))
+        seeds[f"v3-seek-{name}"] = tiles[:at] + other + tiles[at + 24 :]
+    seeds["v3-seek-missing"] = tiles[:at] + tiles[at + 24 :]
+    seeds["v3-nothing"] = tiles[: at + 24]
+    return seeds | indexed_seeds()
+
+
+def indexed_seeds() -> dict[str, bytes]:
+    """Indexed images of a few pixels: their lists of colours, and planes."""
+    whole = container.Reader((GOLDEN / "bits.mvm").read_bytes()).header
+    header = dataclasses.replace(whole, width=3, height=1)
+    indices = plane.to_payload(np.array([[0, 2, 1]], np.uint8), 3, False)
+    kinds = {
+        "gray": (dataclasses.replace(header, bits=8, hi=255), b"\2\0\x80\xff"),
+        "deep": (dataclasses.replace(header, bits=16, hi=65535), b"\2" + bytes(range(6))),
+        "signed": (
+            dataclasses.replace(header, bits=12, signed=True, lo=-2048, hi=2047),
+            b"\2\0\xf8\0\0\xff\7",
+        ),
+        "equal-channels": (
+            dataclasses.replace(header, bits=8, hi=255, photometric=3, alpha=True),
+            b"\2" + bytes(range(6)),
+        ),
+        "few-colours": (header, b"\1\0\1"),
+        "beyond-bits": (header, b"\2\0\1\2"),
+        "no-colours": (header, b""),
+        "colours-cut": (header, b"\2\0"),
+        "more-colours": (dataclasses.replace(header, bits=8, hi=255), b"\2" + bytes(4)),
+    }
+    tiles = [container.Tile(indices)]
+    return {
+        f"v3-indexed-{name}": container.write(kind, tiles, {}, colours)
+        for name, (kind, colours) in kinds.items()
+    }
+
+
+def for_any_model(data: bytes) -> bytes:
+    """A file with the fingerprint that stands for the installed model."""
+    reader = container.Reader(data)
+    header = reader.header
+    if not header.indexed:
+        header = dataclasses.replace(header, fingerprint=ANY_MODEL)
+    tiles = [
+        reader.tile(frame, row, column)
+        for frame in range(header.frames)
+        for row in range(header.rows)
+        for column in range(header.columns)
+    ]
+    return container.write(header, tiles, reader.metadata, reader.colours)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import one_tile
 import pytest
 import torch
 from fuzz.check_file import REFUSALS, mended
@@ -19,8 +20,9 @@ from PIL import Image
 from slow import first_is_quick
 
 import mvmic_codec
-from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream import chunks, container
 from mvmic_codec.bitstream.grid import hyper_size
+from mvmic_codec.bitstream.header import pack as pack_header
 from mvmic_codec.bitstream.symbols import Pass, pack
 from mvmic_codec.decoder import decode
 from mvmic_codec.encoder import trellis
@@ -59,12 +61,25 @@ def loaded_models():
 
 def load_with_pillow(data):
     with Image.open(io.BytesIO(data), formats=["MVM"]) as image:
-        image.load()
+        for frame in range(image.n_frames):
+            image.seek(frame)
+            image.load()
 
 
-def refused(data):
+def check(data):
+    container.Reader(data).check()
+
+
+def ways_of(name, number):
+    """How damaged files are read. Of several tiles some are decoded each time: one in 20 does."""
+    if container.read_header(FILES[name]).count == 1 or number % 20 == 0:
+        return (check, MvmError), (load_with_pillow, REFUSALS)
+    return ((check, MvmError),)
+
+
+def refused(data, ways):
     """No way of reading gives anything but an error that is meant for it."""
-    for read, errors in ((container.read, MvmError), (load_with_pillow, REFUSALS)):
+    for read, errors in ways:
         start = time.process_time()
         try:
             read(data)
@@ -89,7 +104,9 @@ def flipped(data, bit):
 @pytest.mark.parametrize("name", first_is_quick(NAMES))
 def test_truncation_at_every_byte(name):
     for size in range(len(FILES[name])):
-        assert refused(FILES[name][:size]), f"the first {size} bytes are taken for a file"
+        assert refused(FILES[name][:size], ways_of(name, size)), (
+            f"the first {size} bytes are taken for a file"
+        )
 
 
 @pytest.mark.parametrize("name", first_is_quick(NAMES))
@@ -97,16 +114,16 @@ def test_random_bit_flips(name):
     """100,000 over all files."""
     data = FILES[name]
     draw = random.Random(name)
-    for _ in range(-(-FLIPS // len(FILES))):
+    for number in range(-(-FLIPS // len(FILES))):
         bit = draw.randrange(8 * len(data))
-        assert refused(flipped(data, bit)), f"bit {bit} may be turned"
+        assert refused(flipped(data, bit), ways_of(name, number)), f"bit {bit} may be turned"
 
 
-def decoded(data):
+def decoded(data, decode=mvmic_codec.decode):
     """The image, or None where it is refused."""
     start = time.process_time()
     try:
-        return mvmic_codec.decode(data, device="cpu")
+        return decode(data, device="cpu")
     except MvmError:
         return None
     finally:
@@ -115,26 +132,41 @@ def decoded(data):
 
 @pytest.mark.parametrize("name", first_is_quick(NAMES))
 def test_flips_after_which_the_chunks_checksums_are_mended(name):
-    """What the lanes do not notice, the checksums of symbols and of flat areas do."""
+    """What the lanes do not notice, the checksums of symbols, flat areas and planes do."""
     data = FILES[name]
-    sound = decoded(data).tobytes()
+    sound = decoded(data, mvmic_codec.decode_array).tobytes()
     draw = random.Random(name)
-    whole = container.read(data)
-    # The last chunk's own checksum is the end of the file; FLAT stands before it.
-    end = len(data) - 4
-    start = end - len(whole.payload)
-    parts = [(start, end)]
-    if whole.flat is not None:
-        end = start - 12
-        parts.append((end - len(whole.flat), end))
+    parts = coded_parts(data)
     for start, end in parts:
-        for _ in range(200):
+        # Of a file of many tiles all is decoded each time.
+        for _ in range(-(-200 // len(parts))):
             bit = draw.randrange(8 * start, 8 * end)
-            image = decoded(mended(flipped(data, bit)))
-            assert image is None or image.tobytes() == sound, f"bit {bit} gives other pixels"
+            found = decoded(mended(flipped(data, bit)), mvmic_codec.decode_array)
+            assert found is None or found.tobytes() == sound, f"bit {bit} gives other pixels"
 
 
-@pytest.mark.parametrize("name", first_is_quick(["gray", "colour", "gray-signed", "metadata"]))
+def coded_parts(data):
+    """From where to where payloads of tiles are coded; lists of levels and of values are not."""
+    header, parts, at = container.read_header(data), [], 8
+    while at < len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        kind, start, at = data[at + 4 : at + 8], at + 8, at + 12 + length
+        if kind == container.ALPHA and data[start] < 255:
+            start += 2 + data[start]
+        elif kind == container.ALPHA:
+            start += 1
+        if kind == container.OUTLIERS:
+            start += 1 + (1 + data[start]) * (1 + (header.bits > 8))
+        if kind in container.TILE:
+            parts.append((start, at - 4))
+    return parts
+
+
+HEADS = ["gray", "colour", "gray-signed", "metadata", "plain-gray", "tiles", "alpha", "bits"]
+HEADS += ["palette", "outliers", "series"]
+
+
+@pytest.mark.parametrize("name", first_is_quick(HEADS))
 def test_every_bit_of_the_header_with_its_checksum_mended(name):
     """Another header is another file: decoded as it says, or refused."""
     data = FILES[name]
@@ -159,20 +191,30 @@ def test_every_bit_of_the_header_with_its_checksum_mended(name):
             rows, columns = np.minimum(found.shape[:2], sound.shape[:2])
             np.testing.assert_array_equal(found[:rows, :columns], sound[:rows, :columns])
     # Only what does not change how symbols are coded can be changed unnoticed.
-    kept = {"bits", "signed", "photometric", "generation", "width", "height", "lo", "hi"}
-    assert "generation" in taken and taken <= kept
+    kept = {"version", "bits", "signed", "photometric", "generation", "width", "height", "lo", "hi"}
+    assert taken <= kept and ("generation" in taken) != header.indexed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
     gray = FILES["gray"]
-    header, payload = container.read_header(gray), container.read(gray).payload
+    header, payload = container.read_header(gray), one_tile.read(gray).payload
 
     def declaring(width, height, payload, flat=None):
-        return container.write(
+        return one_tile.write(
             dataclasses.replace(header, width=width, height=height), payload, {}, flat
         )
 
+    def tiled(chunk_of_lengths, alpha=None, **fields):
+        """A file of version 3 that ends after its first tile."""
+        given = dataclasses.replace(header, version=3, alpha=alpha is not None, **fields)
+        head = container.MAGIC + chunks.pack(container.HEAD, pack_header(given))
+        first = chunks.pack(container.DATA, payload)
+        if alpha is not None:
+            first = chunks.pack(container.ALPHA, alpha) + first
+        return head + chunk_of_lengths + first
+
+    large = {"width": 16384, "height": 10000}
     lengths = struct.pack("<I", 2**32 - 1)
     head, data = gray[: head_end(gray)], gray[head_end(gray) :]
     hostile = {
@@ -187,6 +229,12 @@ def test_what_declares_much_and_holds_little_is_refused_at_once(tmp_path):
         "data-length": head + lengths + data[4:],
         "text-length": head + lengths + b"teXT" + data[8:],
         "unknown-length": head + lengths + b"newS" + data[8:],
+        "frames-of-nothing": tiled(chunks.pack(b"SEEK", bytes(4_000_000)), frames=1_000_000),
+        "frames-of-4-GiB": tiled(chunks.pack(b"SEEK", lengths * 1_000_000), frames=1_000_000),
+        "frames-without-lengths": tiled(chunks.pack_start(b"SEEK", 2**26), frames=2**24),
+        "large-tile": tiled(chunks.pack(b"SEEK", lengths * 2), tile=9984, width=9984, height=10000),
+        "large-and-transparent": tiled(b"", alpha=b"\0\0" + bytes(4), **large),
+        "large-and-opaque": tiled(b"", alpha=b"\1\0\xff" + bytes(4), **large),
     }
     paths = []
     for name, data in hostile.items():
@@ -216,9 +264,7 @@ def test_a_large_image_that_ends_after_its_hyper_latent(tmp_path):
     release.entropy.code_hyper(header.rate_index, *hyper_size((height, width)), zero)
     z = pack(passes, release.tables)
     path = tmp_path / "large.mvm"
-    path.write_bytes(
-        container.write(dataclasses.replace(header, width=width, height=height), z, {})
-    )
+    path.write_bytes(one_tile.write(dataclasses.replace(header, width=width, height=height), z, {}))
     grown = growth([path])
     assert grown < 64 * MIB + 4 * width * height, f"{grown / MIB:.0f} MiB"
 
@@ -237,7 +283,7 @@ def test_memory_by_pixel_of_what_is_decoded(monkeypatch, tmp_path, name, most):
             patch.setattr(decode, "Unpacker", lambda payload, tables, wild=wild: wild)
             decode.decode_symbols(release, b"", header.rate_index, (height, 512))
         path = tmp_path / f"{height}.mvm"
-        path.write_bytes(container.write(header, pack(wild.passes, release.tables), {}))
+        path.write_bytes(one_tile.write(header, pack(wild.passes, release.tables), {}))
         child = subprocess.run(
             [sys.executable, "-c", DECODING, GOLDEN / f"{name}.mvm", path],
             capture_output=True,
@@ -335,7 +381,7 @@ def test_any_symbols_that_are_coded_soundly_are_an_image(monkeypatch, name, spre
         header = dataclasses.replace(header, rate_index=rate)
         with monkeypatch.context() as patch:
             patch.setattr(decode, "Unpacker", lambda payload, tables, wild=wild: wild)
-            drawn = decoded(container.write(header, b"", {}))
-        again = decoded(container.write(header, pack(wild.passes, tables), {}))
+            drawn = decoded(one_tile.write(header, b"", {}))
+        again = decoded(one_tile.write(header, pack(wild.passes, tables), {}))
         assert drawn.size == again.size == (header.width, header.height)
         assert drawn.tobytes() == again.tobytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fuzz.check_file import check, for_installed_model, mended
 
-from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream import chunks, header
 from mvmic_codec.image import metadata
 from mvmic_codec.model.synthnet import usable_paths
 
@@ -311,7 +311,7 @@ def parse_text(payload):
 
 
 def read_without_checksum(file, kind, length):
-    return container._read_exactly(file, length + 4, "chunk")[:-4]
+    return chunks.read_exactly(file, length + 4, "chunk")[:-4]
 
 
 @pytest.mark.slow
@@ -320,8 +320,8 @@ def read_without_checksum(file, kind, length):
     [
         (metadata, "_parse_text", parse_text),
         (metadata, "_parse_dpi", struct.Struct("<II").unpack),
-        (container.Header, "mode", "L"),
-        (container, "_read_payload", read_without_checksum),
+        (header.Header, "mode", "L"),
+        (chunks, "read_payload", read_without_checksum),
     ],
 )
 def test_broken_readers_have_findings(monkeypatch, where, name, instead):

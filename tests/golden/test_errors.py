@@ -31,12 +31,16 @@ def test_the_package_refuses(name):
     kind = getattr(errors, ERRORS[name])
     with pytest.raises(kind) as caught:
         mvmic_codec.decode(path, device="cpu")
+        # All frames.
+        mvmic_codec.decode_array(path, device="cpu")
     # Kinds of FormatError may stand for it, but nothing else for one of them.
     assert kind is errors.FormatError or type(caught.value) is kind
     message = str(caught.value)
     assert message and "\n" not in message
-    with pytest.raises((OSError, Image.DecompressionBombError)):
-        Image.open(path).load()
+    with pytest.raises((OSError, Image.DecompressionBombError)), Image.open(path) as image:
+        for frame in range(image.n_frames):
+            image.seek(frame)
+            image.load()
 
 
 def test_a_file_of_generation_1_says_what_reads_it():

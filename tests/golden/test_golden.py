@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import product
 from pathlib import Path
 
 import decode as reference
@@ -20,6 +21,7 @@ from mvmic_codec.model import decoding, intnet, synthnet
 from mvmic_codec.model.identity import model_identity
 
 GOLDEN = Path(__file__).parents[2] / "formats/golden"
+MODES = {"1", "P", "L", "LA", "RGB", "RGBA", "I", "I;16"}
 HASHES = json.loads((GOLDEN / "golden.json").read_text())
 
 
@@ -60,30 +62,36 @@ def use_path(patch, path):
 def use_torch(patch, device):
     """Also on the CPU, where C decodes if a device is not asked for in this way."""
 
-    def by_torch(payload, header, emit, *, hidden, emit_map, **_):
-        on_device.decode_parts(
-            payload, header, emit, device, hidden=hidden, emit_map=emit_map, until=PLANES
-        )
+    def by_torch(header, tile_of, emit, **options):
+        options["device"] = device
+        on_device.decode_parts(header, tile_of, emit, until=PLANES, **options)
 
     patch.setattr(image, "decode_parts", by_torch)
 
 
 @pytest.fixture
 def symbols(monkeypatch):
-    """What the package's decoder takes out of a file, as bytes."""
+    """What the package's decoder takes out of a file, as bytes: one tile after the other."""
     taken = []
 
     class Recorder(Unpacker):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            taken.clear()  # the start may have been looked at before
+            self.mine = []
 
         def next(self, indices, second=0):
             out = super().next(indices, second)
-            taken.append(out.astype("<i2").tobytes())
+            self.mine.append(out.astype("<i2").tobytes())
             return out
 
+        def finish(self):
+            super().finish()
+            # Only now: the start of a payload may have been looked at before.
+            taken.extend(self.mine)
+
     monkeypatch.setattr(decode, "Unpacker", Recorder)
+    # Several threads would take tiles in any order.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return taken
 
 
@@ -101,18 +109,30 @@ def samples_of(name):
 @pytest.mark.parametrize("name", sorted(HASHES))
 def test_symbols_and_samples(way, symbols, name):
     data = (GOLDEN / f"{name}.mvm").read_bytes()
-    decoded = np.asarray(mvmic_codec.decode(data, device="cpu"))
+    decoded = mvmic_codec.decode_array(data, device="cpu")
     assert hashlib.sha256(b"".join(symbols)).hexdigest() == HASHES[name]
     expected = samples_of(name)
     assert decoded.shape == expected.shape and np.array_equal(decoded, expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("name", ["gray-four-lanes", "flat-blends-colour"])
+@pytest.mark.parametrize("name", ["gray-four-lanes", "flat-blends-colour", "tiles", "tiles-alpha"])
 def test_any_number_of_threads_gives_the_same(monkeypatch, name, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     decoded = mvmic_codec.decode(GOLDEN / f"{name}.mvm")
     assert np.array_equal(np.asarray(decoded), samples_of(name))
+
+
+@pytest.mark.parametrize("name", ["palette", "palette-alpha"])
+def test_palettes(models, name):
+    data = (GOLDEN / f"{name}.mvm").read_bytes()
+    with np.load(GOLDEN / f"{name}.npz") as stored:
+        colours, indices = stored["colours"], stored["samples"]
+    assert np.array_equal(reference.decode(data, models).colours, colours)
+    image = mvmic_codec.decode(data)
+    mode = "RGBA" if name == "palette-alpha" else "RGB"
+    assert image.mode == "P" and image.has_transparency_data == (mode == "RGBA")
+    assert np.array_equal(np.asarray(image.convert(mode)), colours[indices])
 
 
 @pytest.mark.parametrize("name", sorted(HASHES))
@@ -130,7 +150,12 @@ def test_they_cover_what_the_format_has():
     assert {h.photometric for h in headers} >= {0, 2, 3}
     assert {h.rate_index for h in headers} >= {0, 63}
     assert {h.bits for h in headers} >= {8, 16} and {h.signed for h in headers} == {False, True}
-    files = [container.read((GOLDEN / f"{name}.mvm").read_bytes()) for name in HASHES]
-    assert {file.payload[0] for file in files} == {1, 4}  # lanes
+    assert {h.version for h in headers} == {2, 3} and {h.mode for h in headers} == MODES
+    assert {(h.frames > 1, h.tile > 0) for h in headers} == set(product((False, True), repeat=2))
+    readers = [container.Reader((GOLDEN / f"{name}.mvm").read_bytes()) for name in HASHES]
+    kinds = {kind for reader in readers for kind in (*reader.sizes(), *reader.metadata)}
+    assert kinds == {*container.TILE, *container.METADATA}
+    tiles = [reader.tile().payload for reader in readers if not reader.header.indexed]
+    assert {payload[0] for payload in tiles} == {1, 4}  # lanes
     info = Image.open(GOLDEN / "metadata.mvm").info
     assert set(info) >= {"exif", "icc_profile", "xmp", "dpi", "text"}

@@ -12,10 +12,13 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
+import one_tile
 import pytest
 
-from mvmic_codec.bitstream import container, flat
-from mvmic_codec.bitstream.container import METADATA
+from mvmic_codec.bitstream import overlays
+from mvmic_codec.bitstream.container import MAGIC, METADATA, Reader, Tile, write
+from mvmic_codec.bitstream.header import Header, sample_type
 
 pytest.importorskip("kaitaistruct", reason="the Kaitai runtime is not installed")
 if not os.environ.get("MVMIC_KAITAI") or shutil.which("node") is None:
@@ -24,11 +27,18 @@ if not os.environ.get("MVMIC_KAITAI") or shutil.which("node") is None:
 FORMATS = Path(__file__).parents[2] / "formats"
 GOLDEN = sorted((FORMATS / "golden").glob("*.mvm"))
 FIELDS = ["newer-version", "version-1", "rate-64", "generation-0", "range-upside-down"]
+FIELDS += ["form-0", "form-unknown", "form-high-bit", "frames-not-shortest", "tile-not-shortest"]
+FIELDS += ["colours-too-long", "colours-out-of-range", "seek-too-long"]
+FIELDS += ["alpha-levels-equal", "alpha-levels-descend", "alpha-level-above-bits"]
+FIELDS += ["alpha-all-levels-of-7-bits", "alpha-plane-ends-in-zero", "outliers-256"]
+FIELDS += ["bytes-after", "two-pad-bytes", "pad-byte-not-zero"]
 FIELDS += ["width-without-end", "width-not-shortest", "height-not-shortest"]
 FIELDS += ["resolution-zero", "three-lanes", "not-mvm"]
 FIELDS += ["flat-no-colours", "flat-nine-colours", "flat-ends-in-zero"]
 # Where whole words are missing, the runtime finds the end of the chunk.
-CUT = ["flat-not-words", "flat-no-checksum", "lane-not-words", "no-range"]
+CUT = ["flat-not-words", "flat-no-checksum", "lane-not-words", "no-range", "form-missing"]
+CUT += ["frames-missing", "seek-too-short", "seek-not-words", "colours-too-short", "colours-empty"]
+CUT += ["alpha-no-levels", "alpha-no-plane", "outliers-no-values", "indices-not-words"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +62,11 @@ def mvm(tmp_path_factory):
 
 def check_head(parsed, header):
     for field in fields(header):
-        found = getattr(parsed.header.body, field.name)
+        # There is no fingerprint in an indexed image.
+        found = getattr(parsed.header.body, field.name, b"")
         assert getattr(found, "value", found) == getattr(header, field.name)
+    for name in ("rows", "columns", "count"):
+        assert getattr(parsed.header.body, name) == getattr(header, name)
 
 
 @pytest.mark.parametrize(
@@ -68,38 +81,94 @@ def check_head(parsed, header):
         {"bits": 1, "signed": True, "lo": -1, "hi": 0},
         {"photometric": 3, "bits": 1, "hi": 1},
         {"photometric": 2, "lo": 7, "hi": 7},
+        {"version": 2},
+        {"version": 2, "rate_index": 63, "hi": 9},
+        {"alpha": True, "rate_index": 63},
+        {"frames": 130},
+        {"tile": 64, "width": 65, "height": 128},
+        {"tile": 192, "width": 192, "height": 193, "frames": 2, "hi": 9},
+        {"generation": 0, "fingerprint": b"", "rate_index": 0},
+        {"generation": 0, "fingerprint": b"", "rate_index": 0, "palette": True, "alpha": True},
     ],
 )
 def test_headers(mvm, header, change):
     header = replace(header, **change)
-    check_head(mvm.from_bytes(container.write(header, b"\1" + bytes(4), {})), header)
+    last = Tile(b"\1" + bytes(4), alpha=None if header.indexed or not header.alpha else bytes(6))
+    colours = bytes(2 + header.alpha) if header.indexed else None
+    if header.indexed:
+        last = Tile(bytes(4))
+    check_head(mvm.from_bytes(write(header, [last] * header.count, {}, colours)), header)
+
+
+def chunks_of(data):
+    """Types and payloads of all chunks after HEAD."""
+    found, at = [], len(MAGIC)
+    while at < len(data):
+        (length,) = struct.unpack_from("<I", data, at)
+        found.append((data[at + 4 : at + 8].decode(), data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return found[1:]
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=[path.stem for path in GOLDEN])
 def test_golden_files(mvm, path):
     data = path.read_bytes()
-    parsed, whole = mvm.from_bytes(data), container.read(data)
-    check_head(parsed, whole.header)
-    *metadata, last = parsed.chunks
-    header = whole.header
-    if whole.flat is not None:
-        areas = metadata.pop()
-        assert areas.type == "FLAT" and areas.is_critical and areas.length == len(whole.flat)
-        understood = flat.from_payload(whole.flat, header)
-        assert [colour.samples for colour in areas.payload.colours] == understood.colours.tolist()
-        assert areas.payload.count == len(understood.colours)
-        assert struct.pack(f"<{len(areas.payload.lane)}I", *areas.payload.lane) in whole.flat
-    assert {chunk.type.encode() for chunk in metadata} == set(whole.metadata) <= set(METADATA)
-    assert not any(chunk.is_critical for chunk in metadata) and last.is_critical
-    assert last.type == "DATA" and last.length == len(whole.payload)
-    assert last.payload.lane_count == whole.payload[0]
-    words = sum(len(lane.words) for lane in last.payload.lanes)
-    assert 1 + 4 * last.payload.lane_count + 4 * words == last.length
+    parsed, reader = mvm.from_bytes(data), Reader(data)
+    check_head(parsed, reader.header)
+    expected = chunks_of(data)
+    assert [(chunk.type, chunk.length) for chunk in parsed.chunks] == [
+        (kind, len(payload)) for kind, payload in expected
+    ]
+    assert parsed.pad == b""
+    for chunk, (kind, payload) in zip(parsed.chunks, expected, strict=True):
+        assert chunk.is_critical == (kind.encode() not in METADATA)
+        check_payload(chunk.payload, kind, payload, reader.header)
+
+
+def check_payload(found, kind, payload, header):
+    if kind == "FLAT":
+        end = 1 + len(found.colours) * len(found.colours[0].samples) * (2 if header.bits > 8 else 1)
+        sample = np.dtype(sample_type(header.bits, header.signed))
+        colours = np.frombuffer(payload[1:end], sample).tolist()
+        assert sum((colour.samples for colour in found.colours), []) == colours
+        assert struct.pack(f"<{len(found.lane)}I", *found.lane) in payload
+    if kind == "DATA":
+        words = sum(len(lane.words) for lane in found.lanes)
+        assert found.lane_count == payload[0]
+        assert 1 + 4 * found.lane_count + 4 * words == len(payload)
+    if kind == "PLTE":
+        colours = overlays.colours_of(payload, header)
+        assert [colour.samples for colour in found.colours] == colours.tolist()
+    if kind == "SEEK":
+        assert struct.pack(f"<{header.count}I", *found.lengths) == payload
+    if kind == "ALPH":
+        assert found.levels == list(payload[1 : 1 + len(found.levels)])
+        check_plane(found.plane, payload[1 + len(found.levels) :])
+    if kind == "OUTL":
+        assert [value.samples for value in found.values] == [[-32768], [32767]]
+        check_plane(found.plane, payload[5:])
+    if kind == "INDX":
+        check_plane(found, payload)
+    if kind == "anIM":
+        assert (found.loop, *found.durations) in {(2, 100, 50, 200), (0, 40)}
+
+
+def check_plane(found, payload):
+    assert struct.pack(f"<{1 + len(found.lane)}I", found.crc, *found.lane) == payload
+
+
+def test_a_byte_of_0_may_follow_in_version_3(mvm):
+    plain, older = ((FORMATS / f"golden/{name}.mvm").read_bytes() for name in ("bits", "gray"))
+    assert mvm.from_bytes(plain + b"\0").pad == b"\0"
+    from kaitaistruct import ValidationFailedError
+
+    with pytest.raises(ValidationFailedError):
+        mvm.from_bytes(older + b"\0")
 
 
 def with_flat(payload):
     """A gray file of 5x3 pixels with this FLAT chunk; its image data are a lane of no words."""
-    header = container.Header(
+    header = Header(
         rate_index=18,
         photometric=0,
         signed=False,
@@ -111,7 +180,7 @@ def with_flat(payload):
         lo=0,
         hi=255,
     )
-    return container.write(header, b"\1" + bytes(4), {}, payload)
+    return one_tile.write(header, b"\1" + bytes(4), {}, payload)
 
 
 def examples():

@@ -4,6 +4,8 @@ from PIL import Image
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.image import samples
+from mvmic_codec.image.indexed import Indexed
+from mvmic_codec.image.outliers import range_without_outliers
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOUR = np.stack([RAMP, RAMP.T, 255 - RAMP], axis=-1)
@@ -51,8 +53,11 @@ def test_8_bit_range_does_not_depend_on_the_image():
 
 def test_bilevel():
     bits = RAMP > 100
-    assert_same(round_trip(Image.fromarray(bits)), bits * np.uint8(255), "L")
-    assert_same(round_trip(bits), bits * np.uint8(255), "L")
+    for given in (Image.fromarray(bits), bits, bits[:, :, None]):
+        result = samples.from_input(given)
+        assert isinstance(result, Indexed)
+        assert np.array_equal(result.indices, bits)
+        assert (result.colours.tolist(), result.bits) == ([[0], [1]], 1)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
@@ -103,7 +108,7 @@ def test_sign_of_narrow_types_does_not_depend_on_the_image():
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.uint64])
 def test_wider_integers_that_fit(dtype):
-    values = np.array([[0, 300, 65535]], dtype)
+    values = np.arange(0, 65536, 4369).astype(dtype)[None]
     assert_same(round_trip(values), values, "I;16")
     with pytest.raises(InputError, match="16 bits"):
         samples.from_input(values + dtype(1))
@@ -177,35 +182,43 @@ def test_alpha_is_dropped_only_where_opaque(mode, expected):
     holed = image.copy()
     holed.putpixel((3, 4), (*holed.getpixel((3, 4))[:-1], 254))
     plain = np.asarray(image.convert(expected))
+    assert samples.from_input(image.convert(mode)).alpha is None
     assert_same(round_trip(image.convert(mode)), plain, expected)
-    with pytest.raises(InputError, match="transparency"):
-        samples.from_input(holed.convert(mode))
+    result = samples.from_input(holed.convert(mode))
+    assert result.alpha.shape == (16, 16)
+    assert result.alpha[4, 3] == 254 and result.alpha.sum() == 255 * 255 + 254
+    assert result.channels == len(expected)
 
 
 def test_palette_with_alpha():
     image = Image.fromarray(COLOUR).quantize(16).convert("PA")
-    assert round_trip(image).mode == "RGB"
+    assert samples.from_input(image).channels == 3
     image.putalpha(100)
-    with pytest.raises(InputError, match="transparency"):
-        samples.from_input(image)
+    assert (samples.from_input(image).alpha == 100).all()
 
 
 @pytest.mark.parametrize(
-    ("image", "used", "unused"),
+    ("image", "used", "unused", "at"),
     [
-        (Image.fromarray(RAMP // 2), 7, 200),
-        (Image.fromarray(RAMP // 2).convert("P"), 7, 200),
-        (Image.fromarray(COLOUR), (0, 0, 255), (1, 1, 1)),
-        (Image.fromarray(RAMP.astype(np.uint16)), 7, 300),
+        (Image.fromarray(RAMP // 2), 7, 200, RAMP // 2 == 7),
+        (Image.fromarray(COLOUR), (0, 0, 255), (1, 1, 1), RAMP < 1),
     ],
-    ids=["L", "P", "RGB", "I;16"],
+    ids=["L", "RGB"],
 )
-def test_transparent_value(image, used, unused):
+def test_transparent_value(image, used, unused, at):
     image = image.copy()
     plain = round_trip(image)
     image.info["transparency"] = unused
     assert round_trip(image) == plain
     image.info["transparency"] = used
+    assert np.array_equal(samples.from_input(image).alpha == 0, at)
+
+
+def test_transparent_value_of_16_bits_is_refused():
+    image = Image.fromarray(RAMP.astype(np.uint16))
+    image.info["transparency"] = 300
+    assert samples.from_input(image).alpha is None
+    image.info["transparency"] = 7
     with pytest.raises(InputError, match="transparency"):
         samples.from_input(image)
 
@@ -215,9 +228,10 @@ def test_arrays_with_alpha():
     assert_same(round_trip(rgba), COLOUR, "RGB")
     assert_same(round_trip(rgba[:, :, 2:]), COLOUR[:, :, 2], "L")
     assert_same(round_trip(rgba / 255), COLOUR, "RGB")
-    rgba[0, 0, 3] = 0
-    with pytest.raises(InputError, match="transparency"):
-        samples.from_input(rgba)
+    rgba[0, 0, 3] = 77
+    for given in (rgba, rgba / 255, rgba[:, :, 2:]):
+        result = samples.from_input(given)
+        assert result.alpha[0, 0] == 77 and (result.alpha[1:] == 255).all()
 
 
 def test_single_channel_dimension():
@@ -325,20 +339,77 @@ def test_1x1():
         assert np.asarray(round_trip(np.full((1, 1), value))).item() == value
 
 
+def psnr(original, planes):
+    return samples.psnr_of(*original.error(planes))
+
+
 def test_psnr():
     original = samples.from_input(np.zeros((10, 10), np.uint8))
     planes = original.planes.copy()
-    assert samples.psnr(original, planes) == float("inf")
+    assert psnr(original, planes) == float("inf")
     planes += np.float32(0.3 / 255)
-    assert samples.psnr(original, planes) == float("inf")
+    assert psnr(original, planes) == float("inf")
     planes[0, 0, 0] = 1 / 255
-    assert samples.psnr(original, planes) == pytest.approx(20 * np.log10(255) + 20, abs=1e-4)
+    assert psnr(original, planes) == pytest.approx(20 * np.log10(255) + 20, abs=1e-4)
 
 
 def test_psnr_of_16_bits_is_relative_to_the_range():
     original = samples.from_input(np.array([[100, 200]], np.uint16))
     off_by_one = original.planes + np.float32([[[0.01, 0]]])
-    assert samples.psnr(original, original.planes) == float("inf")
-    assert samples.psnr(original, off_by_one) == pytest.approx(40 + 10 * np.log10(2), abs=1e-4)
+    assert psnr(original, original.planes) == float("inf")
+    assert psnr(original, off_by_one) == pytest.approx(40 + 10 * np.log10(2), abs=1e-4)
     constant = samples.from_input(np.full((2, 2), 9, np.uint16))
-    assert samples.psnr(constant, constant.planes) == float("inf")
+    assert psnr(constant, constant.planes) == float("inf")
+
+
+def test_psnr_leaves_out_what_is_transparent_and_outliers():
+    rgba = np.dstack([COLOUR, np.where(RAMP < 64, 0, 255).astype(np.uint8)])
+    original = samples.from_input(rgba)
+    planes = original.planes.copy()
+    planes[:, :4] = 0
+    assert original.error(planes) == (0.0, 3 * 192)
+    deep = CT.copy()
+    deep[3, 4] = 30000
+    original = samples.from_input(deep)
+    planes = original.planes.copy()
+    planes[0, 3, 4] = 0
+    assert original.error(planes) == (0.0, deep.size)
+
+
+def test_outliers_do_not_stretch_the_range():
+    plain = samples.from_input(CT)
+    assert plain.outliers is None
+    deep = CT.copy()
+    deep[:4] = -32768
+    deep[9, 9] = 31000
+    result = samples.from_input(deep)
+    assert (result.lo, result.hi) == (int(CT[4:].min()), 3071)
+    assert np.array_equal(result.outliers, (deep == -32768) | (deep == 31000))
+    assert result.planes.min() == 0 and result.planes.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 1000], (0, 1000)),
+        ([0, 1, 2, 3], (0, 3)),
+        ([7, 7, 7], (7, 7)),
+        ([0, *range(1000, 1100)], (1000, 1099)),
+        ([0, *range(150, 250)], (0, 249)),
+        ([*range(100), 60000], (0, 99)),
+        ([0, *range(300, 500)], (300, 499)),
+        # Two values beyond the gap, and each of many pixels: a picture in two parts.
+        ([*[0, 1] * 50, *range(1000, 1100)], (0, 1099)),
+        # The gap is narrow.
+        ([0, *range(90, 500)], (0, 499)),
+    ],
+)
+def test_range_without_outliers(values, expected):
+    assert range_without_outliers(np.array([values], np.uint16)) == expected
+
+
+def test_parts_have_the_range_of_the_whole():
+    whole = samples.from_input(CT)
+    part = whole.part(2, 3, 5, 7)
+    assert np.array_equal(part.planes, whole.planes[:, 2:7, 3:10])
+    assert (part.lo, part.hi, part.size) == (whole.lo, whole.hi, (5, 7))

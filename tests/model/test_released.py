@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import one_tile
 import pytest
 
 import mvmic_codec
-from mvmic_codec.bitstream import container
 from mvmic_codec.errors import ModelError
 from mvmic_codec.model import identity
 from mvmic_codec.model.identity import WEIGHTS, find_identity, read_card, released_models
@@ -46,8 +46,8 @@ def test_every_older_model_is_said_to_be_read_by_its_last_version():
 
 
 def with_fingerprint(fingerprint):
-    whole = container.read(mvmic_codec.encode(np.full((2, 3), 90, np.uint8)))
-    return container.write(replace(whole.header, fingerprint=fingerprint), whole.payload, {})
+    whole = one_tile.read(mvmic_codec.encode(np.full((2, 3), 90, np.uint8)))
+    return one_tile.write(replace(whole.header, fingerprint=fingerprint), whole.payload, {})
 
 
 @pytest.mark.parametrize(

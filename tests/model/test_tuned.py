@@ -48,7 +48,7 @@ def test_every_decoder_reads_what_a_tuned_encoder_writes(weights, tmp_path, chan
     assert tuned != plain
     assert mvmic_codec.read_header(tuned) == mvmic_codec.read_header(plain)
     # As the encoder knows it, by the released decoder alone.
-    file = ImageEncoder(from_input(image), {}, tuned=load_encoder(path), device="cpu").file_at(30)
+    file = ImageEncoder([from_input(image)], {}, tuned=load_encoder(path), device="cpu").file_at(30)
     assert file.data == tuned
     decoded = from_input(mvmic_codec.decode(tuned, device="cpu")).planes
     assert np.abs(decoded - file.decoded_planes()).max() < 1 / 254
@@ -72,15 +72,16 @@ def test_both_networks_are_used_by_all_candidates(weights, tmp_path, part, monke
     path = write_encoder(weights, tmp_path / "x.tuned.safetensors")
     image = np.asarray(image_of(3)).copy()
     image[:, :48] = 0
-    encoder = ImageEncoder(from_input(image), {}, tuned=load_encoder(path), device="cpu")
-    assert encoder.flat_candidates is not None
-    candidates = encoder.flat_candidates.at(30, "cpu")
-    net = getattr(encoder.model, part)
+    encoder = ImageEncoder([from_input(image)], {}, tuned=load_encoder(path), device="cpu")
+    (tile,) = encoder.tiles()
+    candidates = tile.flat_candidates.at(30, "cpu")
+    model = encoder.options.model
+    net = getattr(model, part)
     arrays = load_encoder(path).arrays
     for name, value in net.state_dict().items():
         assert torch.equal(value, arrays[f"{part}.{name}"].float()), name
     assert all(getattr(each.model, part) is net for each in candidates)
-    assert encoder.plain_file_at(30).coded.model is encoder.model
+    assert encoder.plain_file_at(30).coded.model is model
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

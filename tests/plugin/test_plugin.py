@@ -4,12 +4,14 @@ import struct
 import zlib
 
 import numpy as np
+import one_tile
 import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 import mvmic_codec
 from mvmic_codec import plugin
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.header import GRAY_RGB, Header
 from mvmic_codec.errors import (
     ChecksumError,
     FormatError,
@@ -33,9 +35,9 @@ def saved(image=PHOTO, **options):
 
 
 def altered(data, **fields):
-    whole = container.read(data)
-    header = container.Header(**{**vars(whole.header), **fields})
-    return container.write(header, whole.payload, whole.metadata)
+    whole = one_tile.read(data)
+    header = Header(**{**vars(whole.header), **fields})
+    return one_tile.write(header, whole.payload, whole.metadata)
 
 
 def test_registered():
@@ -166,25 +168,17 @@ def test_save_all_saves_the_only_frame():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"append_images": [PHOTO]},
-        {"append_images": [PHOTO], "save_all": True},
-        {"append_images": [PHOTO], "save_all": False},
-        {"append": True},
-    ],
+    "options", [{"append_images": [PHOTO], "save_all": False}, {"append": True}]
 )
-def test_a_second_image_is_refused(tmp_path, options):
+def test_options_without_save_all_are_refused(tmp_path, options):
     path = tmp_path / "scan.mvm"
     path.write_bytes(b"something that was there")
-    with pytest.raises(InputError, match="holds one image"):
+    with pytest.raises(InputError, match="needs save_all"):
         saved(**options)
     if "append" in options:
-        with pytest.raises(InputError, match="holds one image"):
+        with pytest.raises(InputError, match="needs save_all"):
             PHOTO.save(path, **options)
         assert path.read_bytes() == b"something that was there"
-    with frames(3) as three, pytest.raises(InputError, match="one frame, not 3"):
-        saved(three, save_all=True)
 
 
 def test_save_over_itself(tmp_path):
@@ -202,7 +196,6 @@ def test_save_over_itself(tmp_path):
         (PHOTO, {"quality": 95}),
         (PHOTO, {"quality": 3, "bpp": 1}),
         (PHOTO, {"max_bytes": 10}),
-        (Image.new("RGBA", (4, 4)), {}),
         (Image.new("LAB", (4, 4)), {}),
         (Image.new("L", (0, 4)), {}),
     ],
@@ -243,7 +236,7 @@ def test_metadata():
         again = saved(image)
         converted = io.BytesIO()
         image.save(converted, "JPEG", exif=image.info["exif"])
-    assert container.read(again).metadata == container.read(data).metadata
+    assert one_tile.read(again).metadata == one_tile.read(data).metadata
     with Image.open(converted) as image:
         assert image.getexif()[0x0112] == 6
 
@@ -254,7 +247,7 @@ def test_palette_of_grays_with_a_profile_for_rgb():
     assert container.read_header(saved(image)).mode == "L"
     image.info["icc_profile"] = ICC
     data = saved(image)
-    assert container.read_header(data).photometric == container.GRAY_RGB
+    assert container.read_header(data).photometric == GRAY_RGB
     with Image.open(io.BytesIO(data)) as again:
         assert (again.mode, again.info["icc_profile"]) == ("RGB", ICC)
 
@@ -265,11 +258,11 @@ def test_gray_image_loses_a_profile_for_rgb(mode):
     if mode == "LA":
         image.putalpha(255)
     image.info["icc_profile"] = ICC
-    assert container.read(saved(image)).metadata == {}
+    assert one_tile.read(saved(image)).metadata == {}
     with pytest.raises(InputError, match="no ICC profile for gray samples"):
         saved(image, icc_profile=ICC)
     own = ICC.replace(b"RGB ", b"GRAY")
-    assert container.read(saved(image, icc_profile=own)).metadata == {b"icCP": own}
+    assert one_tile.read(saved(image, icc_profile=own)).metadata == {b"icCP": own}
 
 
 @pytest.mark.parametrize("name", ["exif", "icc_profile", "xmp", "dpi", "text"])
@@ -280,11 +273,11 @@ def test_none_leaves_out(name):
     image = PHOTO.copy()
     image.info = {"icc_profile": ICC, "xmp": b"<x/>", "dpi": (72, 72), "text": {"a": "b"}}
     image.info["exif"] = exif.tobytes()
-    whole = container.read(saved(image)).metadata
-    less = container.read(saved(image, **{name: None})).metadata
+    whole = one_tile.read(saved(image)).metadata
+    less = one_tile.read(saved(image, **{name: None})).metadata
     assert len(whole) == 5 and len(less) == 4 and less.items() < whole.items()
-    assert container.read(mvmic_codec.encode(image, **{name: None})).metadata == less
-    assert container.read(mvmic_codec.encode(image, **{name: ...})).metadata == whole
+    assert one_tile.read(mvmic_codec.encode(image, **{name: None})).metadata == less
+    assert one_tile.read(mvmic_codec.encode(image, **{name: ...})).metadata == whole
 
 
 def test_metadata_from_jpeg():
@@ -343,7 +336,7 @@ def test_damaged_header_is_named_on_opening(tmp_path, damage, error):
 def newer(data):
     """The file with a later version in HEAD, whose checksum fits."""
     end = 16 + struct.unpack_from("<I", data, 8)[0]
-    head = b"HEAD\x03" + data[17:end]
+    head = b"HEAD\x04" + data[17:end]
     return data[:12] + head + struct.pack("<I", zlib.crc32(head)) + data[end + 4 :]
 
 
@@ -354,7 +347,7 @@ def test_damaged_image_data_is_named_on_loading(monkeypatch, tolerant):
     cases = [
         (data[:-1], TruncatedError),
         (data[:80], TruncatedError),
-        (data + b"\0", FormatError),
+        (data + b"\1", FormatError),
         (data[:-9] + bytes([data[-9] ^ 1]) + data[-8:], ChecksumError),
     ]
     for damaged, error in cases:
@@ -407,7 +400,7 @@ def test_file_replaced_between_open_and_load(tmp_path):
         file.seek(0)
         file.write(second)
         file.truncate(len(second))
-        with pytest.raises(FormatError, match="replaced"):
+        with pytest.raises(FormatError):
             image.load()
 
 
@@ -454,7 +447,7 @@ def test_device_reaches_the_codec(fake_codec, monkeypatch):
     seen = []
     attempt, decode = fake_codec.EncodeCandidate, fake_codec.decode_planes
 
-    def attempt_on(planes, index, *, model, device):
+    def attempt_on(planes, index, *, device, **options):
         seen.append(device)
         return attempt(planes, index)
 

@@ -6,17 +6,22 @@ import re
 import struct
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import codec
 import decode as reference
 import numpy as np
+import one_tile
 import pytest
+from PIL import Image
 from skimage import data
 from slow import first_is_quick
 
 import mvmic_codec
-from mvmic_codec.bitstream import ans, container, flat, grid, plane
+from mvmic_codec.bitstream import ans, container, flat, grid, overlays, plane
+from mvmic_codec.bitstream.header import GRAY_RGB, Header
+from mvmic_codec.bitstream.header import pack as pack_header
 from mvmic_codec.bitstream.symbols import Unpacker, pack
 from mvmic_codec.decoder import decode, reconstruct
 from mvmic_codec.decoder.paint import paint
@@ -27,6 +32,7 @@ from mvmic_codec.model.definition import SECOND
 from mvmic_codec.model.identity import GENERATION, model_identity
 
 FORMATS = Path(__file__).parents[2] / "formats"
+ALONE = (False, False, False, False)
 CASES = [
     ("L", (70, 90), 27),
     ("L", (1, 1), 63),
@@ -96,7 +102,7 @@ def package_decode(file, monkeypatch, hidden=None):
         return recorders[-1]
 
     monkeypatch.setattr(decode, "Unpacker", record)
-    whole = container.read(file)
+    whole = one_tile.read(file)
     header = whole.header
     size, rate = (header.height, header.width), header.rate_index
     model = decode.model_of_file(header)
@@ -125,8 +131,8 @@ def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
     assert len(ours.passes) == len(passes) == 17
     for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
         assert symbols.dtype == np.int16 and np.array_equal(symbols, expected)
-    assert np.array_equal(ours.latent.y3, latent)
-    assert np.array_equal(ours.latent.modes, modes)
+    assert np.array_equal(ours.only.latent.y3, latent)
+    assert np.array_equal(ours.only.latent.modes, modes)
     image = np.asarray(mvmic_codec.decode(file, device="cpu"))
     assert ours.samples.dtype == picture(mode, size).dtype
     assert ours.samples.shape == image.shape == picture(mode, size).shape
@@ -136,7 +142,7 @@ def test_same_symbols_and_samples(models, monkeypatch, mode, size, rate):
 def test_the_cases_are_not_trivial(models):
     ours = reference.decode(coded("RGB", (150, 170), 63), models)
     assert all(symbols.any() for symbols in ours.passes)
-    assert len(np.unique(ours.latent.modes)) > 3
+    assert len(np.unique(ours.only.latent.modes)) > 3
     assert ours.samples.std() > 20
 
 
@@ -191,9 +197,9 @@ def form_2(mode, size, rate, colours, seed):
     given = samples.from_array(picture(mode, size))
     colour = mode == "RGB"
     _, fingerprint = model_identity(gray=not colour)
-    header = container.Header(
+    header = Header(
         rate_index=rate,
-        photometric=container.GRAY_RGB if mode == "equal" else 2 * colour,
+        photometric=GRAY_RGB if mode == "equal" else 2 * colour,
         signed=given.signed,
         bits=given.bits,
         generation=GENERATION,
@@ -206,22 +212,23 @@ def form_2(mode, size, rate, colours, seed):
     planes = flat_fill.fill(given.planes if colour else given.planes[:1], areas.hidden)
     payload = codec.encode_planes(planes, rate, hidden=areas.hidden, device="cpu")
     areas_payload = flat.to_payload(areas, given.bits, given.signed)
-    return container.write(header, payload, {}, areas_payload), areas
+    return one_tile.write(header, payload, {}, areas_payload), areas
 
 
 @pytest.mark.parametrize(("mode", "size", "rate", "colours"), FLAT_CASES)
 def test_hidden_sites_and_blends(models, monkeypatch, mode, size, rate, colours):
     file, areas = form_2(mode, size, rate, colours, seed=rate)
     ours = reference.decode(file, models)
-    hidden = ours.flat.hidden()
+    found = ours.only.flat
+    hidden = reference.hidden_sites(found.covered, ALONE)
     assert hidden.any() and not hidden.all()
-    assert np.array_equal(ours.flat.m, areas.map)
-    assert np.array_equal(ours.flat.b, areas.blends) and set(areas.blends.flat) == {0, 1, 2, 3}
+    assert np.array_equal(found.m, areas.map)
+    assert np.array_equal(found.b, areas.blends) and set(areas.blends.flat) == {0, 1, 2, 3}
     passes, latent, modes, image = package_decode(file, monkeypatch, areas.hidden)
     for symbols, (expected, _) in zip(ours.passes, passes, strict=True):
         assert np.array_equal(symbols, expected)
-    assert np.array_equal(ours.latent.y3, latent)
-    assert np.array_equal(ours.latent.modes, modes)
+    assert np.array_equal(ours.only.latent.y3, latent)
+    assert np.array_equal(ours.only.latent.modes, modes)
     paint(image, areas)
     if mode == "equal":
         image = image.repeat(3, axis=2)
@@ -240,12 +247,12 @@ def test_hidden_sites_at_every_offset(extent):
         m = np.zeros(size, np.int64)
         m[row : row + extent, column : column + extent] = 1
         areas = reference.FlatAreas(2, np.zeros((1, 1), np.int64), m, np.zeros_like(m))
-        out = reference.outside(size) | areas.hidden()
+        out = reference.outside(size) | reference.hidden_sites(areas.covered, ALONE)
         expected = ~grid.coded_sites(size, m > 0)
         for k in range(4):
             assert np.array_equal(out[k], expected[k // 2 :: 2, k % 2 :: 2]), (row, column)
         found.add(int(expected.sum() - reference.outside(size).sum()))
-        assert not reference.FlatAreas(1, areas.colours, m, areas.b).hidden().any()
+        assert not reference.FlatAreas(1, areas.colours, m, areas.b).covered.any()
     # Up to 4 pixels around are as the site itself; beyond the image there are none.
     assert found == {23: {0, 1}, 24: {0, 1}, 25: {0, 1}, 40: {1, 2, 4}}[extent]
 
@@ -266,7 +273,7 @@ def test_examples_of_the_flat_areas():
         lo=0,
         hi=255,
     )
-    one, two = (reference.decode_flat(head, bytes.fromhex(each)) for each in payloads)
+    one, two = (reference.decode_flat(head, (3, 4), bytes.fromhex(each)) for each in payloads)
     assert (one.form, two.form) == (1, 2)
     for areas in (one, two):
         assert areas.m.tolist() == [[0, 0, 0, 1], [0, 2, 1, 1], [1, 1, 1, 1]]
@@ -308,11 +315,11 @@ def lengthened(payload, at, word):
 def test_damaged_flat_areas_are_refused_alike(name):
     expected, damage = FLAT_DAMAGES[name]
     file, areas = small_form_2()
-    whole = container.read(file)
-    head = reference.read_file(file)[0]
+    whole = one_tile.read(file)
+    head = reference.read_file(file).head
     payload = damage(whole.flat, 1 + len(areas.colours) + 4)
     with pytest.raises(reference.MvmError) as ours:
-        reference.decode_flat(head, payload)
+        reference.decode_flat(head, (64, 64), payload)
     with pytest.raises(mvmic_codec.MvmError) as theirs:
         flat.from_payload(payload, whole.header)
     classes = [caught.type.__name__ for caught in (ours, theirs)]
@@ -464,7 +471,8 @@ DAMAGES = {
     "cut before DATA": ("TruncatedError", lambda file: file[:HEAD_END]),
     "cut in DATA": ("TruncatedError", lambda file: file[:-20]),
     "cut by one": ("TruncatedError", lambda file: file[:-1]),
-    "more bytes": ("FormatError", lambda file: file + b"\0"),
+    "two bytes more": ("FormatError", lambda file: file + b"\0\0"),
+    "a byte more": ("FormatError", lambda file: file + b"\1"),
     "second DATA": ("FormatError", lambda file: file + file[HEAD_END:]),
     "HEAD flipped": ("ChecksumError", lambda file: flipped(file, 24)),
     "DATA flipped": ("ChecksumError", lambda file: flipped(file, 90)),
@@ -475,10 +483,11 @@ DAMAGES = {
     "HEAD far too long": ("FormatError", lambda file: rebuilt(bytes(256), file[HEAD_END:])),
     "HEAD too short": ("FormatError", lambda file: rebuilt(parts(file)[0][:13], file[HEAD_END:])),
     "HEAD is empty": ("FormatError", lambda file: rebuilt(b"", file[HEAD_END:])),
-    "version 3": ("VersionError", lambda file: rebuilt(b"\3" + bytes(200), file[HEAD_END:])),
+    "version 4": ("VersionError", lambda file: rebuilt(b"\4" + bytes(200), file[HEAD_END:])),
     "version 1": ("VersionError", lambda file: rebuilt(b"\1" + bytes(41), file[HEAD_END:])),
     "version 0": ("FormatError", lambda file: with_field(file, 0, b"\0")),
-    "rate 64": ("FormatError", lambda file: with_field(file, 1, b"\x40")),
+    "alpha": ("FormatError", lambda file: with_field(file, 1, b"\x40")),
+    "form": ("FormatError", lambda file: with_field(file, 1, b"\x80")),
     "RGB of 16 bits": ("FormatError", lambda file: with_field(file, 2, b"\xf2")),
     "equal channels of 9 bits": ("FormatError", lambda file: with_field(file, 2, b"\x83")),
     "RGB signed": ("FormatError", lambda file: with_field(file, 2, b"\x76")),
@@ -556,12 +565,13 @@ def test_metadata_changes_no_sample(models):
 
 
 def test_example_of_the_container():
-    text = (FORMATS / "mvm-2.md").read_text(encoding="utf-8")
+    text = (FORMATS / "mvm-3.md").read_text(encoding="utf-8")
     lines = re.findall(r"^ {4}[ \d]{3}  ((?:[0-9a-f]{2} )+)", text, re.MULTILINE)
-    head, metadata, flat, payload = reference.read_file(bytes.fromhex("".join(lines)))
+    file = reference.read_file(bytes.fromhex("".join(lines)))
+    head = file.head
     assert (head.width, head.height, head.rate_index, head.generation) == (300, 3, 18, 1)
     assert (head.bits, head.signed, head.photometric, head.lo, head.hi) == (12, 0, 0, 0, 1000)
-    assert (metadata, flat, payload) == ({}, None, b"payload bytes")
+    assert (file.metadata, file.tiles) == ({}, [reference.CodedTile(b"payload bytes")])
 
 
 # --- Damaged symbols under a sound container ------------------------------------------------------
@@ -732,3 +742,162 @@ def test_an_escape_without_a_symbol():
     payload = plane.to_payload(np.array([[3]], np.uint8), 4, False)
     with pytest.raises(reference.FormatError, match="no symbol"):
         reference.decode_plane(payload, 1, 1, 3, False)
+
+
+# --- Version 3: series, tiles, layers and indexed images ------------------------------------------
+
+GOLDEN = FORMATS / "golden"
+
+
+def test_a_file_of_version_2_gives_what_it_gives_as_version_3(models):
+    """A file of version 2 may have FLAT among metadata, and no byte after its end."""
+    sound = (GOLDEN / "flat-blends.mvm").read_bytes()
+    whole = one_tile.read(sound)
+    newer = container.write(
+        replace(whole.header, version=3), [container.Tile(whole.payload, flat=whole.flat)], {}
+    )
+    older = container.write(
+        whole.header, [container.Tile(whole.payload, flat=whole.flat)], {container.DPI: DPI[8:-4]}
+    )
+    assert older.index(b"dpIX") < older.index(b"FLAT")
+    swapped = rebuilt(
+        pack_header(whole.header), chunk(b"FLAT", whole.flat), DPI, chunk(b"DATA", whole.payload)
+    )
+    expected = reference.decode(sound, models).samples
+    for file in (newer, older, swapped, newer + b"\0"):
+        assert np.array_equal(reference.decode(file, models).samples, expected)
+        assert np.array_equal(mvmic_codec.decode_array(file), expected)
+    assert refusals(older + b"\0", models) == ("FormatError", "FormatError")
+
+
+SIZES = [(70, 90), (64, 128), (1, 129), (130, 5)]
+
+
+def soft(size, rng):
+    """Transparency: large areas of 0 and of 255, and something between."""
+    i, j = np.mgrid[0 : size[0], 0 : size[1]]
+    far = np.hypot(i - rng.integers(size[0]), j - rng.integers(size[1]))
+    return np.clip(255 * (far - rng.integers(10, 60)) / 5, 0, 255).astype(np.uint8)
+
+
+def series_of(kind, rng):
+    """Frames of a kind, and a side of tiles."""
+    size = SIZES[rng.integers(len(SIZES))]
+    count, tile = int(rng.integers(1, 3)), int(rng.integers(2)) * 64
+    rows, columns = size
+    frames = []
+    for _ in range(count):
+        at = rng.integers(0, 300, 2)
+        colour = data.astronaut()[at[0] : at[0] + rows, at[1] : at[1] + columns]
+        gray = colour[:, :, 1].copy()
+        gray[: rows // 3] = 7
+        frames.append(
+            {
+                "gray": gray,
+                "colour": colour,
+                "LA": np.dstack((gray, soft(size, rng))),
+                "RGBA": np.dstack((colour, soft(size, rng))),
+                "equal": np.dstack((gray, gray, gray, soft(size, rng))),
+                "deep": with_outliers(gray, rng),
+                "bits": gray > 120,
+                "labels": labelled(gray // 60),
+            }[kind]
+        )
+    return frames, tile
+
+
+def with_outliers(gray, rng):
+    """Padding, and a few dead pixels."""
+    deep = gray.astype(np.int16) * 5 - 100
+    deep[gray.shape[0] // 2 :, : gray.shape[1] // 2] = -32768
+    deep[rng.integers(gray.shape[0]), rng.integers(gray.shape[1])] = 32767
+    return deep
+
+
+def labelled(indices):
+    image = Image.fromarray(indices)
+    image.putpalette(list(range(0, 30, 2)))
+    image.info["transparency"] = bytes((0, 99))
+    return image
+
+
+# Indexed images first, which take no time.
+KINDS = ["labels", "bits", "LA", "RGBA", "deep", "equal", "gray", "colour"]
+
+
+@pytest.mark.parametrize("seed", first_is_quick(range(4)))
+@pytest.mark.parametrize("kind", first_is_quick(KINDS, 2))
+def test_random_images_of_every_kind(models, kind, seed):
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    frames, tile = series_of(kind, rng)
+    file = mvmic_codec.encode(frames, rate_index=int(rng.integers(64)), tile=tile, device="cpu")
+    ours = reference.decode(file, models)
+    theirs = mvmic_codec.decode_array(file)
+    assert ours.samples.shape == theirs.shape and np.array_equal(ours.samples, theirs)
+    header = mvmic_codec.read_header(file)
+    assert (header.frames, header.tile > 0) == (
+        len(frames),
+        tile > 0 and max(header.rows, header.columns) > 1,
+    )
+    first = np.asarray(frames[0])
+    if kind in ("bits", "labels"):
+        assert np.array_equal(theirs[0] if len(frames) > 1 else theirs, first)
+    if kind == "labels":
+        image = mvmic_codec.decode(file).convert("RGBA")
+        indices = ours.frames[0].samples
+        assert np.array_equal(ours.colours[indices], np.asarray(image))
+
+
+def test_layers_together(models):
+    """Flat areas, transparency and outliers hide sites that none of them hides alone."""
+    size, rate = (70, 90), 30
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
+    map = ((rows < 40) & (columns % 3 == 0)).astype(np.uint8)
+    blends = np.where(flat.beside(map) > 0, 2, 0).astype(np.uint8)
+    areas = flat.Flat(np.array([[9]], np.int32), map, blends)
+    alpha = np.where((rows < 40) & (columns % 3 == 1), 0, 200 + rows % 3).astype(np.uint8)
+    # One lies on a pixel that is flat, one on a transparent one.
+    spots = (rows < 40) & (columns % 3 == 2) | (rows == 50) & (columns < 5) | (rows + columns < 3)
+    alpha[50, 2] = 0
+    values = np.where(rows % 2, 3, 250).astype(np.uint8)
+    covered = (map > 0) | (alpha == 0) | spots
+    gray = picture("L", size)
+    planes = flat_fill.fill(gray[None].astype(np.float32) / 255, covered)
+    payload = codec.encode_planes(planes, rate, hidden=covered, device="cpu")
+    header = replace(
+        mvmic_codec.read_header(coded()), alpha=True, rate_index=rate, width=90, height=70
+    )
+    tile = container.Tile(
+        payload,
+        overlays.alpha_payload(alpha),
+        flat.to_payload(areas, 8, False),
+        overlays.outliers_payload(values, spots, 8, False),
+    )
+    file = container.write(header, [tile], {})
+    ours = reference.decode(file, models)
+    found = mvmic_codec.decode_array(file)
+    assert np.array_equal(ours.samples, found)
+    alone = [map > 0, alpha == 0, spots]
+    inside = ~reference.outside(size)
+    assert not any((reference.hidden_sites(each, ALONE) & inside).any() for each in alone)
+    assert (reference.hidden_sites(covered, ALONE) & inside).any()
+    assert np.array_equal(found[..., 1], alpha)
+    assert (found[spots, 0] == values[spots]).all() and (alpha[spots] == 0).any()
+    assert (found[(alpha == 0) & ~spots, 0] == 0).all()
+    assert (found[(map > 0) & ~spots, 0] == 9).all() and (map[spots] > 0).any()
+    # Each layer alone, without the others, needs other symbols.
+    for missing in ("flat", "outliers"):
+        fewer = container.write(header, [replace(tile, **{missing: None})], {})
+        for refused in refusals(fewer, models):
+            assert refused in ("FormatError", "TruncatedError", "ChecksumError")
+
+
+def test_tiles_of_several_frames_stand_in_their_order(models):
+    file = (GOLDEN / "series-of-tiles.mvm").read_bytes()
+    ours = reference.decode(file, models)
+    assert [[len(row) for row in frame.tiles] for frame in ours.frames] == [[2, 2]] * 2
+    assert len(ours.passes) == 8 * 17
+    for number, frame in enumerate(ours.frames):
+        alone = np.asarray(mvmic_codec.decode(file, frame=number))
+        assert np.array_equal(frame.samples, alone)
+    assert not np.array_equal(ours.frames[0].samples, ours.frames[1].samples)

@@ -114,7 +114,8 @@ def test_images_that_cannot_be_read_or_encoded(tmp_path, encoded):
     path = tmp_path / "a.png"
     items = [layouts.Item(tmp_path / f"{name}.png", name, name, None) for name in "ba"]
     rates = {"a": [18], "b": [18]}
-    Image.new("LA", (64, 64), (100, 7)).save(path)
+    deep = Image.fromarray(np.full((64, 64), 300, np.uint16))
+    deep.save(path, transparency=300)
     with pytest.raises(InputError, match="a.png cannot be encoded: .*transparen"):
         archive.write_archive(items, tmp_path / "out", rates)
     path.write_bytes(b"nothing")

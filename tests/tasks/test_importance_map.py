@@ -46,7 +46,7 @@ def head_of(module=None, **changes):
 
 @pytest.fixture(scope="module")
 def coded():
-    return ImageEncoder(from_input(PIXELS), {}, device="cpu").file_at(27).coded
+    return ImageEncoder([from_input(PIXELS)], {}, device="cpu").file_at(27).coded
 
 
 class Sees(torch.nn.Module):
@@ -115,7 +115,7 @@ def test_the_geometric_mean_is_1_over_what_is_coded(coded):
 def test_flat_areas_have_no_part_in_the_mean():
     pixels = PIXELS.copy()
     pixels[:, 64:] = 0
-    coded = ImageEncoder(from_input(pixels), {}, device="cpu").file_at(27).coded
+    coded = ImageEncoder([from_input(pixels)], {}, device="cpu").file_at(27).coded
     assert coded.flat is not None and coded.flat.map[:, 80:].all()
     importance = importance_map(coded, head_of())
     # Blocks whose margin of 4 pixels is seen are coded, too.
@@ -126,7 +126,7 @@ def test_flat_areas_have_no_part_in_the_mean():
 def test_an_image_that_is_flat_throughout_has_a_map():
     pixels = np.full((64, 96), 20, np.uint8)
     pixels[20:40, 30:60] = 200
-    coded = ImageEncoder(from_input(pixels), {}, device="cpu").file_at(27).coded
+    coded = ImageEncoder([from_input(pixels)], {}, device="cpu").file_at(27).coded
     assert coded.flat is not None and coded.flat.map.all()
     importance = importance_map(coded, head_of(fingerprint=GRAY))
     assert importance.min() >= LEAST and importance.max() <= MOST
@@ -157,7 +157,7 @@ def test_a_file_for_a_head():
     head, state = head_of(), torch.get_rng_state()
     file = mvmic_codec.encode(PIXELS, rate_index=27, task=head, device="cpu")
     assert torch.equal(torch.get_rng_state(), state)
-    encoder = ImageEncoder(from_input(PIXELS), {}, device="cpu")
+    encoder = ImageEncoder([from_input(PIXELS)], {}, device="cpu")
     importance = importance_map(encoder.file_at(27).coded, head)
     assert mvmic_codec.encode(PIXELS, rate_index=27, task=importance, device="cpu") == file
     assert file != plain and abs(len(file) - len(plain)) < 0.1 * len(plain)

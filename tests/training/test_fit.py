@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_model import crops, picture, small_model
 
-from mvmic_codec.bitstream.container import MIN_IS_BLACK, RGB, Header
+from mvmic_codec.bitstream.header import MIN_IS_BLACK, RGB, Header
 from mvmic_codec.encoder.encode import Encoder
 from mvmic_codec.model import export, identity, loaded
 from mvmic_codec.model.definition import SECOND, TABLES

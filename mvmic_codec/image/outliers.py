@@ -1,0 +1,51 @@
+"""Which values of a deep image are outliers: far from all others, and few or all of one value.
+
+One dead pixel, or the padding of a CT scan at -32768, would else stretch the range over which
+errors count, and so coarsen all others. A file keeps such values exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A file lists as many values. Half of them may lie below the range, half above.
+VALUES_MAX = 255
+# What lies beyond a gap is an outlier if it takes no more than this share of pixels, or one value;
+SHARE_MAX = 1e-3
+# and if the gap takes this share of the range.
+GAP_MIN = 0.25
+# Outliers are left out of a range of more than 8 bits only, and if that makes it so much smaller.
+SPAN_MIN = 256
+SHRINK_MIN = 2.0
+
+
+def range_without_outliers(values: NDArray[Any]) -> tuple[int, int]:
+    """The least and the largest of integers, at most 16 bits each, that are no outliers."""
+    distinct, counts = np.unique(values, return_counts=True)
+    distinct = distinct.astype(np.int64)
+    first = _edge(distinct, counts)
+    last = len(distinct) - 1 - _edge(-distinct[::-1], counts[::-1])
+    span = _span(distinct)
+    small = span < SPAN_MIN or first > last
+    if small or span < SHRINK_MIN * _span(distinct[first : last + 1]):
+        return int(distinct[0]), int(distinct[-1])
+    return int(distinct[first]), int(distinct[last])
+
+
+def _edge(distinct: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+    """How many of the ascending values are outliers at their lower end: up to the widest gap."""
+    most = min(VALUES_MAX // 2, len(distinct) - 1)
+    few = np.cumsum(counts[:most]) <= SHARE_MAX * counts.sum()
+    # The commonest outliers of all, padding, are one value.
+    few[:1] = True
+    gaps = np.where(few, np.diff(distinct[: most + 1]), 0)
+    if not len(gaps) or gaps.max() < GAP_MIN * _span(distinct):
+        return 0
+    return int(gaps.argmax()) + 1
+
+
+def _span(distinct: NDArray[np.int64]) -> int:
+    return int(distinct[-1] - distinct[0])
