@@ -98,11 +98,11 @@ def main() -> None:
             # Flat areas would leave less to decode.
             with mock.patch("mvmic_codec.encoder.flat_search.find", return_value=[]):
                 coded = mvmic_codec.encode(picture.convert(mode), quality=quality, device="cpu")
-            whole = container.read(coded)
+            whole = container.Reader(coded)
             times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in models}
             for _ in range(ROUNDS):
                 for name, each in models.items():
-                    times[name].append(parts(each, whole.payload, whole.header.rate_index))
+                    times[name].append(parts(each, whole.tile().payload, whole.header.rate_index))
             for name, rows in times.items():
                 ans, nets, rest = (
                     1000 * statistics.median(column) for column in zip(*rows, strict=True)

@@ -24,9 +24,11 @@ import torch
 from tqdm import tqdm
 
 from mvmic_codec import api
-from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream import ans, container, grid
+from mvmic_codec.bitstream.header import RGB, Header
 from mvmic_codec.bitstream.symbols import Unpacker
-from mvmic_codec.decoder import decode, image, on_device, reconstruct
+from mvmic_codec.decoder import decode, image, on_device, reconstruct, tiles
+from mvmic_codec.decoder.stripes import PLANES
 from mvmic_codec.evaluation.images import files_of, load
 from mvmic_codec.model import intnet, synthnet
 from mvmic_codec.model.arrays import entropy_arrays, read_arrays, synthesis_arrays
@@ -46,7 +48,12 @@ Hashes = Callable[[bytes], tuple[bytes, bytes] | None]
 class Recorder(Unpacker):
     """An unpacker that keeps a hash of all that was taken out of it."""
 
-    digest = hashlib.sha256()  # anew for each file; encoders decode, too
+    digest = hashlib.sha256()
+
+    def __init__(self, payload: bytes, tables: ans.Tables) -> None:
+        super().__init__(payload, tables)
+        # Anew for each file. The start may have been looked at before.
+        Recorder.digest = hashlib.sha256()
 
     def next(self, indices: np.ndarray, second: int = 0) -> np.ndarray:
         symbols = super().next(indices, second)
@@ -64,17 +71,16 @@ def by_package(
     """By C. stripe and band are in blocks."""
 
     def run(data: bytes) -> tuple[bytes, bytes]:
-        Recorder.digest = hashlib.sha256()
-        whole = container.read(data)
+        whole = container.Reader(data)
         with (
             mock.patch.object(decode, "load", return_value=model),
             mock.patch.object(reconstruct, "STRIPE_BLOCKS", stripe),
             mock.patch.object(reconstruct, "BAND_BLOCKS", band),
             mock.patch.dict(os.environ, {"OMP_NUM_THREADS": str(threads)}),
         ):
-            areas = image.flat_areas(whole)
-            Recorder.digest = hashlib.sha256()
-            samples = image.decode_samples(whole, areas, "cpu")
+            samples = image.decode_samples(
+                whole.header, tiles.only_tile(whole.tile()), device="cpu"
+            )
         return Recorder.digest.digest(), of_samples(samples)
 
     return run
@@ -82,23 +88,31 @@ def by_package(
 
 def by_torch(device: str) -> Hashes:
     def on_this_device(
-        payload: bytes,
-        header: container.Header,
+        header: Header,
+        tile_of: tiles.TileOf,
         emit: reconstruct.EmitPart,
         *,
-        hidden: decode.Hidden | None,
+        window: grid.Box,
+        emit_overlays: tiles.EmitOverlays,
         **_: object,
     ) -> None:
         on_device.decode_parts(
-            payload, header, emit, device, hidden=hidden, emit_map=None, until=decode.PLANES
+            header,
+            tile_of,
+            emit,
+            device,
+            window=window,
+            emit_overlays=emit_overlays,
+            emit_map=None,
+            until=PLANES,
         )
 
     def run(data: bytes) -> tuple[bytes, bytes]:
-        whole = container.read(data)
-        areas = image.flat_areas(whole)
-        Recorder.digest = hashlib.sha256()
+        whole = container.Reader(data)
         with mock.patch.object(image, "decode_parts", on_this_device):
-            samples = image.decode_samples(whole, areas, device)
+            samples = image.decode_samples(
+                whole.header, tiles.only_tile(whole.tile()), device=device
+            )
         return Recorder.digest.digest(), of_samples(samples)
 
     return run
@@ -156,7 +170,7 @@ def main(folders: list[Path]) -> int:
     torch.set_num_threads(1)
     for number, path in enumerate(tqdm(files, unit="image", disable=None)):
         data = api.encode(load(path), rate_index=number * 11 % RATES, device="cpu")
-        colour = api.read_header(data).photometric == container.RGB
+        colour = api.read_header(data).photometric == RGB
         found = {name: run(data) for name, run in (colour_ways if colour else gray_ways).items()}
         first = next(iter(found.values()))
         assert first is not None

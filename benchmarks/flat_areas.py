@@ -35,7 +35,7 @@ def curve(pixels: Pixels) -> tuple[Curve, int]:
         data = mvmic_codec.encode(Image.fromarray(pixels), rate_index=rate)
         decoded = np.asarray(mvmic_codec.decode(data))
         points.append((8 * len(data) / (pixels.shape[0] * pixels.shape[1]), psnr(pixels, decoded)))
-        flat += container.read(data).flat is not None
+        flat += container.Reader(data).tile().flat is not None
     return points, flat
 
 

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 import mvmic_codec
 from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream.header import RGB
 from mvmic_codec.evaluation.images import files_of, load
 from mvmic_codec.evaluation.metrics import psnr
 
@@ -53,10 +54,10 @@ def beside(python: Path, *arguments: str) -> str:
 
 def renamed(data: bytes, models: dict[bool, bytes]) -> bytes:
     """A file of this version as one of 0.14.1, by the fingerprints of its models."""
-    whole = container.read(data)
-    gray = whole.header.photometric != container.RGB
+    whole = container.Reader(data)
+    gray = whole.header.photometric != RGB
     header = replace(whole.header, generation=1, fingerprint=models[gray])
-    return container.write(header, whole.payload, {}, whole.flat)
+    return container.write(header, [whole.tile()], {})
 
 
 def centre(pixels: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:

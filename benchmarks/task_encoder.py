@@ -115,7 +115,7 @@ class Study:
 
     def files(self, samples: Samples, index: int, device: str | None) -> dict[str, EncodedFile]:
         """The file of each way. Errors as `check_model` and `ImageEncoder`."""
-        plain = ImageEncoder(samples, {}, device=device)
+        plain = ImageEncoder([samples], {}, device=device)
         if self.head is not None:
             check_model(self.head, plain.fingerprint)
         files = {"plain": plain.file_at(index)}
@@ -123,10 +123,10 @@ class Study:
             importance = importance_map(files["plain"].coded, self.head, self.power)
             for way, weights in (("map", importance), ("mirrored", importance[:, ::-1])):
                 # A copy: torch takes no arrays that run backwards.
-                encoder = ImageEncoder(samples, {}, importance=weights.copy(), device=device)
+                encoder = ImageEncoder([samples], {}, importance=weights.copy(), device=device)
                 files[way] = encoder.file_at(index)
         for way, tuned in self.encoders.items():
-            files[way] = ImageEncoder(samples, {}, tuned=tuned, device=device).file_at(index)
+            files[way] = ImageEncoder([samples], {}, tuned=tuned, device=device).file_at(index)
         return files
 
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from mvmic_codec import api
 from mvmic_codec.bitstream import container
-from mvmic_codec.decoder.image import flat_areas
 from mvmic_codec.decoder.stripes import STRIDES
+from mvmic_codec.decoder.tiles import only_tile
 from mvmic_codec.features.extract import raw_maps
 from mvmic_codec.features.statistics import WEIGHTS
 from mvmic_codec.model import encoder_file
@@ -72,9 +72,10 @@ def measure(crops: list[np.ndarray]) -> tuple[bytes, dict[str, np.ndarray]]:
     fingerprint = b""
     for crop in tqdm(crops, unit="crop", disable=None):
         for rate in RATES:
-            file = container.read(api.encode(crop, rate_index=rate))
+            file = container.Reader(api.encode(crop, rate_index=rate))
             fingerprint = file.header.fingerprint
-            for name, values in raw_maps(file, flat_areas(file), list(STRIDES), "cpu").items():
+            maps = raw_maps(file.header, only_tile(file.tile()), list(STRIDES), "cpu")
+            for name, values in maps.items():
                 moments[rate, name].add(values)
     arrays = {"rates": np.array(RATES, np.int64)}
     for name, unit in units_of(fingerprint).items():
