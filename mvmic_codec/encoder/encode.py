@@ -138,11 +138,15 @@ class Place:
         The analysis of those sees them as they are in the image. So no others can be put there, not
         even where something is painted over them.
         """
-        near, half = np.zeros((self.box.height, self.box.width), np.bool_), BLOCK // 2
-        near[:half] |= self.sides.top
-        near[-half:] |= self.sides.bottom
-        near[:, :half] |= self.sides.left
-        near[:, -half:] |= self.sides.right
+        return self.within(BLOCK // 2)
+
+    def within(self, distance: int) -> npt.NDArray[np.bool_]:
+        """Pixels [H,W] of the tile that are no further from other tiles."""
+        near = np.zeros((self.box.height, self.box.width), np.bool_)
+        near[:distance] |= self.sides.top
+        near[-distance:] |= self.sides.bottom
+        near[:, :distance] |= self.sides.left
+        near[:, -distance:] |= self.sides.right
         return near
 
 
@@ -162,7 +166,7 @@ class Encoder:
         like: Encoder | None = None,
         place: Place | None = None,
     ) -> None:
-        self.model, self.rate, self.like = model, rate, like
+        self.model, self.rate, self.like, self.place = model, rate, like, place
         entropy = model.entropy
         self.rates = torch.tensor([rate], device=model.device)
         self.seen = np.ones(planes.shape[1:], np.bool_) if hidden is None else ~hidden
@@ -213,10 +217,14 @@ class Encoder:
 
     @cached_property
     def shown(self) -> Tensor:
-        """[H,W] of the padded planes: 1 where decoded pixels are seen, else 0."""
+        """[H,W] of the padded planes: 1 where decoded pixels are seen and known, else 0.
+
+        Near another tile they depend on its latent.
+        """
         height, width = self.seen.shape
         shown = torch.zeros(self.rotated.shape[2:], device=self.model.device)
-        shown[:height, :width] = torch.from_numpy(self.seen).to(shown)
+        known = self.seen if self.place is None else self.seen & ~self.place.within(BLOCK)
+        shown[:height, :width] = torch.from_numpy(known).to(shown)
         return shown
 
     @cached_property
