@@ -163,6 +163,7 @@ def decode(
     region: Corners | None = None,
     scale: int = 1,
     features: Literal[False] = False,
+    on_part: Callable[[float], object] | None = None,
     device: str | None = None,
 ) -> Image.Image: ...
 @overload
@@ -191,6 +192,7 @@ def decode(
     scale: int = 1,
     features: bool | str | Sequence[str] = False,
     pixels: bool = True,
+    on_part: Callable[[float], object] | None = None,
     device: str | None = None,
 ) -> Image.Image | tuple[Image.Image, Features] | Features:
     """Decode an image in an `.mvm` file, given as bytes, path or binary file object.
@@ -211,6 +213,8 @@ def decode(
     features  True, or names of feature maps, to get a pair (image, `Features`). True means the map
               s16. The image is the same as without.
     pixels    False to get the features alone, which is sooner; as `decode_features`
+    on_part   called after each part of the image with the share of it that is decoded, up to 1; not
+              with features
 
     Raises FormatError or one of its kinds for a file that is damaged or no `.mvm` file, and for one
     above Pillow's limit of 2 * `PIL.Image.MAX_IMAGE_PIXELS`. Raises ModelError for an unknown
@@ -222,9 +226,13 @@ def decode(
         if not pixels:
             raise InputError("pixels=False leaves nothing to decode; ask for features as well")
         with _reader(data) as reader:
-            return decode_image(reader, frame, region=region, scale=scale, device=device)
-    if region is not None or scale != 1:
-        raise InputError("features are those of the whole image: leave out region and scale")
+            return decode_image(
+                reader, frame, region=region, scale=scale, on_part=on_part, device=device
+            )
+    if region is not None or scale != 1 or on_part is not None:
+        raise InputError(
+            "features are those of the whole image at once: leave out region, scale and on_part"
+        )
     names = _map_names(features)
     if not pixels:
         return decode_features(data, names, frame=frame, device=device)
@@ -237,6 +245,7 @@ def decode_array(
     *,
     region: Corners | None = None,
     scale: int = 1,
+    on_part: Callable[[float], object] | None = None,
     device: str | None = None,
 ) -> NDArray[Any]:
     """Decode all frames of an `.mvm` file: an array [N,H,W] or [N,H,W,C], without N if it is 1.
@@ -252,10 +261,18 @@ def decode_array(
     with _reader(data) as reader:
         header = reader.header
         _check_size(header, region)
-        frames = [
-            decode_frame(reader, frame, box=region, scale=scale, device=device)
-            for frame in range(header.frames)
-        ]
+        # As `decode`, this refuses metadata that is not valid.
+        metadata.to_info(header, reader.metadata)
+        frames = []
+        for frame in range(header.frames):
+
+            def told(share: float, frame: int = frame) -> None:
+                if on_part is not None:
+                    on_part((frame + share) / header.frames)
+
+            frames.append(
+                decode_frame(reader, frame, box=region, scale=scale, device=device, on_part=told)
+            )
     whole = frames[0] if len(frames) == 1 else np.stack(frames)
     return whole > 0 if header.mode == "1" else whole
 
@@ -309,6 +326,7 @@ def decode_image(
     *,
     region: Corners | None = None,
     scale: int = 1,
+    on_part: Callable[[float], object] | None = None,
     device: str | None = None,
 ) -> Image.Image:
     """An image of a file that is being read. Options and errors as `decode`."""
@@ -319,7 +337,14 @@ def decode_image(
     header = reader.header
     _check_frame(header, frame)
     _check_size(header, region)
-    values = decode_frame(reader, frame, box=region, scale=scale, device=device)
+    values = decode_frame(
+        reader,
+        frame,
+        box=region,
+        scale=scale,
+        device=device,
+        on_part=on_part or (lambda share: None),
+    )
     colours = None if reader.colours is None else colours_of(reader.colours, header)
     image = image_of(header, values, colours)
     image.info.update(metadata.to_info(header, reader.metadata, frame))

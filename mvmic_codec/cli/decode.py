@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from PIL import Image
 
 from mvmic_codec.cli import batch, files, formats, lost
 from mvmic_codec.cli.drop import drop
@@ -103,12 +104,25 @@ def command(
             header = api.read_header(file)
             wanted = range(header.frames) if frame is None else [frame]
             formats.check_kind(header, form, len(wanted))
-            images = []
-            for number in wanted:
-                file.seek(0)
-                images.append(
-                    api.decode(file, frame=number, region=region, scale=int(scale), device=device)
-                )
+            images: list[Image.Image] = []
+            with batch.progress(files.shown(job.source.name), "%", hide=quiet, total=100) as bar:
+
+                def told(share: float) -> None:
+                    percent = int(100 * (len(images) + share) / len(wanted))
+                    bar.update(percent - bar.n)
+
+                for number in wanted:
+                    file.seek(0)
+                    images.append(
+                        api.decode(
+                            file,
+                            frame=number,
+                            region=region,
+                            scale=int(scale),
+                            on_part=told,
+                            device=device,
+                        )
+                    )
         image = images[0]
         metadata = {
             kind.name: image.info[kind.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -30,18 +31,20 @@ def decode_frame(
     device: str | None = None,
     emit_map: EmitMapPart | None = None,
     emit_overlays: EmitOverlays = lambda box, laid: None,
+    on_part: Callable[[float], object] = lambda share: None,
 ) -> Array:
     """The samples of a frame, [H,W] or [H,W,C], of the types of `samples.array_type`.
 
     C is 2 for gray with transparency, 3 for RGB, 4 for RGB with transparency. An image that is
     shown with a palette gives its indices [H,W]. box, scale and the rest are those of
     `image.decode_samples`. Of a square of an indexed image the pixel in the middle counts.
+    on_part is called after each part with the share of the samples that there are so far.
 
     Errors as `image.decode_samples`.
     """
     header = reader.header
     if header.indexed:
-        indices = decode_indices(reader, frame, box, scale)
+        indices = decode_indices(reader, frame, box, scale, on_part)
         if header.palette:
             return indices
         assert reader.colours is not None
@@ -69,6 +72,7 @@ def decode_frame(
         device=device,
         emit_map=emit_map,
         emit_overlays=take,
+        on_part=on_part,
     )
     return values if alpha is None else np.dstack((values, alpha))
 
@@ -80,14 +84,20 @@ def shown(header: Header, values: Array) -> Array:
     return values[:, :, 0] if values.shape[2] == 1 else values
 
 
-def decode_indices(reader: Reader, frame: int, box: Corners | None, scale: int) -> Array:
+def decode_indices(
+    reader: Reader,
+    frame: int,
+    box: Corners | None,
+    scale: int,
+    on_part: Callable[[float], object],
+) -> Array:
     """The indices uint8 of a window of an indexed frame. Errors as `decode_frame`."""
     header = reader.header
     assert reader.colours is not None
     count = len(overlays.colours_of(reader.colours, header))
     tiling, window = tiling_of(header), checked_window(header, box, scale)
     small = window.reduced(scale)
-    out = np.empty((small.height, small.width), np.uint8)
+    out, done = np.empty((small.height, small.width), np.uint8), 0
     rows, columns = tiling.covering(window)
     for row in rows:
         for column in columns:
@@ -101,4 +111,6 @@ def decode_indices(reader: Reader, frame: int, box: Corners | None, scale: int) 
                 for size, len_ in zip((squares.height, squares.width), part.shape, strict=True)
             ]
             out[both.within(small)] = part[np.ix_(*middle)][both.within(squares)]
+            done += both.height * both.width
+            on_part(done / out.size)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def decode_samples(
     device: str | None = None,
     emit_map: EmitMapPart | None = None,
     emit_overlays: EmitOverlays = lambda box, areas: None,
+    on_part: Callable[[float], object] = lambda share: None,
 ) -> npt.NDArray[Any]:
     """The sample values of an image, [H,W] or [H,W,3], of the types of `samples.array_type`.
 
@@ -44,17 +46,22 @@ def decode_samples(
                have pixels in it. Always decoded on the CPU
     emit_map   gets the feature maps on the way; for the whole image at scale 1 only
     emit_overlays  gets the flat areas of tiles on the way
+    on_part    called after each part with the share of the samples that there are so far
 
     Raises InputError for a box that does not lie in the image or is empty, and for another scale;
     else errors are those of `parts.decode_parts`.
     """
     small = checked_window(header, box, scale).reduced(scale)
     values = np.empty((small.height, small.width, header.channels), levels_of(header).type)
+    done = 0
 
     def emit(top: int, left: int, part: npt.NDArray[Any]) -> None:
+        nonlocal done
         height, width, _ = part.shape
         # One channel counts for all where they are equal.
         values[top : top + height, left : left + width] = part
+        done += height * width
+        on_part(done / (small.height * small.width))
 
     emit_samples(
         header,

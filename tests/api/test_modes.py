@@ -78,16 +78,29 @@ CASES = {
     "F, 0 to 1": [(Image.fromarray((X / 64).astype(np.float32)), "L")],
     "LAB": [(Image.new("LAB", (4, 4)), "refused")],
 }
-TABLE = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in PAGE.read_text(encoding="utf-8").splitlines()
-    if line.startswith("| ")
-]
+TABLE, FEATURES = (
+    [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in part.splitlines()
+        if line.startswith("| ")
+    ]
+    for part in PAGE.read_text(encoding="utf-8").split("## Beside other formats")
+)
 ROWS = {given: (comes_back, samples) for given, comes_back, samples in TABLE[1:]}
 
 
 def test_every_row_of_the_page_is_a_case():
     assert list(ROWS) == list(CASES)
+
+
+def test_every_feature_of_the_page_names_its_test():
+    tests = "".join(
+        path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].rglob("test_*.py")
+    )
+    for feature, ours, *_, name in FEATURES[1:]:
+        assert ours in ("yes", "no")
+        if ours == "yes":
+            assert f"def {name.strip('`')}(" in tests, feature
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from fuzz.check_file import mended
 from PIL import Image
 from slow import first_is_quick
 from small_model import picture
@@ -162,8 +163,8 @@ def test_other_scales():
 
 def test_features_have_no_region():
     data = encoded("gray")
-    for options in ({"region": (0, 0, 9, 9)}, {"scale": 2}):
-        with pytest.raises(InputError, match="leave out region and scale"):
+    for options in ({"region": (0, 0, 9, 9)}, {"scale": 2}, {"on_part": print}):
+        with pytest.raises(InputError, match="leave out region, scale and on_part"):
             mvmic_codec.decode(data, features=True, **options)
 
 
@@ -199,6 +200,36 @@ def test_tiles_are_counted_as_they_are_done():
     done = []
     mvmic_codec.encode(np.stack([GRAY, GRAY]), 3, tile=64, on_tile=done.append)
     assert done == list(range(1, 13))
+
+
+@pytest.mark.parametrize("kind", ["gray", "bits"])
+def test_the_share_that_is_decoded(kind):
+    shares = []
+    mvmic_codec.decode(encoded(kind), on_part=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_the_share_of_a_region_and_of_a_series():
+    shares = []
+    region = {"region": (70, 5, 90, 77), "scale": 2}
+    mvmic_codec.decode(encoded("gray"), **region, on_part=shares.append)
+    assert shares[-1] == 1
+    shares.clear()
+    data = mvmic_codec.encode(np.stack([GRAY, GRAY]), 3, tile=64)
+    mvmic_codec.decode_array(data, on_part=shares.append)
+    assert shares == sorted(shares)
+    assert 0.5 in shares
+    assert shares[-1] == 1
+
+
+def test_an_array_needs_valid_metadata_as_an_image_does():
+    data = mvmic_codec.encode(GRAY, 3, dpi=(300, 300))
+    at = data.index(b"dpIX") + 4
+    data = mended(data[:at] + bytes(8) + data[at + 8 :])
+    for decode in (mvmic_codec.decode, mvmic_codec.decode_array):
+        with pytest.raises(FormatError, match="dpIX"):
+            decode(data)
 
 
 def test_pillow_s_limit_counts_what_is_decoded(monkeypatch):
