@@ -567,6 +567,10 @@ def test_lengths_that_lie(series):
         wrong[number] += change
         with pytest.raises(FormatError):
             container.Reader(with_lengths(series, wrong)).check()
+    for change, said in ((-1, "longer than its tile"), (1, "tile is shorter")):
+        wrong = [*lengths[:-1], lengths[-1] + change]
+        with pytest.raises(FormatError, match=said):
+            container.Reader(with_lengths(series, wrong)).check()
     swapped = [*lengths[1:], lengths[0]]
     with pytest.raises(FormatError):
         container.Reader(with_lengths(series, swapped)).check()
