@@ -82,6 +82,15 @@ def test_smaller_pictures(kind, tile):
         assert small.mode == mvmic_codec.read_header(data).mode
 
 
+@pytest.mark.parametrize("scale", [2, 4, 16])
+def test_a_smaller_picture_of_indices_has_the_pixels_in_the_middle(scale):
+    middle = KINDS["bits"][scale // 2 :: scale, scale // 2 :: scale]
+    small = mvmic_codec.decode_array(encoded("bits"), scale=scale)
+    height, width = middle.shape
+    assert small.shape == tuple(-(-side // scale) for side in KINDS["bits"].shape)
+    assert np.array_equal(small[:height, :width], middle)
+
+
 def test_a_region_of_a_smaller_picture():
     data = encoded("colour")
     whole = mvmic_codec.decode(data, scale=4)
@@ -208,6 +217,8 @@ def test_the_share_that_is_decoded(kind):
     mvmic_codec.decode(encoded(kind), on_part=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
+    # The model's samples of an image as small as this come all at once.
+    assert kind != "bits" or len(set(shares)) == 6
 
 
 def test_the_share_of_a_region_and_of_a_series():
