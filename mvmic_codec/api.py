@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 TILED_FROM = 16_000_000
 TILE = 1024
 
+# A series above Pillow's limit for one image has no more pixels for each of its bytes: scans have
+# at most some hundreds, masks at most some thousands.
+PIXELS_PER_BYTE = 10_000
+
 # Left, top, right and bottom of a region in pixels, the last two not included.
 Corners = tuple[int, int, int, int]
 Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
@@ -128,6 +132,11 @@ def encode(
     chunks = metadata.to_chunks(given, first_image(image), gray=frames[0].channels == 1)
     chunks |= metadata.animation_chunk(image, len(frames), duration, loop)
     if isinstance(frames[0], Indexed):
+        if task is not None or encoder is not None:
+            raise InputError(
+                "an image of 1 bit or with a palette is coded exactly, without a model: leave out "
+                "task and encoder, or convert it to L or RGB"
+            )
         return _exact_file(frames, chunks, side, max_bytes=max_bytes, bpp=bpp)
     with needs_torch("encoding"):
         from mvmic_codec.encoder.image_encoder import ImageEncoder
@@ -252,7 +261,8 @@ def decode_array(
 
     It is of uint8, uint16 or int32, of bool for an image of 1 bit. C is 2 for gray with
     transparency, 3 for RGB, 4 for RGB with transparency. Palettes are left out: such an image gives
-    its indices. Options and errors as `decode`.
+    its indices. Options and errors as `decode`. Raises FormatError, too, for a series that has more
+    pixels in all than Pillow's limit and `PIXELS_PER_BYTE` allow.
     """
     import numpy as np
 
@@ -260,7 +270,9 @@ def decode_array(
 
     with _reader(data) as reader:
         header = reader.header
+        region, scale = _checked_part(header, region, scale)
         _check_size(header, region)
+        check_frames(reader, region, scale)
         # As `decode`, this refuses metadata that is not valid.
         metadata.to_info(header, reader.metadata)
         frames = []
@@ -304,8 +316,9 @@ def decode_features(
     found = []
     for each in data if isinstance(data, list) else [data]:
         with _reader(each) as reader:
-            _check_features(reader.header, frame)
-            tile_of = partial(reader.tile, frame)
+            number = _checked_frame(reader.header, frame)
+            _check_features(reader.header)
+            tile_of = partial(reader.tile, number)
             found.append(decode_one(reader.header, tile_of, names, device))
     return stacked(found)
 
@@ -313,8 +326,8 @@ def decode_features(
 def read_header(data: Data) -> Header:
     """Read the header of an `.mvm` file, given as bytes, path or binary file object.
 
-    Reads at most its first 62 bytes, and imports neither numpy nor torch. Raises FormatError or one
-    of its kinds.
+    Reads no more than the chunk that it is in, and imports neither numpy nor torch. Raises
+    FormatError or one of its kinds.
     """
     with _open(data) as file:
         return container.read_header(file)
@@ -335,7 +348,8 @@ def decode_image(
     from mvmic_codec.image.pillow import image_of
 
     header = reader.header
-    _check_frame(header, frame)
+    frame = _checked_frame(header, frame)
+    region, scale = _checked_part(header, region, scale)
     _check_size(header, region)
     values = decode_frame(
         reader,
@@ -362,16 +376,16 @@ def decode_image_with_features(
     from mvmic_codec.features.extract import decode_with_features
     from mvmic_codec.image.pillow import image_of
 
-    _check_features(reader.header, frame)
+    frame = _checked_frame(reader.header, frame)
+    _check_features(reader.header)
     values, features = decode_with_features(reader, frame, _map_names(maps), device)
     image = image_of(reader.header, values, None)
     image.info.update(metadata.to_info(reader.header, reader.metadata, frame))
     return image, features
 
 
-def _check_features(header: Header, frame: int) -> None:
-    """Raise an error as `decode_features` if a frame has no features or is too large."""
-    _check_frame(header, frame)
+def _check_features(header: Header) -> None:
+    """Raise an error as `decode_features` if a file has no features or is too large."""
     if header.indexed:
         raise InputError(
             "an image of 1 bit or with a palette is coded without a model and has no features; "
@@ -380,9 +394,40 @@ def _check_features(header: Header, frame: int) -> None:
     _check_size(header, None)
 
 
-def _check_frame(header: Header, frame: int) -> None:
-    if not 0 <= frame < header.frames:
-        raise InputError(f"there is no frame {frame}: the file has {header.frames}, from 0")
+def _whole(number: object, name: str) -> int:
+    """A whole number of any type as an int. Raises InputError for another value."""
+    # bool is a number only by inheritance.
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise InputError(f"{name} must be a whole number, got {number!r}")
+    return int(number)
+
+
+def _checked_frame(header: Header, frame: object) -> int:
+    """The number of a frame that the file has. InputError for another."""
+    number = _whole(frame, "frame")
+    if not 0 <= number < header.frames:
+        raise InputError(f"there is no frame {number}: the file has {header.frames}, from 0")
+    return number
+
+
+def _checked_part(header: Header, region: object, scale: object) -> tuple[Corners | None, int]:
+    """A region of the image as four ints, and a scale. InputError for others."""
+    from mvmic_codec.decoder.image import checked_window
+
+    size = _whole(scale, "scale")
+    box = None if region is None else _corners(region)
+    checked_window(header, box, size)
+    return box, size
+
+
+def _corners(region: object) -> Corners:
+    """Left, top, right and bottom as ints. InputError for others."""
+    if hasattr(region, "tolist"):
+        region = region.tolist()
+    if not isinstance(region, (list, tuple)) or len(region) != 4:
+        raise InputError(f"region must be left, top, right and bottom in pixels, got {region!r}")
+    left, top, right, bottom = (_whole(corner, "each corner of region") for corner in region)
+    return left, top, right, bottom
 
 
 def _checked_effort(effort: object) -> int:
@@ -460,6 +505,26 @@ def _check_size(header: Header, region: Corners | None) -> None:
         )
 
 
+def check_frames(reader: Reader, region: Corners | None, scale: int) -> None:
+    """Raise FormatError if all frames at once take more than their bytes make likely.
+
+    A few bytes can be a frame of one colour, of any size. InputError for region and scale as
+    `decode`.
+    """
+    header, limit = reader.header, Image.MAX_IMAGE_PIXELS
+    region, scale = _checked_part(header, region, scale)
+    if limit is None or header.frames == 1:
+        return
+    left, top, right, bottom = region or (0, 0, header.width, header.height)
+    pixels = header.frames * (right - left) * (bottom - top) // scale**2
+    if pixels > max(2 * limit, PIXELS_PER_BYTE * reader.length):
+        raise FormatError(
+            f"the file claims {header.frames} frames, {pixels} pixels in all, from few bytes, "
+            f"above Pillow's limit of {2 * limit}; decode its frames one by one, or if you trust "
+            "it, raise PIL.Image.MAX_IMAGE_PIXELS"
+        )
+
+
 def _pixels_decoded(header: Header, region: Corners | None) -> int:
     """Pixels of the padded image, or of the tiles that a region touches.
 
@@ -500,19 +565,27 @@ def _exact_file(
 
     data = indexed_file(frames, chunks, tile=tile)
     height, width = frames[0].size
-    limits = [max_bytes, None if bpp is None else bpp * len(frames) * height * width / 8]
-    for limit in limits:
-        if limit is not None and len(data) > limit:
-            raise InputError(
-                f"this image of few colours is coded exactly and takes {len(data)} bytes; convert "
-                "it to L or RGB for a smaller file"
-            )
+    size, limit = len(data), max_bytes
+    if bpp is not None:
+        # As always, metadata is not counted.
+        size, limit = (
+            len(indexed_file(frames, {}, tile=tile)),
+            bpp * len(frames) * height * width / 8,
+        )
+    if limit is not None and size > limit:
+        raise InputError(
+            f"this image of few colours is coded exactly and takes {size} bytes; convert it to L "
+            "or RGB for a smaller file"
+        )
     return data
 
 
 @contextmanager
 def _open(data: object) -> Iterator[IO[bytes]]:
-    if isinstance(data, (bytes, bytearray, memoryview)):
+    if isinstance(data, memoryview):
+        # One with gaps between its bytes, too.
+        yield io.BytesIO(data.tobytes())
+    elif isinstance(data, (bytes, bytearray)):
         yield io.BytesIO(data)
     elif isinstance(data, (str, os.PathLike)):
         with open(data, "rb") as file:

@@ -147,6 +147,12 @@ class Reader:
                 self._only = only
             return self._only
 
+    @property
+    def length(self) -> int:
+        """Bytes of the chunks of all tiles, as SEEK has it; there is more than one tile."""
+        assert self._ends is not None
+        return self._ends[-1]
+
     def sizes(self) -> dict[bytes, int]:
         """Bytes of the payloads of all tiles, by type of chunk. No checksum is checked.
 

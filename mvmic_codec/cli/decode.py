@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from PIL import Image
 
+from mvmic_codec.bitstream.container import Reader
 from mvmic_codec.cli import batch, files, formats, lost
 from mvmic_codec.cli.drop import drop
 from mvmic_codec.cli.limits import max_pixels
@@ -101,9 +102,12 @@ def command(
         chosen = suffix if to_stream else job.target.suffix
         form, _ = formats.FORMATS[chosen.lower()]
         with files.reading(job.source) as file:
-            header = api.read_header(file)
+            reader = Reader(file)
+            header = reader.header
             wanted = range(header.frames) if frame is None else [frame]
             formats.check_kind(header, form, len(wanted))
+            if len(wanted) > 1:
+                api.check_frames(reader, region, int(scale))
             images: list[Image.Image] = []
             with batch.progress(files.shown(job.source.name), "%", hide=quiet, total=100) as bar:
 
@@ -112,11 +116,10 @@ def command(
                     bar.update(percent - bar.n)
 
                 for number in wanted:
-                    file.seek(0)
                     images.append(
-                        api.decode(
-                            file,
-                            frame=number,
+                        api.decode_image(
+                            reader,
+                            number,
                             region=region,
                             scale=int(scale),
                             on_part=told,

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# A palette image stays one if its indices take no more bits for each pixel. Above that it is a
-# photograph with a palette, which the model codes better. Label maps take a tenth of it.
+# A palette image stays one if its indices take no more bits for each pixel, or no more bytes in
+# all. Above that it is a photograph with a palette, which the model codes better. Label maps take a
+# tenth of it.
 PALETTE_BITS_MAX = 1.0
+PALETTE_BYTES_MAX = 512
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def of_palette(image: Image.Image) -> Indexed | None:
     indices = np.asarray(image)
     count = int(indices.max()) + 1
     stored = plane.to_payload(indices, count, ordered=False)
-    if 8 * len(stored) > PALETTE_BITS_MAX * indices.size:
+    if len(stored) > max(PALETTE_BYTES_MAX, PALETTE_BITS_MAX * indices.size / 8):
         return None
     alpha = image.has_transparency_data
     bands = "RGBA" if alpha else "RGB"

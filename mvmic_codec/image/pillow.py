@@ -19,7 +19,7 @@ def image_of(
     colours are those of an indexed image, as `overlays.colours_of` gives them.
     """
     if not header.indexed or header.mode not in ("1", "P"):
-        return Image.fromarray(values)
+        return Image.fromarray(spread(values, header.bits))
     if header.mode == "1":
         return Image.fromarray(values > 0)
     image = Image.fromarray(values)
@@ -28,6 +28,19 @@ def image_of(
     if header.alpha:
         image.info["transparency"] = transparency_of(colours)
     return image
+
+
+def spread(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Samples of fewer than 8 bits as Pillow shows them: from 0 to 255, rounded.
+
+    Signed ones stay as they are, as those of more bits.
+    """
+    if bits >= 8 or values.dtype != np.uint8:
+        return values
+    most = (1 << bits) - 1
+    levels = (np.arange(most + 1) * 255 + most // 2) // most
+    out: NDArray[np.uint8] = levels.astype(np.uint8)[values]
+    return out
 
 
 def palette_of(header: Header, colours: NDArray[np.int32]) -> bytes:

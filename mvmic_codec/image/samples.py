@@ -277,7 +277,7 @@ def _from_deep(array: NDArray[Any]) -> Samples:
     if not least <= lo <= hi <= most:
         raise InputError(f"values from {lo} to {hi} do not fit 16 bits; scale them first")
     values = array.astype(np.int16 if signed else np.uint16, copy=False)
-    return Samples(values, 16, signed, *range_without_outliers(values))
+    return Samples(values, 16, signed, *range_without_outliers([values]))
 
 
 def _without_alpha(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:

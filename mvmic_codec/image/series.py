@@ -10,6 +10,7 @@ from PIL import Image
 
 from mvmic_codec.errors import InputError
 from mvmic_codec.image.indexed import Indexed
+from mvmic_codec.image.outliers import range_without_outliers
 from mvmic_codec.image.samples import Samples, from_input
 
 # An array with more in its last dimension is a series [N, H, W]; with fewer these are channels.
@@ -66,7 +67,10 @@ def _of_one_kind(frames: list[Samples]) -> list[Samples]:
     signed = any(frame.signed for frame in frames)
     if signed and max((int(frame.values.max()) for frame in frames), default=0) >= 2**15:
         raise InputError("frames with negative samples and frames with samples above 32767 differ")
-    lo, hi = min(frame.lo for frame in frames), max(frame.hi for frame in frames)
+    lo, hi = frames[0].lo, frames[0].hi
+    if frames[0].bits > 8:
+        # Of all together: padding may fill a frame.
+        lo, hi = range_without_outliers([frame.values for frame in frames])
     transparent = any(frame.alpha is not None for frame in frames)
     out = []
     for frame in frames:

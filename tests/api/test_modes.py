@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 import mvmic_codec
+from mvmic_codec.encoder.indexed_file import indexed_file
 from mvmic_codec.errors import InputError
+from mvmic_codec.image.indexed import Indexed
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
 
@@ -172,3 +174,40 @@ def test_a_limit_that_an_exact_image_does_not_meet():
         mvmic_codec.encode(DISC.convert("1"), max_bytes=len(data) - 1)
     with pytest.raises(InputError, match="coded exactly and takes"):
         mvmic_codec.encode(DISC.convert("1"), bpp=0.01)
+
+
+def test_small_label_maps_stay_exact():
+    for side in (1, 3, 9, 16):
+        image = Image.new("P", (side, side), 1)
+        image.putpalette([0, 0, 0, 255, 0, 0])
+        image.putpixel((side // 2, 0), 0)
+        with Image.open(io.BytesIO(mvmic_codec.encode(image))) as back:
+            assert back.mode == "P"
+            assert np.array_equal(np.asarray(back), np.asarray(image))
+
+
+def test_bits_for_each_pixel_of_an_exact_image_leave_metadata_out():
+    mask = Image.new("1", (64, 48), 1)
+    data = mvmic_codec.encode(mask, bpp=1, exif=b"II*\0" + bytes(1000))
+    assert len(data) > 1000
+    with pytest.raises(InputError, match="exactly and takes [0-9]{2} bytes"):
+        mvmic_codec.encode(mask, bpp=0.01, exif=b"II*\0" + bytes(1000))
+
+
+def test_an_exact_image_takes_no_task_and_no_encoder():
+    mask = Image.new("1", (64, 48), 1)
+    for options in ({"task": np.ones((3, 4))}, {"encoder": "none.safetensors"}):
+        with pytest.raises(InputError, match="leave out task and encoder"):
+            mvmic_codec.encode(mask, **options)
+
+
+def test_few_bits_are_shown_from_black_to_white():
+    indices = np.arange(4, dtype=np.uint8)[None]
+    grays = np.arange(4, dtype=np.int32)[:, None]
+    data = indexed_file([Indexed(indices, grays, 2)], {})
+    assert np.asarray(mvmic_codec.decode(data)).tolist() == [[0, 85, 170, 255]]
+    assert mvmic_codec.decode_array(data).tolist() == [[0, 1, 2, 3]]
+    clear = indexed_file([Indexed(indices, np.hstack([grays, grays]), 2, alpha=True)], {})
+    with Image.open(io.BytesIO(clear)) as image:
+        assert image.mode == "LA"
+        assert np.asarray(image)[0, :, 1].tolist() == [0, 85, 170, 255]

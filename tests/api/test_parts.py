@@ -164,6 +164,71 @@ def test_regions_outside(region):
             mvmic_codec.decode(data, region=region)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint32, np.int64])
+@pytest.mark.parametrize("whole", ["gray", "bits"])
+def test_corners_of_any_integer_type(whole, kind):
+    data, corners = encoded(whole), (60, 20, 120, 101)
+    expected = mvmic_codec.decode_array(data, region=corners)
+    for region in (tuple(map(kind, corners)), list(map(kind, corners)), np.array(corners, kind)):
+        assert np.array_equal(mvmic_codec.decode_array(data, region=region), expected)
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        (),
+        (0, 0),
+        (0, 0, 5, 5, 5),
+        5,
+        "abcd",
+        (None,) * 4,
+        ("0", "0", "5", "5"),
+        (0.0, 0.0, 5.0, 5.0),
+        (0, 0, 5.5, 5),
+        {0, 1, 2, 3},
+        np.array([0, 0, 5.5, 5]),
+        np.array(3),
+        (True, 0, 5, 5),
+    ],
+)
+def test_regions_that_are_none(region):
+    for data in (encoded("gray"), encoded("bits")):
+        for decode in (mvmic_codec.decode, mvmic_codec.decode_array):
+            with pytest.raises(InputError, match="region"):
+                decode(data, region=region)
+
+
+def test_a_region_outside_is_no_fault_of_the_file():
+    with pytest.raises(InputError, match="does not lie in the image"):
+        mvmic_codec.decode(encoded("gray"), region=(0, 0, 10**6, 10**6))
+
+
+@pytest.mark.parametrize("number", [0.5, 1.0, "1", None, np.array([0, 1]), True, float("nan")])
+def test_frames_and_scales_that_are_no_numbers(number):
+    data = encoded("series")
+    for options in ({"frame": number}, {"scale": number}):
+        with pytest.raises(InputError, match="must be a whole number"):
+            mvmic_codec.decode(data, **options)
+    with pytest.raises(InputError, match="frame must be a whole number"):
+        mvmic_codec.decode_features(data, frame=number)
+    assert mvmic_codec.decode(data, frame=np.int8(1), scale=np.int64(2)).size == (75, 51)
+
+
+def test_data_with_gaps():
+    data = encoded("bits")
+    spread = bytes(byte for each in data for byte in (each, 0))
+    assert mvmic_codec.decode(memoryview(spread)[::2]).mode == "1"
+
+
+def test_a_series_that_few_bytes_claim(monkeypatch):
+    data = mvmic_codec.encode(np.zeros((3, 1024, 1024), np.bool_))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**20)
+    with pytest.raises(FormatError, match="3 frames, 3145728 pixels in all, from few bytes"):
+        mvmic_codec.decode_array(data)
+    assert mvmic_codec.decode(data, frame=2).size == (1024, 1024)
+    assert mvmic_codec.decode_array(data, region=(0, 0, 9, 9), scale=2).shape == (3, 5, 5)
+
+
 def test_other_scales():
     for scale in (0, 3, 32, -1):
         with pytest.raises(InputError, match="scale must be"):

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.image import samples
+from mvmic_codec.image import indexed, samples
 from mvmic_codec.image.indexed import Indexed
 from mvmic_codec.image.outliers import range_without_outliers
 
@@ -155,12 +155,14 @@ def test_float_outside_0_to_1(values):
 
 
 def test_palettes():
-    image = Image.fromarray(COLOUR).quantize(16)
+    noise = np.random.default_rng(0).integers(0, 64, (64, 64), np.uint8)
+    image = Image.fromarray(noise)
+    image.putpalette([i * 7 % 256 for i in range(3 * 256)])
     assert_same(round_trip(image), np.asarray(image.convert("RGB")), "RGB")
-    gray = Image.fromarray(RAMP)
+    gray = Image.fromarray(noise)
     gray.putpalette([255 - i for i in range(256) for _ in range(3)])
     assert gray.mode == "P"
-    assert_same(round_trip(gray), 255 - RAMP, "L")
+    assert_same(round_trip(gray), 255 - noise, "L")
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "RGBX"])
@@ -318,8 +320,9 @@ def test_arrays_of_other_memory():
     assert_same(round_trip(np.asfortranarray(COLOUR)), COLOUR, "RGB")
 
 
-def test_palette_with_a_profile():
+def test_palette_with_a_profile(monkeypatch):
     """A profile for RGB belongs to the colours of a palette, gray or not."""
+    monkeypatch.setattr(indexed, "PALETTE_BYTES_MAX", 0)
     image = Image.fromarray(RAMP).convert("P")
     assert len(samples.from_input(image).planes) == 1
     for space, planes in ((b"RGB ", 3), (b"GRAY", 1), (b"CMYK", 1)):
@@ -402,10 +405,22 @@ def test_outliers_do_not_stretch_the_range():
         ([*[0, 1] * 50, *range(1000, 1100)], (0, 1099)),
         # The gap is narrow.
         ([0, *range(90, 500)], (0, 499)),
+        # Padding and a dead pixel on the same side, in either order, and gaps that grow or shrink.
+        ([*range(1000, 2000), *[60000] * 500, 65535], (1000, 1999)),
+        ([*range(1000, 2000), 60000, *[65535] * 500], (1000, 1999)),
+        ([*[0] * 500, 40000, *range(60000, 61000)], (60000, 60999)),
+        ([*[0] * 500, 20000, *range(60000, 61000)], (60000, 60999)),
     ],
 )
 def test_range_without_outliers(values, expected):
-    assert range_without_outliers(np.array([values], np.uint16)) == expected
+    assert range_without_outliers([np.array([values], np.uint16)]) == expected
+
+
+def test_range_of_frames_together():
+    padding = np.full((1, 500), -32768, np.int16)
+    body = np.arange(-1000, 0, dtype=np.int16)[None]
+    assert range_without_outliers([body, padding]) == (-1000, -1)
+    assert range_without_outliers([padding, padding]) == (-32768, -32768)
 
 
 def test_parts_have_the_range_of_the_whole():

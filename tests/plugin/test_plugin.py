@@ -21,6 +21,7 @@ from mvmic_codec.errors import (
     TruncatedError,
     VersionError,
 )
+from mvmic_codec.image import indexed
 
 pytestmark = pytest.mark.usefixtures("fake_codec")
 
@@ -241,8 +242,9 @@ def test_metadata():
         assert image.getexif()[0x0112] == 6
 
 
-def test_palette_of_grays_with_a_profile_for_rgb():
+def test_palette_of_grays_with_a_profile_for_rgb(monkeypatch):
     """RGB with it: a gray image cannot have such a profile. Its channels cost no more than one."""
+    monkeypatch.setattr(indexed, "PALETTE_BYTES_MAX", 0)
     image = PHOTO.convert("L").convert("P")
     assert container.read_header(saved(image)).mode == "L"
     image.info["icc_profile"] = ICC

@@ -118,6 +118,15 @@ def test_a_series_has_one_range():
     assert decoded.dtype == np.int32 and np.abs(decoded - deep).max() <= 1
 
 
+def test_a_slice_of_padding_takes_no_range():
+    slices = np.stack([NOISE[0].astype(np.int16) * 4 - 1000] * 3)
+    slices[1] = -32768
+    data = mvmic_codec.encode(slices, rate_index=63)
+    header = mvmic_codec.read_header(data)
+    assert (header.lo, header.hi) == (slices[0].min(), slices[0].max())
+    assert np.array_equal(mvmic_codec.decode_array(data)[1], slices[1])
+
+
 def test_frames_with_and_without_transparency():
     half = FRAMES[1].copy()
     half.putalpha(100)
