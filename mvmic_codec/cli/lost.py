@@ -71,11 +71,7 @@ def changes(image: ImageFile.ImageFile) -> list[str]:
 
 def held_metadata(image: Image.Image, dropped: Collection[str]) -> dict[str, Any]:
     """What an image has of the kinds of metadata that .mvm files hold, by their names in `info`."""
-    found = {
-        kind.name: metadata.carried(kind.name, image)
-        for kind in metadata.KINDS
-        if kind.name not in dropped
-    }
+    found = metadata.all_carried(image, dropped)
     return {name: value for name, value in found.items() if value}
 
 
