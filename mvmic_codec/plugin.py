@@ -85,6 +85,9 @@ class MvmImageFile(ImageFile.ImageFile):
         self._scale = scale
         # Pillow would paint over pixels that are there: they belong to another frame or size.
         self.im = None  # type: ignore[assignment]
+        if self.palette is not None:
+            # Pixels that a failed attempt to load left may have had it already.
+            self.palette.dirty = 1
         # The decoder does not know this object, and leaves the features here.
         self._features: list[Features] = []
         arguments = self._reader, self._frame, scale, self._features, self._maps

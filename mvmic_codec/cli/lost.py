@@ -115,7 +115,7 @@ def _others(image: Image.Image) -> Iterator[tuple[str, str]]:
     for key, value in info.items():
         if key not in _TECHNICAL and key not in taken and _is_text(value):
             yield "text", str(key)
-    if "dpi" not in info:
+    if not metadata.carried("dpi", image):
         # Without a unit: what the numbers mean was agreed on elsewhere.
         pair = info.get("resolution", info.get("aspect", info.get("jfif_density", (1, 1))))
         if set(pair) - {0, 1}:

@@ -9,7 +9,7 @@ EXIF  `info["exif"]`, or `getexif()` if that was changed. The tags of a TIFF are
 XMP   `info["xmp"]`. A PNG has it in `info["XML:com.adobe.xmp"]` and in its attribute `text`, too.
 text  the mapping `info["text"]`. For a PNG: what is in both `info` and its attribute `text`.
 ICC   `info["icc_profile"]`, if its colour space is that of the stored samples
-dpi   `info["dpi"]`, but for what Pillow makes up where a TIFF has no resolution
+dpi   `info["dpi"]`, but for what Pillow makes up where a TIFF or JPEG has no resolution
 
 A value that is missing from one of its places was removed by the caller. If two places have
 different values and the later one cannot be known, that is an InputError; for text it is a warning.
@@ -68,10 +68,12 @@ _PNG_OTHERS = frozenset(
     + ("exif", "xmp", "default_image", "loop", "duration", "disposal", "blend", "bbox", "timestamp")
 )
 _PNG_EXIF = "Raw profile type exif"
-# Tags of a TIFF: both resolutions, and their unit with the value that is not dots per inch.
-_TIFF_RESOLUTION = (282, 283)
-_TIFF_UNIT = 296
-_TIFF_CENTIMETRE = 3
+# Tags of TIFF and EXIF: both resolutions, and their unit with the value that is not per inch.
+_RESOLUTION = (282, 283)
+_UNIT = 296
+_CENTIMETRE = 3
+# A JPEG's density in dots per inch or per centimetre; others are a ratio.
+_JFIF_UNITS = (1, 2)
 
 
 def to_chunks(
@@ -380,13 +382,22 @@ def _text_of(image: Image.Image) -> dict[str, str]:
 
 
 def _dpi_of(image: Image.Image) -> Any:
-    """The resolution, but for the 1 that Pillow makes up where a TIFF has none."""
-    dpi, tags = image.info.get("dpi"), getattr(image, "tag_v2", None)
-    if tags is None or all(tag in tags for tag in _TIFF_RESOLUTION):
-        return dpi
-    per_inch = 2.54 if tags.get(_TIFF_UNIT) == _TIFF_CENTIMETRE else 1
-    made_up = tuple(tags.get(tag, 1) * per_inch for tag in _TIFF_RESOLUTION)
-    return None if dpi == made_up else dpi
+    """The resolution, but for one that Pillow made up because the file has none."""
+    dpi = image.info.get("dpi")
+    return None if dpi == _made_up_dpi(image) else dpi
+
+
+def _made_up_dpi(image: Image.Image) -> tuple[float, ...] | None:
+    """What Pillow says is the resolution of a TIFF, or of a JPEG with EXIF, that has none."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None and not all(tag in tags for tag in _RESOLUTION):
+        per_inch = 2.54 if tags.get(_UNIT) == _CENTIMETRE else 1
+        return tuple(tags.get(tag, 1) * per_inch for tag in _RESOLUTION)
+    exif = getattr(image, "_exif", None)
+    of_jpeg = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in _JFIF_UNITS
+    if of_jpeg and exif is not None and exif._loaded_exif is not None:
+        return None if _RESOLUTION[0] in exif and _UNIT in exif else (72, 72)
+    return None
 
 
 def _png_text_as_read(image: Image.Image) -> Mapping[str, str]:

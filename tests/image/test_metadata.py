@@ -497,6 +497,28 @@ def test_a_tiff_without_a_resolution_has_none(header, tags, dpi):
         assert through(header, {}, image)["dpi"] == (72, 96)
 
 
+@pytest.mark.parametrize(
+    ("tags", "options", "dpi"),
+    [
+        ({0x0110: "a camera"}, {}, None),
+        ({0x011A: 300.0}, {}, None),
+        ({0x011A: 72.0, 0x0128: 2}, {}, (72, 72)),
+        ({0x011A: 300.0, 0x0128: 2}, {}, (300, 300)),
+        ({0x0110: "a camera"}, {"dpi": (72, 72)}, (72, 72)),
+    ],
+)
+def test_a_jpeg_without_a_resolution_has_none(header, tags, options, dpi):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif.update(tags)
+    Image.new("L", (5, 4)).save(file, "JPEG", exif=exif, **options)
+    with Image.open(file) as image:
+        assert through(header, {}, image).get("dpi") == dpi
+        del image.info["exif"]
+        assert through(header, {}, image).get("dpi") == dpi
+        image.info["dpi"] = (96, 96)
+        assert through(header, {}, image)["dpi"] == (96, 96)
+
+
 def test_a_frame_of_many_costs_no_more_than_one_of_few(header):
     count = 1_000_000
     header = replace(header, frames=count)

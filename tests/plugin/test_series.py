@@ -336,6 +336,16 @@ def test_palette_and_transparency_after_another_frame():
         assert "transparency" not in image.info
 
 
+def test_palette_after_a_load_that_failed(monkeypatch):
+    with Image.open(io.BytesIO(saved(*LABELS))) as image:
+        with monkeypatch.context() as patch:
+            patch.setattr("mvmic_codec.api.decode_image", None)
+            with pytest.raises(TypeError):
+                image.load()
+        image.draft(None, (28, 20))
+        assert image.getpalette()[:9] == LABELS[0].getpalette()[:9]
+
+
 @pytest.mark.parametrize("wrong", [1.5, 1.0, float("nan"), "1", None])
 def test_frames_are_whole_numbers(series, wrong):
     with Image.open(io.BytesIO(series)) as image:
