@@ -336,6 +336,16 @@ def test_palette_and_transparency_after_another_frame():
         assert "transparency" not in image.info
 
 
+def test_an_image_opened_without_features_stays_so(series):
+    with Image.open(io.BytesIO(series)) as image:
+        try:
+            mvmic_codec.register_mvm_opener(features=True)
+            image.seek(2)
+        finally:
+            mvmic_codec.register_mvm_opener()
+        assert np.array_equal(np.asarray(image), NOISE[2])
+
+
 def test_palette_after_a_load_that_failed(monkeypatch):
     with Image.open(io.BytesIO(saved(*LABELS))) as image:
         with monkeypatch.context() as patch:
