@@ -106,8 +106,9 @@ def encode(
                  `mvmic_codec.image.metadata`. A profile that does not fit the stored samples, gray
                  or RGB, is not taken over.
     duration     of a series: milliseconds that each frame is shown, one number or one for each.
-                 None takes `info["duration"]` of the images, if they have it
-    loop         of a series: how often it is shown, 0 (the default) being for ever
+                 None takes `info["duration"]` of the images; one that has none counts as 0
+    loop         of a series: how often it is shown, 0 being for ever. None takes `info["loop"]` of
+                 the first image, and 0 if it has none
 
     device       "cpu", "cuda", "cuda:1", ...; None is CUDA if there is one, else the CPU. On
                  another device bytes may differ, since analysis is floating point
@@ -386,11 +387,9 @@ def decode_image_with_features(
 
 def _check_features(header: Header) -> None:
     """Raise an error as `decode_features` if a file has no features or is too large."""
-    if header.indexed:
-        raise InputError(
-            "an image of 1 bit or with a palette is coded without a model and has no features; "
-            "encode it after image.convert('L') or image.convert('RGB')"
-        )
+    from mvmic_codec.features.maps import check_coded
+
+    check_coded(header)
     _check_size(header, None)
 
 

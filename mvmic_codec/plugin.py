@@ -6,11 +6,12 @@ own check of the size runs between the two. Saving imports torch.
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
-from PIL import Image, ImageFile, ImagePalette, ImageSequence
+from PIL import Image, ImageFile, ImagePalette
 
 from mvmic_codec.bitstream import container
 from mvmic_codec.errors import InputError
@@ -49,38 +50,47 @@ class MvmImageFile(ImageFile.ImageFile):
         # Pillow forgets its own reference after loading, and replaces this one when it closes.
         self._fp = self.fp
         self._reader = container.Reader(self.fp)
-        header = self._reader.header
-        self._mode = header.mode
+        header = self._header = self._reader.header
         self.n_frames = header.frames
         self.is_animated = header.frames > 1
         # Other frames are read later.
         self._close_exclusive_fp_after_loading = header.frames == 1
-        self._durations = metadata.durations_of(header, self._reader.metadata)
         self.info = metadata.to_info(header, self._reader.metadata)
+        # No model coded an image of 1 bit or with a palette: it has pixels, but no features.
+        self._maps = False if header.indexed else _maps
+        self._go_to(0)
+
+    def _go_to(self, frame: int) -> None:
+        """Be ready to load a frame, whatever the caller did with the one before it."""
+        self._frame = frame
+        self.info.pop("transparency", None)
+        self.palette = None
+        header = self._header
         if header.palette:
-            self._set_palette()
-        self._frame = 0
+            from mvmic_codec.bitstream.overlays import colours_of
+            from mvmic_codec.image.pillow import palette_of, transparency_of
+
+            assert self._reader.colours is not None
+            colours = colours_of(self._reader.colours, header)
+            self.palette = ImagePalette.raw("RGB", palette_of(header, colours))
+            if header.alpha:
+                self.info["transparency"] = transparency_of(colours)
         self._start(1)
-
-    def _set_palette(self) -> None:
-        from mvmic_codec.bitstream.overlays import colours_of
-        from mvmic_codec.image.pillow import palette_of, transparency_of
-
-        header = self._reader.header
-        assert self._reader.colours is not None
-        colours = colours_of(self._reader.colours, header)
-        self.palette = ImagePalette.raw("RGB", palette_of(header, colours))
-        if header.alpha:
-            self.info["transparency"] = transparency_of(colours)
 
     def _start(self, scale: int) -> None:
         """Be ready to load the frame at a scale."""
-        header = self._reader.header
+        header = self._header
+        self._mode = header.mode
         self._size = -(-header.width // scale), -(-header.height // scale)
         self._scale = scale
+        # Pillow would paint over pixels that are there: they belong to another frame or size.
+        self.im = None  # type: ignore[assignment]
+        if self.palette is not None:
+            # Pixels that a failed attempt to load left may have had it already.
+            self.palette.dirty = 1
         # The decoder does not know this object, and leaves the features here.
         self._features: list[Features] = []
-        arguments = self._reader, self._frame, scale, self._features, _maps
+        arguments = self._reader, self._frame, scale, self._features, self._maps
         # A plain tuple: Pillow before 11 has no class for a tile, and later versions take both.
         self.tile = [("mvm", (0, 0, *self._size), 0, arguments)]  # type: ignore[list-item]
 
@@ -88,8 +98,12 @@ class MvmImageFile(ImageFile.ImageFile):
     def features(self) -> Features:
         """The task features of the image, decoded with its pixels.
 
-        Raises InputError if `register_mvm_opener` did not ask for features before it was opened.
+        Raises InputError for an image that no model coded, and if `register_mvm_opener` did not ask
+        for features before the image was opened.
         """
+        from mvmic_codec.features.maps import check_coded
+
+        check_coded(self._header)
         self.load()
         if not self._features:
             raise InputError(
@@ -99,16 +113,20 @@ class MvmImageFile(ImageFile.ImageFile):
         return self._features[0]
 
     def seek(self, frame: int) -> None:
-        """Go to a frame of a series, from 0. Raises EOFError if there is none."""
+        """Go to a frame of a series, from 0. Changes of the frame before it are gone.
+
+        Raises EOFError if there is none, and TypeError for what is no whole number.
+        """
+        frame = operator.index(frame)
         if not self._seek_check(frame):
             return
         if not hasattr(self._fp, "read"):
             raise ValueError("the image is closed")
-        self._frame = frame
         self.fp = self._fp  # type: ignore[assignment]
-        if self._durations:
-            self.info["duration"] = self._durations[frame]
-        self._start(1)
+        duration = metadata.duration_of(self._header, self._reader.metadata, frame)
+        if duration is not None:
+            self.info["duration"] = duration
+        self._go_to(frame)
 
     def tell(self) -> int:
         """The current frame, from 0."""
@@ -123,9 +141,9 @@ class MvmImageFile(ImageFile.ImageFile):
         is not looked at. Each sample is the mean over a square of pixels, without what the networks
         of the decoder add.
         """
-        if size is None or len(self.tile) != 1 or _maps is not False:
+        if size is None or len(self.tile) != 1 or self._maps is not False:
             return None
-        header = self._reader.header
+        header = self._header
         least = min(header.width // max(size[0], 1), header.height // max(size[1], 1))
         scale = max(each for each in (1, 2, 4, 8, 16) if each <= max(least, 1))
         if scale == self._scale:
@@ -135,7 +153,7 @@ class MvmImageFile(ImageFile.ImageFile):
 
     def crop(self, box: tuple[float, float, float, float] | None = None) -> Image.Image:
         """As of any image. Before `load`, of an image in tiles, it decodes those that it needs."""
-        if box is None or not self.tile or not self._reader.header.tile or self._scale > 1:
+        if box is None or not self.tile or not self._header.tile or self._scale > 1:
             return super().crop(box)
         left, top, right, bottom = (int(round(each)) for each in box)
         if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
@@ -161,6 +179,19 @@ class MvmImageFile(ImageFile.ImageFile):
             raise RuntimeError("verify must be called directly after open")
         self._reader.check()
         super().verify()
+
+    def __getstate__(self) -> list[Any]:
+        """What is pickled: the frame, its features, and nothing of the file."""
+        state: list[Any] = super().__getstate__()
+        return [*state, self._header, self._features]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """A pickled image is one image, the frame that was loaded."""
+        *state, self._header, self._features = state
+        super().__setstate__(state)
+        self.fp = None
+        self._min_frame = self._frame = 0
+        self.n_frames, self.is_animated = 1, False
 
 
 class _MvmDecoder(ImageFile.PyDecoder):
@@ -219,9 +250,24 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
 
 def _save_all(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Save all frames of an image, and those of the images in `append_images` after them."""
-    others = list(image.encoderinfo.pop("append_images", None) or [])
-    frames = [frame.copy() for each in (image, *others) for frame in ImageSequence.Iterator(each)]
+    from mvmic_codec.image.series import copies_of
+
+    others = _appended(image.encoderinfo.pop("append_images", None))
+    frames = copies_of(image, image.encoderinfo)
+    for each in others:
+        # Metadata is that of the first image.
+        frames += copies_of(each, metadata.NAMES)
     _write(image, frames, fp)
+
+
+def _appended(images: object) -> list[Image.Image]:
+    """The images of the option append_images. Raises InputError for anything else."""
+    found = [] if images is None else images
+    if isinstance(found, Iterable) and not isinstance(found, Image.Image):
+        found = list(found)
+    if isinstance(found, list) and all(isinstance(each, Image.Image) for each in found):
+        return found
+    raise InputError("append_images takes a list of Pillow images; open or convert them first")
 
 
 def _write(image: Image.Image, frames: list[Image.Image], fp: IO[bytes]) -> None:
@@ -232,8 +278,13 @@ def _write(image: Image.Image, frames: list[Image.Image], fp: IO[bytes]) -> None
     from mvmic_codec import api
 
     options = dict(image.encoderinfo)
-    if options.pop("append_images", None) or options.pop("append", False):
-        raise InputError("append_images needs save_all=True, and append is not known")
+    if _appended(options.pop("append_images", None)):
+        raise InputError("append_images needs save_all=True")
+    if options.pop("append", False):
+        raise InputError(
+            "an .mvm file takes no further frames; save all at once with save_all=True and "
+            "append_images"
+        )
     if options.pop("lossless", False):
         raise InputError("an .mvm file is always lossy; quality=8 comes nearest, without lossless")
     known = [name for name in signature(api.encode).parameters if name != "image"]

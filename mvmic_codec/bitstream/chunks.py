@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 def pack(kind: bytes, payload: bytes) -> bytes:
     """The bytes of a chunk. Raises InputError for a payload that is too long."""
     if len(payload) > _LARGEST:
-        raise InputError(f"a {name(kind)} chunk holds at most {_LARGEST} bytes")
+        raise InputError(f"{named(kind)} holds at most {_LARGEST} bytes")
     crc = zlib.crc32(payload, zlib.crc32(kind))
     return b"".join((_START.pack(len(payload), kind), payload, _CRC.pack(crc)))
 
@@ -66,7 +66,8 @@ def read_exactly(file: IO[bytes], count: int, what: str) -> bytes:
 
 def named(kind: bytes) -> str:
     """A chunk of a type for people, with its article."""
-    return f"{'an' if kind[:1] in b'AEIO' else 'a'} {name(kind)} chunk"
+    # "xmPP" is read letter by letter.
+    return f"{'an' if kind[:1].lower() in b'aeiox' else 'a'} {name(kind)} chunk"
 
 
 def name(kind: bytes) -> str:

@@ -287,7 +287,9 @@ def open_frames(file: BinaryIO) -> tuple[list[Image.Image], list[str]]:
 
     Raises InputError, or OSError from the file system.
     """
-    from PIL import Image, ImageSequence, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
+
+    from mvmic_codec.image.series import copies_of
 
     try:
         with warnings.catch_warnings():
@@ -296,7 +298,7 @@ def open_frames(file: BinaryIO) -> tuple[list[Image.Image], list[str]]:
                 notes = lost.changes(image)
                 # The further frames of an MPO are previews and other views of the first.
                 if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    return [frame.copy() for frame in ImageSequence.Iterator(image)], notes
+                    return copies_of(image), notes
                 image.load()
                 return [image], notes
     except UnidentifiedImageError:

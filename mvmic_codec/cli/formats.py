@@ -36,8 +36,10 @@ _HOLDERS = {
     "LA": ("PNG", "TIFF", "JPEG2000", "WEBP"),
     "RGBA": ("PNG", "TIFF", "JPEG2000", "WEBP"),
 }
-# Formats that hold images of 1 bit and of a palette; others get the same colours as L and RGB.
+# Formats that hold images of 1 bit, of a palette, and of a palette with transparency; others get
+# the same colours as L, RGB and RGBA.
 _INDEXED_HOLDERS = {"1": ("PNG", "TIFF", "BMP", "PPM"), "P": ("PNG", "TIFF", "BMP")}
+_TRANSPARENT_PALETTE_HOLDERS = ("PNG",)
 # Formats that hold several frames; deep ones in TIFF only.
 _SERIES_HOLDERS = ("TIFF", "PNG", "WEBP")
 # What Pillow's writers raise for metadata or sizes that their format cannot hold.
@@ -47,7 +49,8 @@ _TIFF_XMP = 700  # the tag of XMP in a TIFF file
 
 def check_kind(header: Header, form: str, frames: int) -> None:
     """Raise InputError if the format cannot hold so many frames of the file's kind."""
-    holders = _HOLDERS.get(header.mode)
+    # A palette with transparency becomes RGBA where the format does not hold it.
+    holders = _HOLDERS.get("RGBA" if header.palette and header.alpha else header.mode)
     if holders is not None and form not in holders:
         kind = "signed samples" if header.signed else f"{header.bits} bits per sample"
         if header.alpha:
@@ -87,12 +90,12 @@ def encoded(images: Sequence[Image.Image], suffix: str, metadata: Mapping[str, A
 
 def _held(image: Image.Image, form: str) -> Image.Image:
     """An image of few colours as the format can hold it, with the same colours."""
+    if image.mode == "P" and image.has_transparency_data:
+        return image if form in _TRANSPARENT_PALETTE_HOLDERS else image.convert("RGBA")
     holders = _INDEXED_HOLDERS.get(image.mode)
     if holders is None or form in holders:
         return image
-    if image.mode == "1":
-        return image.convert("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _save(

@@ -71,11 +71,7 @@ def changes(image: ImageFile.ImageFile) -> list[str]:
 
 def held_metadata(image: Image.Image, dropped: Collection[str]) -> dict[str, Any]:
     """What an image has of the kinds of metadata that .mvm files hold, by their names in `info`."""
-    found = {
-        kind.name: metadata.carried(kind.name, image)
-        for kind in metadata.KINDS
-        if kind.name not in dropped
-    }
+    found = metadata.all_carried(image, dropped)
     return {name: value for name, value in found.items() if value}
 
 
@@ -119,7 +115,7 @@ def _others(image: Image.Image) -> Iterator[tuple[str, str]]:
     for key, value in info.items():
         if key not in _TECHNICAL and key not in taken and _is_text(value):
             yield "text", str(key)
-    if "dpi" not in info:
+    if not metadata.carried("dpi", image):
         # Without a unit: what the numbers mean was agreed on elsewhere.
         pair = info.get("resolution", info.get("aspect", info.get("jfif_density", (1, 1))))
         if set(pair) - {0, 1}:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mvmic_codec.bitstream.header import Header
 from mvmic_codec.decoder.stripes import STRIDES
 from mvmic_codec.errors import InputError, needs_torch
 
@@ -93,6 +94,15 @@ class Features:
     def for_compressai_vision(self) -> dict[str, Any]:
         """The maps in the form that CompressAI-Vision hands to the second part of a network."""
         return {"data": dict(self.maps), "input_size": [self.size] * len(self)}
+
+
+def check_coded(header: Header) -> None:
+    """Raise InputError for an image that no model coded: it has no features."""
+    if header.indexed:
+        raise InputError(
+            "an image of 1 bit or with a palette is coded without a model and has no features; "
+            "encode it after image.convert('L') or image.convert('RGB')"
+        )
 
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -53,6 +53,20 @@ def of_bits(mask: NDArray[np.bool_]) -> Indexed:
     return Indexed(mask.astype(np.uint8), np.array([[0], [1]], np.int32), 1)
 
 
+def of_transparent_bits(image: Image.Image) -> Indexed | None:
+    """A Pillow image of mode 1 as a palette with transparency, or None if every pixel is opaque."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("LA").getchannel("A"))
+    mask = np.asarray(image)
+    if alpha.all():
+        return None
+    # One of the two values is transparent, everywhere.
+    colours = np.array([[0, 255], [255, 255]], np.int32)
+    colours[int(mask[alpha == 0][0]), 1] = 0
+    return Indexed(mask.astype(np.uint8), colours, 8, alpha=True, palette=True)
+
+
 def of_palette(image: Image.Image) -> Indexed | None:
     """A Pillow image of mode P, or None if it is a photograph; see PALETTE_BITS_MAX."""
     from mvmic_codec.bitstream import plane

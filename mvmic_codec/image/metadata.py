@@ -9,7 +9,7 @@ EXIF  `info["exif"]`, or `getexif()` if that was changed. The tags of a TIFF are
 XMP   `info["xmp"]`. A PNG has it in `info["XML:com.adobe.xmp"]` and in its attribute `text`, too.
 text  the mapping `info["text"]`. For a PNG: what is in both `info` and its attribute `text`.
 ICC   `info["icc_profile"]`, if its colour space is that of the stored samples
-dpi   `info["dpi"]`
+dpi   `info["dpi"]`, but for what Pillow makes up where a TIFF or JPEG has no resolution
 
 A value that is missing from one of its places was removed by the caller. If two places have
 different values and the later one cannot be known, that is an InputError; for text it is a warning.
@@ -19,7 +19,7 @@ Giving that kind of metadata to `encode` avoids both.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvmic_codec import rate
@@ -53,9 +53,11 @@ KINDS = (
     Kind(container.DPI, "dpi", "dpi", "resolution"),
     Kind(container.TEXT, "text", "text", "text"),
 )
+NAMES = tuple(kind.name for kind in KINDS)
 # JPEG's marker before the TIFF header. Pillow's info["exif"] has it, the chunk does not.
 EXIF_MARKER = b"Exif\0\0"
 _DPI = struct.Struct("<II")
+_U32 = struct.Struct("<I")
 _DPI_SCALE = 1000
 _LARGEST_U32 = 2**32 - 1
 # Text chunks of a PNG with these names hold other metadata. The second name is ImageMagick's.
@@ -66,6 +68,12 @@ _PNG_OTHERS = frozenset(
     + ("exif", "xmp", "default_image", "loop", "duration", "disposal", "blend", "bbox", "timestamp")
 )
 _PNG_EXIF = "Raw profile type exif"
+# Tags of TIFF and EXIF: both resolutions, and their unit with the value that is not per inch.
+_RESOLUTION = (282, 283)
+_UNIT = 296
+_CENTIMETRE = 3
+# A JPEG's density in dots per inch or per centimetre; others are a ratio.
+_JFIF_UNITS = (1, 2)
 
 
 def to_chunks(
@@ -128,16 +136,17 @@ def to_info(
     if container.TEXT in chunks:
         info["text"] = _parse_text(chunks[container.TEXT])
     if container.ANIMATION in chunks:
-        info["loop"], durations = _parse_animation(chunks[container.ANIMATION], header.frames)
-        info["duration"] = durations[frame]
+        info["loop"], info["duration"] = _parse_animation(
+            chunks[container.ANIMATION], header.frames, frame
+        )
     return info
 
 
-def durations_of(header: Header, chunks: Mapping[bytes, bytes]) -> tuple[int, ...]:
-    """For how many milliseconds each frame is shown; empty if the file does not say so."""
+def duration_of(header: Header, chunks: Mapping[bytes, bytes], frame: int) -> int | None:
+    """For how many milliseconds a frame is shown; None if the file does not say so."""
     if container.ANIMATION not in chunks:
-        return ()
-    return _parse_animation(chunks[container.ANIMATION], header.frames)[1]
+        return None
+    return _parse_animation(chunks[container.ANIMATION], header.frames, frame)[1]
 
 
 def animation_chunk(
@@ -145,28 +154,45 @@ def animation_chunk(
 ) -> dict[bytes, bytes]:
     """The chunk that says how `count` frames are shown; none for one frame, or if nothing is known.
 
-    duration and loop are those of `api.encode`. Raises InputError for values that cannot be.
+    duration and loop are those of `api.encode`. Raises InputError for values that cannot be; those
+    of the images are left out then.
     """
-    given = list(images) if isinstance(images, (list, tuple)) else []
-    if duration is None:
-        infos = [getattr(image, "info", {}) for image in given]
-        known = [info["duration"] for info in infos if "duration" in info]
-        duration = known if known and len(known) == count else None
-    if count == 1 or duration is None and loop is None:
+    if count == 1:
         return {}
-    durations = [duration or 0] if not isinstance(duration, Sequence) else list(duration)
-    if len(durations) not in (1, count):
-        raise InputError(f"{len(durations)} durations were given for {count} frames")
+    given = list(images) if isinstance(images, (list, tuple)) else []
+    infos = [getattr(image, "info", {}) for image in given]
+    durations, times = None, None
+    if duration is not None:
+        durations = _whole_numbers(duration)
+        if durations is not None and len(durations) not in (1, count):
+            raise InputError(f"{len(durations)} durations were given for {count} frames")
+    elif any(info.get("duration") is not None for info in infos):
+        # The first frame of an animated PNG may have none.
+        durations = _whole_numbers([info.get("duration") or 0 for info in infos])
+    if loop is not None:
+        times = _whole_numbers([loop])
+    elif infos and infos[0].get("loop") is not None:
+        times = _whole_numbers([infos[0]["loop"]])
+    if duration is not None and durations is None or loop is not None and times is None:
+        raise InputError("duration is in milliseconds, and loop how often; both are 0 or more")
+    if durations is None and times is None:
+        return {}
+    durations = durations or [0]
     if len(set(durations)) == 1:
         durations = durations[:1]
-    numbers = [loop or 0, *durations]
+    return {container.ANIMATION: b"".join(map(_U32.pack, [*(times or [0]), *durations]))}
+
+
+def _whole_numbers(given: Any) -> list[int] | None:
+    """A number or a sequence of them, rounded; None if one is no number or has no place."""
+    # An array, or a number of numpy.
+    plain = given.tolist() if hasattr(given, "tolist") else given
+    is_sequence = isinstance(plain, Sequence) and not isinstance(plain, (str, bytes, bytearray))
     try:
-        rounded = [round(number) for number in numbers]
+        rounded = [round(number) for number in (plain if is_sequence else [plain])]
+        return rounded if all(0 <= number <= _LARGEST_U32 for number in rounded) else None
     except (TypeError, ValueError, OverflowError):
-        rounded = [-1]
-    if not all(0 <= number <= _LARGEST_U32 for number in rounded):
-        raise InputError("duration is in milliseconds, and loop how often; both are 0 or more")
-    return {container.ANIMATION: struct.pack(f"<{len(rounded)}I", *rounded)}
+        return None
 
 
 def carried(name: str, image: Image.Image) -> Any:
@@ -180,7 +206,27 @@ def carried(name: str, image: Image.Image) -> Any:
         return _xmp_of(image)
     if name == "text":
         return _text_of(image)
+    if name == "dpi":
+        return _dpi_of(image)
     return image.info.get(name)
+
+
+def all_carried(image: Image.Image, given: Collection[str] = ()) -> dict[str, Any]:
+    """`carried` of each kind, but for those that are given to `encode` and so not asked for."""
+    return {kind.name: carried(kind.name, image) for kind in KINDS if kind.name not in given}
+
+
+def info_with(info: Mapping[Any, Any], held: Mapping[str, Any]) -> dict[Any, Any]:
+    """The `info` of a copy of an image, with what `all_carried` found in the image.
+
+    A copy has neither what `getexif` holds nor the attribute `text` of a PNG.
+    """
+    others = {
+        key: value
+        for key, value in info.items()
+        if key not in held and key not in (_PNG_XMP, _PNG_EXIF)
+    }
+    return others | {name: value for name, value in held.items() if value}
 
 
 def _exif_of(image: Image.Image) -> Any:
@@ -335,6 +381,25 @@ def _text_of(image: Image.Image) -> dict[str, str]:
     return found
 
 
+def _dpi_of(image: Image.Image) -> Any:
+    """The resolution, but for one that Pillow made up because the file has none."""
+    dpi = image.info.get("dpi")
+    return None if dpi == _made_up_dpi(image) else dpi
+
+
+def _made_up_dpi(image: Image.Image) -> tuple[float, ...] | None:
+    """What Pillow says is the resolution of a TIFF, or of a JPEG with EXIF, that has none."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None and not all(tag in tags for tag in _RESOLUTION):
+        per_inch = 2.54 if tags.get(_UNIT) == _CENTIMETRE else 1
+        return tuple(tags.get(tag, 1) * per_inch for tag in _RESOLUTION)
+    exif = getattr(image, "_exif", None)
+    of_jpeg = image.format in ("JPEG", "MPO") and image.info.get("jfif_unit") not in _JFIF_UNITS
+    if of_jpeg and exif is not None and exif._loaded_exif is not None:
+        return None if _RESOLUTION[0] in exif and _UNIT in exif else (72, 72)
+    return None
+
+
 def _png_text_as_read(image: Image.Image) -> Mapping[str, str]:
     """The text of an opened PNG as its file has it; empty if that cannot be read again."""
     from PIL import Image
@@ -398,13 +463,15 @@ def _format_dpi(value: Any) -> bytes:
     return _DPI.pack(*steps)
 
 
-def _parse_animation(payload: bytes, frames: int) -> tuple[int, tuple[int, ...]]:
-    """How often frames are shown, and for how many milliseconds each of them."""
-    count = len(payload) // 4 - 1
-    if len(payload) % 4 or count not in (1, frames):
+def _parse_animation(payload: bytes, frames: int, frame: int) -> tuple[int, int]:
+    """How often frames are shown, and for how many milliseconds one of them."""
+    count = len(payload) // _U32.size - 1
+    if len(payload) % _U32.size or count not in (1, frames):
         raise FormatError(f"the durations of frames take {len(payload)} bytes; the file is damaged")
-    loop, *durations = struct.unpack(f"<{count + 1}I", payload)
-    return loop, tuple(durations) * (frames if count == 1 else 1)
+    # Only what is asked for is read: a file may have millions of frames.
+    (loop,) = _U32.unpack_from(payload)
+    (duration,) = _U32.unpack_from(payload, _U32.size * (1 + (frame if count > 1 else 0)))
+    return loop, duration
 
 
 def _parse_dpi(payload: bytes) -> tuple[float, float]:

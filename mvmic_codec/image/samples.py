@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvmic_codec.errors import InputError
-from mvmic_codec.image.indexed import Indexed, of_bits, of_palette
+from mvmic_codec.image.indexed import Indexed, of_bits, of_palette, of_transparent_bits
 from mvmic_codec.image.metadata import profile_fits
 from mvmic_codec.image.outliers import range_without_outliers
 
@@ -121,15 +121,15 @@ def from_image(image: Image.Image) -> Samples | Indexed:
     """A Pillow image, to be coded by the model or exactly.
 
     1 and P are coded exactly; but P of a photograph becomes RGB, or gray if its palette is gray;
-    see `indexed.of_palette`. RGB, RGBX, CMYK, YCbCr and HSV become RGB. I;16 in every byte order, I
-    and F are taken like their arrays; see `from_array`.
+    see `indexed.of_palette`. 1 with transparent pixels becomes P. RGB, RGBX, CMYK, YCbCr and HSV
+    become RGB. I;16 in every byte order, I and F are taken like their arrays; see `from_array`.
 
     LA, PA, RGBA and transparent colours have transparency. It is dropped if every pixel is opaque.
     """
     _check_size(image.width, image.height)
     mode = image.mode
     if mode == "1":
-        return of_bits(np.asarray(image))
+        return of_transparent_bits(image) or of_bits(np.asarray(image))
     if mode == "P":
         indexed = of_palette(image)
         if indexed is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from mvmic_codec.errors import InputError
+from mvmic_codec.image import metadata
 from mvmic_codec.image.indexed import Indexed
 from mvmic_codec.image.outliers import range_without_outliers
 from mvmic_codec.image.samples import Samples, from_input
@@ -105,3 +106,20 @@ def first_image(given: object) -> Image.Image | None:
     """The first of the images, if it is one of Pillow: its metadata is that of the file."""
     first = given[0] if isinstance(given, (list, tuple)) and given else given
     return first if isinstance(first, Image.Image) else None
+
+
+def copies_of(image: Image.Image, given: Collection[str] = ()) -> list[Image.Image]:
+    """Copies of all frames of an image, which is left at the frame where it is.
+
+    The first has the metadata that the image has now. `given` names kinds that are given to
+    `encode`, and so are not looked at. Raises InputError as `metadata.carried`.
+    """
+    at = image.tell()
+    # Before it goes to another frame: some formats read their metadata again then.
+    held = metadata.all_carried(image, given)
+    try:
+        frames = [frame.copy() for frame in ImageSequence.Iterator(image)]
+    finally:
+        image.seek(at)
+    frames[0].info = metadata.info_with(frames[0].info, held)
+    return frames

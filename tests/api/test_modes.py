@@ -51,14 +51,24 @@ DEEP_WITH_OUTLIERS = np.where(DISC, DEEP, -32768).astype(np.int32)
 
 CASES = {
     "1": [(DISC.convert("1"), "1")],
+    "1, one value transparent": [
+        (transparent(DISC.convert("1"), 0), "P"),
+        (transparent(DISC.convert("1"), 255), "P"),
+    ],
     "L": [(GRAY, "L")],
+    "L, one gray transparent": [(transparent(GRAY, GRAY.getpixel((5, 5))), "LA")],
     "LA, La": [(with_alpha(GRAY, "LA"), "LA"), (with_alpha(GRAY, "LA").convert("La"), "LA")],
     "LA, all opaque": [(with_alpha(GRAY, "LA", 255), "L")],
     "P": [(LABELS, "P")],
     "P, transparent": [(transparent(LABELS, 0), "P"), (transparent(LABELS, b"\x80\x00"), "P")],
     "P of a photograph": [(PHOTO, "RGB")],
     "P of a photograph, gray palette": [(gray_palette(), "L")],
+    "P of a photograph, transparent": [
+        (transparent(PHOTO, PHOTO.getpixel((5, 5))), "RGBA"),
+        (transparent(PHOTO, bytes(100)), "RGBA"),
+    ],
     "PA": [(with_alpha(PHOTO, "PA"), "RGBA")],
+    "PA, all opaque": [(with_alpha(PHOTO, "PA", 255), "RGB")],
     "RGB, RGBX": [(COLOUR, "RGB"), (COLOUR.convert("RGBX"), "RGB")],
     "RGB, equal channels": [(GRAY.convert("RGB"), "RGB")],
     "RGB, one colour transparent": [(transparent(COLOUR, COLOUR.getpixel((5, 5))), "RGBA")],
@@ -126,6 +136,8 @@ def test_what_comes_back(row, image, mode):
     if "exact, with its palette" in samples:
         assert decoded.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
         assert decoded.tobytes() == image.tobytes()
+    elif samples == "exact, with its transparency":
+        assert decoded.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
     elif samples == "exact":
         assert decoded.tobytes() == image.tobytes()
     elif "transparency exact" in samples:
@@ -141,6 +153,11 @@ def test_what_comes_back(row, image, mode):
         assert np.array_equal(found[wanted == -32768], wanted[wanted == -32768])
     if "coded as gray" in samples:
         assert mvmic_codec.read_header(file.getvalue()).photometric == 3
+
+
+def test_a_value_that_no_pixel_has_makes_nothing_transparent():
+    black = transparent(Image.new("1", (9, 7)), 255)
+    assert mvmic_codec.decode(mvmic_codec.encode(black)).mode == "1"
 
 
 def test_colour_under_transparency_costs_nothing():

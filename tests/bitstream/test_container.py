@@ -9,7 +9,7 @@ import one_tile
 import pytest
 from one_tile import Whole
 
-from mvmic_codec.bitstream import container
+from mvmic_codec.bitstream import chunks, container
 from mvmic_codec.bitstream.header import pack as head_of
 from mvmic_codec.errors import (
     ChecksumError,
@@ -702,3 +702,8 @@ def test_random_bytes_after_the_magic():
             one_tile.read(container.MAGIC + chunk(b"HEAD", body) + body)
         with pytest.raises(MvmError):
             one_tile.read(container.MAGIC + chunk(b"HEAD", b"\2" + body) + body)
+
+
+def test_chunks_have_the_right_article():
+    kinds = (b"exIF", b"icCP", b"xmPP", b"anIM", b"ALPH", b"INDX", b"OUTL", b"dpIX", b"DATA")
+    assert [chunks.named(kind).split()[0] for kind in kinds] == ["an"] * 7 + ["a"] * 2

@@ -125,3 +125,56 @@ def test_an_unknown_format_is_wrong_usage(mvmic, gray, arguments):
     assert mvmic("encode", gray).exit_code == 0
     result = mvmic("decode", gray.with_suffix(".mvm"), *arguments)
     assert result.exit_code == 2 and "is no format to decode to" in result.stderr
+
+
+@pytest.fixture
+def transparent_palette(fake_codec, tmp_path):
+    """The path of a .mvm file, and its colours."""
+    labels = Image.fromarray((np.arange(40 * 30) // 250).astype(np.uint8).reshape(30, 40))
+    labels.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 9, 1, 2, 3, 4, 5, 6])
+    labels.info["transparency"] = b"\x00\x80\xff"
+    path = tmp_path / "labels.mvm"
+    labels.save(path)
+    return path, labels.convert("RGBA")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jp2", ".webp"])
+def test_a_palette_keeps_its_transparency(mvmic, transparent_palette, suffix):
+    path, colours = transparent_palette
+    out = path.with_suffix(suffix)
+    result = mvmic("decode", path, "-o", out)
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as image:
+        found = np.asarray(image.convert("RGBA"))
+    wanted = np.asarray(colours)
+    assert np.array_equal(found[..., 3], wanted[..., 3])
+    seen = wanted[..., 3] > 0
+    assert np.array_equal(found[seen], wanted[seen])
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".pgm", ".jpg"])
+def test_a_format_that_holds_no_transparency_is_refused(mvmic, transparent_palette, suffix):
+    path, colours = transparent_palette
+    full = path.with_name("full.mvm")
+    colours.save(full)
+    for source in (path, full):
+        result = mvmic("decode", source, "-o", path.with_suffix(suffix))
+        assert result.exit_code == 1
+        assert "has transparency, which" in result.output
+        assert "cannot hold; decode it to .png or .tif" in result.output
+        assert not path.with_suffix(suffix).exists()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_a_series_of_palettes_keeps_its_transparency(mvmic, transparent_palette, suffix):
+    path, colours = transparent_palette
+    with Image.open(path) as image:
+        turned = image.rotate(180)
+        image.save(path.with_name("series.mvm"), save_all=True, append_images=[turned])
+    out = path.with_name(f"series{suffix}")
+    assert mvmic("decode", path.with_name("series.mvm"), "-o", out).exit_code == 0
+    with Image.open(out) as image:
+        for number, wanted in enumerate((colours, colours.rotate(180))):
+            image.seek(number)
+            found, wanted = np.asarray(image.convert("RGBA")), np.asarray(wanted)
+            assert np.array_equal(found[..., 3], wanted[..., 3])

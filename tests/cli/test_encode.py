@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tqdm import tqdm
 
 from mvmic_codec import api
@@ -194,3 +194,26 @@ def test_two_sources_of_one_target_are_refused(mvmic, gray):
 def test_quiet_says_nothing(mvmic, gray):
     result = mvmic("encode", gray, "--quiet")
     assert result.exit_code == 0 and result.output == ""
+
+
+def test_pages_without_a_resolution_get_none(mvmic, tmp_path):
+    pages = [Image.new("L", (9, 7), value) for value in (3, 200)]
+    for count in (1, 2):
+        path = tmp_path / f"{count}.tif"
+        pages[0].save(path, save_all=True, append_images=pages[1:count])
+        assert mvmic("encode", path).exit_code == 0
+        with Image.open(path.with_suffix(".mvm")) as image:
+            assert image.n_frames == count and "dpi" not in image.info
+
+
+def test_an_animated_png_keeps_its_text_and_its_times(mvmic, tmp_path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "of a PNG")
+    path = tmp_path / "a.png"
+    frames = [Image.new("L", (9, 7), value) for value in (3, 200)]
+    options = {"append_images": frames[1:], "pnginfo": text, "duration": [20, 40], "loop": 5}
+    frames[0].save(path, save_all=True, **options)
+    assert mvmic("encode", path).exit_code == 0
+    with Image.open(path.with_suffix(".mvm")) as image:
+        assert image.info["text"] == {"Title": "of a PNG"}
+        assert (image.info["loop"], image.info["duration"]) == (5, 20)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import subprocess
 import sys
 from collections import OrderedDict
@@ -287,6 +288,8 @@ def test_an_opened_image_has_features_when_asked(file):
     expected = mvmic_codec.decode_features(file, ("s16", "s8"), device="cpu")
     assert torch.equal(image.features["s16"], expected["s16"])
     assert torch.equal(image.features["s8"], expected["s8"])
+    copy = pickle.loads(pickle.dumps(image))
+    assert torch.equal(copy.features["s16"], expected["s16"])
     assert np.array_equal(np.asarray(image), np.asarray(mvmic_codec.decode(file, device="cpu")))
     with pytest.raises(InputError, match="opened without features"):
         _ = Image.open(io.BytesIO(file)).features

@@ -1,6 +1,8 @@
 import io
 import math
 import struct
+import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -467,3 +469,64 @@ def test_profile_belongs_to_its_samples(space, gray):
     else:
         with pytest.raises(InputError, match="icc_profile is no ICC profile for"):
             metadata.to_chunks({"icc_profile": given}, None, gray=gray)
+
+
+def tiff(tags):
+    file = io.BytesIO()
+    Image.new("L", (5, 4)).save(file, "TIFF", tiffinfo=tags)
+    return Image.open(file)
+
+
+@pytest.mark.parametrize(
+    ("tags", "dpi"),
+    [
+        ({}, None),
+        ({296: 2}, None),
+        ({296: 3}, None),
+        ({282: 300.0, 296: 2}, None),
+        ({282: 300.0, 283: 300.0, 296: 1}, None),
+        ({282: 300.0, 283: 300.0, 296: 2}, (300, 300)),
+        ({282: 100.0, 283: 100.0, 296: 3}, (254, 254)),
+        ({282: 1.0, 283: 1.0, 296: 2}, (1, 1)),
+    ],
+)
+def test_a_tiff_without_a_resolution_has_none(header, tags, dpi):
+    with tiff(tags) as image:
+        assert through(header, {}, image).get("dpi") == dpi
+        image.info["dpi"] = (72, 96)
+        assert through(header, {}, image)["dpi"] == (72, 96)
+
+
+@pytest.mark.parametrize(
+    ("tags", "options", "dpi"),
+    [
+        ({0x0110: "a camera"}, {}, None),
+        ({0x011A: 300.0}, {}, None),
+        ({0x011A: 72.0, 0x0128: 2}, {}, (72, 72)),
+        ({0x011A: 300.0, 0x0128: 2}, {}, (300, 300)),
+        ({0x0110: "a camera"}, {"dpi": (72, 72)}, (72, 72)),
+    ],
+)
+def test_a_jpeg_without_a_resolution_has_none(header, tags, options, dpi):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif.update(tags)
+    Image.new("L", (5, 4)).save(file, "JPEG", exif=exif, **options)
+    with Image.open(file) as image:
+        assert through(header, {}, image).get("dpi") == dpi
+        del image.info["exif"]
+        assert through(header, {}, image).get("dpi") == dpi
+        image.info["dpi"] = (96, 96)
+        assert through(header, {}, image)["dpi"] == (96, 96)
+
+
+def test_a_frame_of_many_costs_no_more_than_one_of_few(header):
+    count = 1_000_000
+    header = replace(header, frames=count)
+    chunks = {b"anIM": struct.pack("<I", 3) + b"".join(map(struct.Struct("<I").pack, range(count)))}
+    tracemalloc.start()
+    try:
+        info = metadata.to_info(header, chunks, 765_432)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (info["loop"], info["duration"]) == (3, 765_432) and peak < 20_000

@@ -1,5 +1,6 @@
 import inspect
 import io
+import pickle
 import struct
 import zlib
 
@@ -169,17 +170,35 @@ def test_save_all_saves_the_only_frame():
 
 
 @pytest.mark.parametrize(
-    "options", [{"append_images": [PHOTO], "save_all": False}, {"append": True}]
+    ("options", "said"),
+    [
+        ({"append_images": [PHOTO], "save_all": False}, "append_images needs save_all=True"),
+        ({"append": True}, "takes no further frames"),
+        ({"append": True, "save_all": True}, "takes no further frames"),
+        ({"append_images": PHOTO, "save_all": True}, "takes a list of Pillow images"),
+        ({"append_images": ["a.png"], "save_all": True}, "takes a list of Pillow images"),
+        ({"append_images": "a.png", "save_all": True}, "takes a list of Pillow images"),
+        ({"append_images": 5, "save_all": True}, "takes a list of Pillow images"),
+        ({"append_images": np.ones((4, 9, 9)), "save_all": True}, "takes a list of Pillow images"),
+        ({"append_images": [np.ones((9, 9))], "save_all": False}, "takes a list of Pillow images"),
+    ],
 )
-def test_options_without_save_all_are_refused(tmp_path, options):
+def test_wrong_images_to_append_are_refused(tmp_path, options, said):
     path = tmp_path / "scan.mvm"
     path.write_bytes(b"something that was there")
-    with pytest.raises(InputError, match="needs save_all"):
+    with pytest.raises(InputError, match=said):
         saved(**options)
     if "append" in options:
-        with pytest.raises(InputError, match="needs save_all"):
+        with pytest.raises(InputError, match=said):
             PHOTO.save(path, **options)
         assert path.read_bytes() == b"something that was there"
+
+
+def test_images_to_append_may_be_any_iterable():
+    images = [PHOTO, PHOTO]
+    expected = saved(save_all=True, append_images=images)
+    for given in (tuple(images), iter(images)):
+        assert saved(save_all=True, append_images=given) == expected
 
 
 def test_save_over_itself(tmp_path):
@@ -436,13 +455,48 @@ def test_stream_without_seek():
 
 
 def test_pickle_and_convert():
-    import pickle
-
     with Image.open(io.BytesIO(saved())) as image:
         copy = pickle.loads(pickle.dumps(image))
         assert np.array_equal(np.asarray(copy), np.asarray(image))
         assert image.convert("L").info["model"] == "mvmic-9c"
         assert image.resize((4, 4)).size == (4, 4)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_pickled_image_is_one_image(frames):
+    with Image.open(io.BytesIO(saved(save_all=True, append_images=[PHOTO] * (frames - 1)))) as im:
+        im.seek(frames - 1)
+        copy = pickle.loads(pickle.dumps(im))
+        pixels = np.asarray(im)
+    assert (copy.tell(), copy.n_frames, copy.is_animated) == (0, 1, False)
+    copy.seek(0)
+    with pytest.raises(EOFError):
+        copy.seek(1)
+    assert copy.draft(None, (2, 2)) is None and copy.crop((0, 0, 3, 2)).size == (3, 2)
+    with pytest.raises(InputError, match="opened without features"):
+        _ = copy.features
+    with pytest.raises(RuntimeError, match="verify"):
+        copy.verify()
+    assert np.array_equal(np.asarray(pickle.loads(pickle.dumps(copy))), pixels)
+    again = Image.open(io.BytesIO(saved(copy, save_all=True, rate_index=63)))
+    assert again.n_frames == 1 and np.abs(np.asarray(again).astype(int) - pixels).max() <= 1
+    copy.close()
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_an_image_without_features_has_pixels(mode):
+    image = PHOTO.convert("1").resize((60, 40), 0)
+    if mode == "P":
+        image = image.convert("RGB").quantize(2)
+    try:
+        mvmic_codec.register_mvm_opener(features=True)
+        opened = Image.open(io.BytesIO(saved(image)))
+    finally:
+        mvmic_codec.register_mvm_opener()
+    assert opened.mode == mode and opened.tobytes() == image.tobytes()
+    for each in (opened, pickle.loads(pickle.dumps(opened))):
+        with pytest.raises(InputError, match="coded without a model and has no features"):
+            _ = each.features
 
 
 def test_device_reaches_the_codec(fake_codec, monkeypatch):
