@@ -567,10 +567,8 @@ def _exact_file(
     size, limit = len(data), max_bytes
     if bpp is not None:
         # As always, metadata is not counted.
-        size, limit = (
-            len(indexed_file(frames, {}, tile=tile)),
-            bpp * len(frames) * height * width / 8,
-        )
+        size = len(indexed_file(frames, {}, tile=tile))
+        limit = bpp * len(frames) * height * width / 8
     if limit is not None and size > limit:
         raise InputError(
             f"this image of few colours is coded exactly and takes {size} bytes; convert it to L "
