@@ -157,8 +157,6 @@ def animation_chunk(
     duration and loop are those of `api.encode`. Raises InputError for values that cannot be; those
     of the images are left out then.
     """
-    if count == 1:
-        return {}
     given = list(images) if isinstance(images, (list, tuple)) else []
     infos = [getattr(image, "info", {}) for image in given]
     durations, times = None, None
@@ -175,7 +173,7 @@ def animation_chunk(
         times = _whole_numbers([infos[0]["loop"]])
     if duration is not None and durations is None or loop is not None and times is None:
         raise InputError("duration is in milliseconds, and loop how often; both are 0 or more")
-    if durations is None and times is None:
+    if count == 1 or durations is None and times is None:
         return {}
     durations = durations or [0]
     if len(set(durations)) == 1:

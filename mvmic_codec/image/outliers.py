@@ -36,9 +36,14 @@ def range_without_outliers(frames: Sequence[NDArray[Any]]) -> tuple[int, int]:
     counts = np.bincount(number.reshape(-1), weights).astype(np.int64)
     first = _edge(distinct, counts)
     last = len(distinct) - 1 - _edge(-distinct[::-1], counts[::-1])
+    if first > last:
+        # Each side could be the outliers of the other, as in an image of two values.
+        if counts[:first].sum() <= counts[last + 1 :].sum():
+            last = len(distinct) - 1
+        else:
+            first = 0
     span = _span(distinct)
-    small = span < SPAN_MIN or first > last
-    if small or span < SHRINK_MIN * _span(distinct[first : last + 1]):
+    if span < SPAN_MIN or span < SHRINK_MIN * _span(distinct[first : last + 1]):
         return int(distinct[0]), int(distinct[-1])
     return int(distinct[first]), int(distinct[last])
 

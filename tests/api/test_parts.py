@@ -317,6 +317,14 @@ def test_pillow_s_limit_counts_what_is_decoded(monkeypatch):
             mvmic_codec.decode(data, region=region)
 
 
+@pytest.mark.parametrize("size", [(2, 7), (10, 34), (16, 16), (40, 33)])
+@pytest.mark.parametrize("dead", [0, 65535])
+def test_a_dead_pixel_in_a_flat_image_is_exact(size, dead):
+    flat = np.full(size, 1000, np.uint16)
+    flat[1, 1] = dead
+    assert np.array_equal(mvmic_codec.decode_array(mvmic_codec.encode(flat, 1)), flat)
+
+
 def test_indices_have_no_features():
     with pytest.raises(InputError, match="no features"):
         mvmic_codec.decode_features(encoded("bits"))

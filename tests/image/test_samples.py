@@ -394,7 +394,12 @@ def test_outliers_do_not_stretch_the_range():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0, 1000], (0, 1000)),
+        # Of two values the rarer is the outlier, so that both are exact.
+        ([0, 1000], (1000, 1000)),
+        ([0, 1000, 1000], (1000, 1000)),
+        ([0, 0, 1000], (0, 0)),
+        ([*[1000] * 339, 65535], (1000, 1000)),
+        ([0, 100], (0, 100)),
         ([0, 1, 2, 3], (0, 3)),
         ([7, 7, 7], (7, 7)),
         ([0, *range(1000, 1100)], (1000, 1099)),

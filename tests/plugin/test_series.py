@@ -169,12 +169,16 @@ def test_frames_that_do_not_go_together(frames, said):
 def test_durations_that_cannot_be(duration):
     with pytest.raises(InputError, match="duration"):
         saved(*FRAMES, duration=duration)
+    with pytest.raises(InputError, match="duration"):
+        saved(FRAMES[0], duration=duration)
 
 
 @pytest.mark.parametrize("loop", [-1, "twice", [1], np.array([0, 1]), float("inf"), 2**40])
 def test_loops_that_cannot_be(loop):
     with pytest.raises(InputError, match="loop how often"):
         saved(*FRAMES, loop=loop)
+    with pytest.raises(InputError, match="loop how often"):
+        saved(FRAMES[0], loop=loop)
 
 
 @pytest.mark.parametrize(
