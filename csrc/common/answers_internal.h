@@ -59,11 +59,12 @@ ANSWERS_INLINE uint32_t step_of(AnswerContext *context, unsigned answer)
     return step;
 }
 
-/* Codes steps, the last first, into words, which has room for count / 2 + 2 of them. Returns the
- * number of words. */
-ANSWERS_INLINE size_t encode_steps(const uint32_t *steps, size_t count, uint32_t *words)
+/* Codes steps, the last first, onto a lane with this state, into words, which has room for
+ * count / 2 + 2 of them. Returns the number of words. */
+ANSWERS_INLINE size_t encode_onto(uint64_t *lane, const uint32_t *steps, size_t count,
+                                  uint32_t *words)
 {
-    uint64_t state = 0;
+    uint64_t state = *lane;
     size_t written = 0;
     while (count--) {
         uint32_t yes = steps[count] >> 1, no = (1u << ANSWERS_PRECISION) - yes;
@@ -74,6 +75,15 @@ ANSWERS_INLINE size_t encode_steps(const uint32_t *steps, size_t count, uint32_t
         }
         state = ((state / freq) << ANSWERS_PRECISION) + state % freq + start;
     }
+    *lane = state;
+    return written;
+}
+
+/* A whole lane of steps. Room and return value as for encode_onto. */
+ANSWERS_INLINE size_t encode_steps(const uint32_t *steps, size_t count, uint32_t *words)
+{
+    uint64_t state = 0;
+    size_t written = encode_onto(&state, steps, count, words);
     for (; state != 0; state >>= 32)
         words[written++] = (uint32_t)state;
     return written;
@@ -105,15 +115,22 @@ ANSWERS_INLINE int open_lane(AnswerLane *lane, const uint8_t *bytes, size_t coun
                           bytes[4 * count - 4]) == 0;
 }
 
-ANSWERS_INLINE unsigned answer_of(AnswerLane *lane, AnswerContext *context)
+/* The next answer, given the probability of a yes in 2^-16. */
+ANSWERS_INLINE unsigned take_answer(AnswerLane *lane, uint32_t yes)
 {
-    uint32_t yes = probability_of(context), no = (1u << ANSWERS_PRECISION) - yes;
+    uint32_t no = (1u << ANSWERS_PRECISION) - yes;
     uint32_t slot = (uint32_t)lane->state & ((1u << ANSWERS_PRECISION) - 1);
     unsigned answer = slot >= no;
     uint32_t freq = answer ? yes : no, start = answer ? no : 0;
     lane->state = (lane->state >> ANSWERS_PRECISION) * freq + slot - start;
     if (lane->state < STATE_LOW && lane->left != 0)
         refill(lane);
+    return answer;
+}
+
+ANSWERS_INLINE unsigned answer_of(AnswerLane *lane, AnswerContext *context)
+{
+    unsigned answer = take_answer(lane, probability_of(context));
     learn(context, answer);
     return answer;
 }
