@@ -87,7 +87,7 @@ size_t residual_model_row(Residual *work, unsigned plane, size_t y, uint32_t *st
 size_t residual_encode(const uint32_t *steps, size_t count, uint64_t *lane, uint32_t *words);
 
 /* Decodes all samples from count words, given as little-endian bytes. Returns 0, or 1 if the words
- * cannot be what an encoder wrote. */
+ * cannot be what an encoder wrote: samples may then be as they were. */
 int residual_decode(Residual *work, const uint8_t *bytes, size_t count);
 
 #endif

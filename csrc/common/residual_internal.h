@@ -110,7 +110,7 @@ RESIDUAL_INLINE int32_t softplus(int32_t z)
     return (SOFTPLUS[i] * (16 - part) + SOFTPLUS[i + 1] * part) >> 4;
 }
 
-/* ln(e^d - 1), d > 0 */
+/* ln(e^d - 1), d >= 0; that of 0 is that of 1/256. */
 RESIDUAL_INLINE int32_t log_expm1(int32_t d)
 {
     int32_t i = (d >> 4) - 16, part = d & 15;
@@ -329,7 +329,7 @@ RESIDUAL_INLINE void open_site(const Residual *work, Site *site, unsigned plane,
     Column v = column_of(work, work->rows, y, x), e = column_of(work, work->errors, y, x);
     size_t at = y * work->width + x;
     int32_t green = known_of(work, plane) ? plane_of(work, work->samples, 1)[at] : 0;
-    int64_t sum = 0, mean;
+    int64_t sum = 0, mean, least, most;
     site->low = work->low - green;
     site->high = work->high - green;
     site->anchor = work->base ? work->anchors[at] : v.at[0][-1];
@@ -337,10 +337,9 @@ RESIDUAL_INLINE void open_site(const Residual *work, Site *site, unsigned plane,
     for (unsigned j = 0; j < work->inputs; j++)
         sum += (int64_t)work->weights[j] * site->inputs[j];
     mean = (int64_t)site->anchor * FINE + ((sum + 512) >> (WEIGHT_BITS - 6));
-    site->mean =
-        mean<(int64_t)site->low * FINE ? site->low * FINE : mean>(int64_t) site->high * FINE
-            ? site->high * FINE
-            : (int32_t)mean;
+    least = site->low * FINE;
+    most = site->high * FINE;
+    site->mean = (int32_t)(mean < least ? least : mean > most ? most : mean);
     site->start = (site->mean + FINE / 2) >> 6;
     site->step = 2 * work->bound + 1;
     site->up = (site->high - site->start + work->bound) / site->step;
@@ -429,7 +428,7 @@ RESIDUAL_INLINE int32_t estimate_above(const Site *site)
 RESIDUAL_INLINE int32_t estimate_size(const Site *site, int32_t sign, int32_t size, int32_t top)
 {
     int32_t near = edge_of(site, sign, size), far = edge_of(site, sign, top);
-    return softplus(-near) - log_expm1(far > near ? far - near : 1);
+    return softplus(-near) - log_expm1(far - near);
 }
 
 /* Is its size `middle` or more, if it is `size` to top - 1? */
@@ -438,8 +437,7 @@ RESIDUAL_INLINE int32_t estimate_half(const Site *site, int32_t sign, int32_t si
 {
     int32_t a = edge_of(site, sign, size), b = edge_of(site, sign, middle);
     int32_t c = edge_of(site, sign, top);
-    int32_t first = b > a ? b - a : 1, second = c > b ? c - b : 1;
-    return first + log_expm1(second) - log_expm1(first) + softplus(a) - softplus(c);
+    return b - a + log_expm1(c - b) - log_expm1(b - a) + softplus(a) - softplus(c);
 }
 
 /* The probability of a half that nothing is learned about. */

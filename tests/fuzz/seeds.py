@@ -8,6 +8,7 @@ Fuzzing adds to the same folders what it finds; docs/fuzzing.md says how.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import one_tile
 
-from mvmic_codec.bitstream import ans, container, flat, flatmap, plane, planecoder
+from mvmic_codec.bitstream import ans, container, flat, flatmap, plane, planecoder, residualcoder
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parents[1] / "formats" / "golden"
@@ -222,6 +223,56 @@ def plane_seeds() -> dict[str, bytes]:
         seeds[f"too-large-{symbols}-code"] = size + b"\0" + plane.tobytes()
     # A lane of no words says no to everything: 0 was ruled out, and then an escape tells it.
     seeds["ruled-out-decode"] = bytes([0, 0, 3, 0x80])
+    return seeds
+
+
+def residual_seeds() -> dict[str, bytes]:
+    """Numbers to make images of, and lanes to decode: inputs of fuzz_residual.c."""
+    rng = np.random.default_rng(5)
+    i, j = np.mgrid[0:20, 0:23]
+    ranges = {"bytes": (0, 255), "deep": (-1000, 3095), "whole": (-32768, 32767), "few": (7, 9)}
+    seeds = {}
+    turn = 0
+    for span, (low, high) in ranges.items():
+        most = high - low
+        numbers = {
+            "slope": (i + 2 * j) * (1 + most // 200) + rng.integers(0, 3, i.shape),
+            "noise": rng.integers(0, most + 1, (12, 12)),
+            "steps": (rng.random((16, 9)) < 0.3) * (most // 2),
+            "ends": (rng.random((20, 23)) < 0.5) * most,
+            "waves": np.abs(np.abs(3 * i + 5 * j) * most // 40 % (2 * most + 1) - most),
+            "flat": np.full((9, 9), most // 3),
+            "runs": np.repeat(rng.integers(0, most + 1, 25), rng.integers(1, 40, 25)),
+        }
+        for name, drawn in numbers.items():
+            for kind in (0, 1, 2, 3, 6, 7):
+                if kind & 1 and most > 255:
+                    continue
+                turn += 1
+                size = ((22, 19), (30, 0), (0, 30), (8, 8), (22, 19))[turn % 5]
+                bound = (0, 1, 0, 3, 0, 7, 208)[turn % 7]
+                head = struct.pack(">BBBBh", *size, bound, kind, low)
+                head += bytes([most, 0]) if kind & 1 else struct.pack(">H", most)
+                lane = rng.bytes(4 * int(rng.integers(0, 30)))
+                seeds[f"{name}-{span}-{kind}-code"] = head + drawn.astype(">u2").tobytes()
+                seeds[f"{name}-{span}-{kind}-words"] = (
+                    head[:3] + bytes([kind | 0x80]) + head[4:] + lane
+                )
+    # Lanes of an encoder, whole, cut and continued.
+    image = np.clip(i + 2 * j + rng.integers(-3, 4, i.shape), 0, 255).astype(np.int32)
+    pictures = {"dot": image[:1, :1], "picture": image}
+    for (name, shown), (planes, bound) in itertools.product(
+        pictures.items(), ((1, 0), (1, 2), (3, 0), (3, 1))
+    ):
+        height, width = shown.shape
+        colours = np.ascontiguousarray(np.broadcast_to(shown, (planes, height, width)))
+        lane, _ = residualcoder.encode(colours, 0, 255, bound)
+        head = bytes([width - 1, height - 1, bound, 0x80 | (planes == 3), 0, 0])
+        head += b"\xff\0" if planes == 3 else b"\0\xff"
+        seeds[f"{name}-{planes}-{bound}-decode"] = head + lane
+        seeds[f"{name}-{planes}-{bound}-too-short"] = head + lane[4:]
+        seeds[f"{name}-{planes}-{bound}-too-long"] = head + bytes(4) + lane
+        seeds[f"{name}-{planes}-{bound}-ends-in-zero"] = head + lane + bytes(4)
     return seeds
 
 
@@ -484,6 +535,7 @@ if __name__ == "__main__":
         "rans": rans_seeds(),
         "flatmap": flatmap_seeds(),
         "plane": plane_seeds(),
+        "residual": residual_seeds(),
         "synthesis": synthesis_seeds(),
         "file": file_seeds(),
     }

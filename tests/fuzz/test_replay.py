@@ -31,6 +31,11 @@ SOURCES = {
     "rans": ["common/rans_tables.c", "decode/rans_decode.c", "encode/rans_encode.c"],
     "flatmap": ["decode/flatmap_decode.c", "encode/flatmap_encode.c"],
     "plane": ["decode/plane_decode.c", "encode/plane_encode.c"],
+    "residual": [
+        "common/residual_begin.c",
+        "decode/residual_decode.c",
+        "encode/residual_encode.c",
+    ],
     "synthesis": ["common/gemm.c", "common/winograd.c", "common/synthesis.c"],
 }
 ANSWERS = ["common/answers.h", "common/answers_internal.h"]
@@ -38,6 +43,12 @@ HEADERS = {
     "rans": ["common/rans.h", "common/rans_internal.h", "common/trellis.h"],
     "flatmap": [*ANSWERS, "common/flatmap.h", "common/flatmap_internal.h"],
     "plane": [*ANSWERS, "common/plane.h", "common/plane_internal.h"],
+    "residual": [
+        *ANSWERS,
+        "common/residual.h",
+        "common/residual_internal.h",
+        "common/residual_tables.h",
+    ],
     "synthesis": [
         "common/gemm.h",
         "common/lanes_internal.h",
@@ -47,7 +58,13 @@ HEADERS = {
     ],
 }
 # -O1 takes four times as long to compile synthesis.c, and its corpus is short.
-OPTIONS = {"rans": ["-O1"], "flatmap": ["-O1"], "plane": ["-O1"], "synthesis": ["-O0"]}
+OPTIONS = {
+    "rans": ["-O1"],
+    "flatmap": ["-O1"],
+    "plane": ["-O1"],
+    "residual": ["-O1"],
+    "synthesis": ["-O0"],
+}
 
 # What is broken, by target: the text, and what stands there instead.
 BROKEN_RANS = {
@@ -118,6 +135,52 @@ BROKEN_PLANE = BROKEN_ANSWERS | {
     "too few answers are expected": ("changes * (CANDIDATES + bits_of(work->symbols))", "changes"),
     "half is folded over": ("2 * up < symbols ?", "2 * up <= symbols ?"),
     "an order goes the other way": ("(position + 1) / 2;", "position / 2;"),
+}
+BROKEN_RESIDUAL = {
+    **{name: each for name, each in BROKEN_ANSWERS.items() if name != "a yes may be impossible"},
+    "the border is too thin": ("#define RESIDUAL_MARGIN 3", "#define RESIDUAL_MARGIN 2"),
+    "three rows are kept": ("#define RESIDUAL_ROWS 4", "#define RESIDUAL_ROWS 3"),
+    "contexts are not cleared": (
+        "memset(work->contexts, 0, RESIDUAL_CONTEXTS",
+        "memset(NULL, 0, 0",
+    ),
+    "a fit goes on in the next plane": (
+        "memset(work->products, 0, sizeof",
+        "memset(work->products, 0, 0 * sizeof",
+    ),
+    "a colour leaves the range": ("site->high = work->high - green;", "site->high = work->high;"),
+    "rows above the first are not there": ("row[x] = base ? work->anchors[inside] : middle;", ";"),
+    "errors above the first are not there": ("            errors[x] = error;\n", ""),
+    "nothing is left of a row": ("        row[-x] = row_of(work, work->rows, above)[0];\n", ""),
+    "a column right of the last": ("dx > 0 && x + 1 == work->width ? x :", ""),
+    "a column left of the first": ("dx < 0 && x == 0 ? 0 :", ""),
+    "a row below the last": ("dy > 0 && y + 1 == work->height ? y :", ""),
+    "a row above the first": ("dy < 0 && y == 0 ? 0 :", ""),
+    "a prediction is not limited": ("mean < least ? least :", ""),
+    "a sum of the prediction overflows": (
+        "(int64_t)work->weights[j] * site",
+        "work->weights[j] * site",
+    ),
+    "a bound is not kept": (
+        "(error + work->bound) / site.step",
+        "(error + work->bound + 1) / site.step",
+    ),
+    "what is certain is asked": ("if ((site.up > 0 || site.down > 0) &&", "if ("),
+    "a sign is asked about twice": (
+        "if (site->up > 0 && site->down > 0)\n        sign",
+        "if (1)\n        sign",
+    ),
+    "sizes go on past the most": (
+        "    most = sign > 0 ? site->up : site->down;",
+        "    most = 2 * (site->up + site->down);",
+    ),
+    "what is skipped is not the base": ("= plane_of(work, work->base, plane)[at];", "= 0;"),
+    "inputs are not scaled down": (
+        "INPUT_BITS - bit_length((uint32_t)most)",
+        "31 - bit_length((uint32_t)most)",
+    ),
+    "a value has more contexts than there are": ("wide > 10 ? wide - 10 : 0", "0"),
+    "a share is of another count": ("count += count < COUNT_MOST;", "count++;"),
 }
 BROKEN_SYNTHESIS = {
     "a wild site is taken for a tame one": ("TAME (1 << 17)", "TAME ((1 << 17) + 1)"),
@@ -232,6 +295,7 @@ BROKEN = {
     "rans": BROKEN_RANS,
     "flatmap": BROKEN_FLATMAP,
     "plane": BROKEN_PLANE,
+    "residual": BROKEN_RESIDUAL,
     "synthesis": BROKEN_SYNTHESIS,
 }
 FAULTS = [(kind, fault) for kind, faults in BROKEN.items() for fault in faults]
