@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvmic_codec.bitstream import residualcoder
-from mvmic_codec.errors import FormatError, InputError, TruncatedError
+from mvmic_codec.bitstream import plane, residual, residualcoder
+from mvmic_codec.bitstream.residual import Kind
+from mvmic_codec.errors import ChecksumError, FormatError, InputError, TruncatedError
 
 TABLES = Path(__file__).parents[2] / "csrc/common/residual_tables.h"
 
@@ -223,6 +224,83 @@ def zeros(*shape, dtype=np.int32):
 def test_what_cannot_be_encoded(arguments, message):
     with pytest.raises(InputError, match=message):
         residualcoder.encode(*arguments)
+
+
+def there_and_back(image, kind, base=None, mask=None):
+    """The payload of an image [H,W,C], which comes back within the bound."""
+    payload, told = residual.to_payload(image, kind, base, mask)
+    back = residual.from_payload(payload, kind, base, mask)
+    assert back.dtype == image.dtype
+    np.testing.assert_array_equal(back, told)
+    coded = np.ones(image.shape[:2], bool) if mask is None else mask
+    assert np.abs(back.astype(int) - image)[coded].max(initial=0) <= kind.bound
+    if mask is not None:
+        np.testing.assert_array_equal(back[~coded], base[~coded])
+    return payload
+
+
+def kind_of(image, bound=0, low=None, high=None):
+    bits, signed = 8 * image.dtype.itemsize, image.dtype.kind == "i"
+    low = int(image.min()) if low is None else low
+    high = int(image.max()) if high is None else high
+    return Kind(*image.shape, bits, signed, low, high, bound)
+
+
+@pytest.mark.parametrize("bound", [0, 1, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_payloads(dtype, bound):
+    image = picture(40, 50).transpose(1, 2, 0).astype(dtype) - dtype(3)
+    there_and_back(image, kind_of(image, bound, 0 if dtype != np.int16 else -40, 255))
+    colours = picture(40, 50, 3).transpose(1, 2, 0).astype(np.uint8)
+    there_and_back(colours, kind_of(colours, bound, 0, 255))
+
+
+@pytest.mark.parametrize("bound", [0, 2, 3, 5, 6, 7, 600])
+@pytest.mark.parametrize("with_base", [False, True])
+def test_levels_with_gaps(bound, with_base):
+    """Values of every third number alone, as of an image whose contrast was stretched."""
+    image = (3 * picture(60, 80, high=300).transpose(1, 2, 0) - 200).astype(np.int16)
+    base = np.clip(image // 40 * 40 + 21, image.min(), image.max()) if with_base else None
+    mask = np.arange(80) % 7 > np.arange(60)[:, None] % 5 if with_base else None
+    kind = kind_of(image, bound)
+    payload = there_and_back(image, kind, base, mask)
+    # With a bound it may pay more to ignore the gaps.
+    if bound == 0:
+        assert int.from_bytes(payload[4:8], "little") > 0
+    if bound == 0 and not with_base:
+        dense = picture(60, 80, high=300).transpose(1, 2, 0).astype(np.int16)
+        assert len(payload) < 1.05 * len(there_and_back(dense, kind_of(dense)))
+
+
+def test_levels_that_do_not_pay_are_not_listed():
+    image = np.random.default_rng(0).integers(0, 256, (1, 40, 1)).astype(np.uint8)
+    payload = there_and_back(image, kind_of(image, 0, 0, 255))
+    assert int.from_bytes(payload[4:8], "little") == 0
+
+
+def test_damaged_payloads_are_refused():
+    image = (3 * picture(30, 40, high=200).transpose(1, 2, 0)).astype(np.uint16)
+    kind = kind_of(image)
+    payload = there_and_back(image, kind)
+    length = int.from_bytes(payload[4:8], "little")
+    assert length
+    for cut in range(0, len(payload), 7):
+        with pytest.raises(FormatError):
+            residual.from_payload(payload[:cut], kind)
+    for at in range(0, len(payload), 11):
+        damaged = bytearray(payload)
+        damaged[at] ^= 0x10
+        with pytest.raises(FormatError):
+            residual.from_payload(bytes(damaged), kind)
+    with pytest.raises(ChecksumError, match="checksum"):
+        residual.from_payload(b"\0\0\0\0" + payload[4:], kind)
+    none = plane.to_payload(np.zeros((1, kind.high - kind.low + 1), np.uint8), 2, ordered=False)
+    start = payload[:4] + len(none).to_bytes(4, "little")
+    with pytest.raises(FormatError, match="no levels"):
+        residual.from_payload(start + none + payload[8 + length :], kind)
+    colour = Kind(30, 40, 3, 8, False, 0, 255, 0)
+    with pytest.raises(FormatError, match="colour"):
+        residual.from_payload(payload, colour)
 
 
 def rounded(value):
