@@ -14,15 +14,15 @@
 #define RESIDUAL_INLINE ANSWERS_INLINE
 
 /* Neighbours in the plane: as many for green and gray, and fewer where other planes help. */
-#define NEIGHBOURS 20
+#define NEIGHBOURS 19
 #define NEIGHBOURS_OF_COLOUR 12
 
 /* A weight has 16 bits of fraction and is at most 8. */
 #define WEIGHT_BITS 16
 #define WEIGHT_MOST (8 << WEIGHT_BITS)
 
-/* The fit forgets: a sum loses this share, 2^-11, with each sample. Its inputs are below 2^9, so a
- * sum stays below 2^29. */
+/* The fit forgets: a sum loses this share, 2^-11, with each sample. Its inputs are 2^9 at most, so
+ * a sum stays within 2^30. */
 #define FORGET 11
 #define INPUT_BITS 9
 
@@ -253,9 +253,9 @@ RESIDUAL_INLINE void gather(const Residual *work, Site *site, const Column *v, u
                             size_t y, size_t x)
 {
     static const signed char up[NEIGHBOURS] = {0, 1, 1, 1, 0, 2, 2, 2, 1, 1,
-                                               2, 2, 0, 1, 1, 2, 3, 3, 3, 2};
-    static const signed char right[NEIGHBOURS] = {-1, 0, -1, 1,  -2, 0,  1, -1, 2, -2,
-                                                  -2, 2, -3, -3, 3,  -1, 0, -1, 1, 3};
+                                               2, 2, 0, 1, 1, 3, 3, 3, 2};
+    static const signed char right[NEIGHBOURS] = {-1, 0, -1, 1,  -2, 0, 1,  -1, 2, -2,
+                                                  -2, 2, -3, -3, 3,  0, -1, 1,  3};
     /* In (dy, dx). The planes before take the first six. */
     static const signed char around[8][2] = {{0, 1},   {1, 0},  {0, -1}, {-1, 0},
                                              {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
@@ -291,7 +291,7 @@ RESIDUAL_INLINE void choose(const Residual *work, Site *site, const Column *v, c
 {
     int32_t w = v->at[0][-1], n = v->at[1][0], nw = v->at[1][-1], ne = v->at[1][1];
     int32_t scale = site->scale, level = level_of(scale), range = work->high - work->low;
-    int32_t part = clamp((site->mean - site->start * FINE + FINE / 2) >> 4, 0, 3);
+    int32_t part = (site->mean - site->start * FINE + FINE / 2) >> 4; /* 0 to 3 */
     int32_t west = class_of(e->at[0][-1], scale), north = class_of(e->at[1][0], scale);
     int32_t edge = class_of(median_of(w, n, nw) * FINE - site->mean, scale);
     int known = known_of(work, plane) != 0, wide = bit_length((uint32_t)range);

@@ -2,10 +2,10 @@
 """Reference decoder of `.mvm` files, versions 3 and 2: the specification as a program.
 
 Written from the pages mvm-3.md and mvm-2.md (the file), ans.md (the symbols), model.md (the model),
-flat.md (the flat areas) and plane.md (planes of few values), in their words, to be read beside
-them. It is slow on purpose and has one implementation of everything: numpy for arithmetic,
-constriction for the lanes of symbols, plain integers for the lanes of flat areas and planes, whose
-16-bit probabilities constriction does not have.
+flat.md (the flat areas), plane.md (planes of few values) and residual.md (what images differ from a
+base), in their words, to be read beside them. It is slow on purpose and has one implementation of
+everything: numpy for arithmetic, constriction for the lanes of symbols, plain integers for the
+lanes of answers, whose 16-bit probabilities constriction does not have.
 
     python formats/reference/decode.py scan.mvm --model weights.safetensors -o out.npy
 
@@ -28,9 +28,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import struct
 import sys
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -1611,6 +1613,430 @@ class PlaneDecoder:
         P = max(min(W, N), min(max(W, N), W + N - NW))
         d = e // 2 if e % 2 == 0 else self.K - (e + 1) // 2
         return (P + d) % self.K
+
+
+# --- residual.md: from a lane to the samples of an image ------------------------------------------
+
+BORDER = 3  # columns on each side of a plane, and rows above it, that have values and errors
+GREEN, RED = 1, 0  # numbers of planes, if there are three
+
+# Places (dx, dy): list 1 of section 3, list 2, and those of the scale with their numbers.
+IN_PLANE = (
+    *((-1, 0), (0, -1), (-1, -1), (1, -1), (-2, 0)),
+    *((0, -2), (1, -2), (-1, -2), (2, -1), (-2, -1)),
+    *((-2, -2), (2, -2), (-3, 0), (-3, -1), (3, -1)),
+    *((0, -3), (-1, -3), (1, -3), (3, -2)),
+)
+AROUND = ((1, 0), (0, 1), (-1, 0), (0, -1), (-1, -1), (1, -1), (-1, 1), (1, 1))
+SCALE = (
+    *((-1, -2, 2), (0, -2, 3), (1, -2, 2)),
+    *((-2, -1, 2), (-1, -1, 3), (0, -1, 4), (1, -1, 4), (2, -1, 3), (3, -1, 1)),
+    *((-3, 0, 1), (-2, 0, 3), (-1, 0, 4)),
+)
+
+
+def read_residual(
+    payload: bytes,
+    height: int,
+    width: int,
+    channels: int,
+    bits: int,
+    signed: bool,
+    bound: int,
+    low: int,
+    high: int,
+    base: Ints | None = None,
+    mask: Ints | None = None,
+) -> Ints:
+    """Section 10: the image (height, width, channels) of a payload; the base is of this shape."""
+    if len(payload) < 8:
+        raise TruncatedError("the residual ends before its lane")
+    crc, length = struct.unpack_from("<II", payload)
+    if 8 + length > len(payload):
+        raise TruncatedError("the residual ends within its levels")
+    listed, lane = payload[8 : 8 + length], payload[8 + length :]
+    below = None if base is None else base.transpose(2, 0, 1)
+    if listed:
+        if channels != 1:
+            raise FormatError("levels of a colour image")
+        used = decode_plane(listed, 1, high - low + 1, 2, False)
+        levels = [low + k for k in range(high - low + 1) if used[0, k]]
+        if not levels:
+            raise FormatError("a list of no levels")
+        apart = 0
+        while apart + 1 < len(levels) and all(
+            b - a <= bound for a, b in zip(levels, levels[apart + 1 :], strict=False)
+        ):
+            apart += 1
+        ranks = None
+        if below is not None:
+            found = [sum(level <= int(b) for level in levels) - 1 for b in below.ravel()]
+            ranks = np.array([max(0, rank) for rank in found]).reshape(below.shape)
+        args = height, width, channels, apart, 0, len(levels) - 1
+        out = np.array(levels)[decode_residual(lane, *args, ranks, mask)]
+        if below is not None and mask is not None:
+            out = np.where(mask == 0, below, out)
+    else:
+        out = decode_residual(lane, height, width, channels, bound, low, high, below, mask)
+    image = out.transpose(1, 2, 0)
+    stored = image.astype(f"<{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
+    if zlib.crc32(stored.tobytes()) != crc:
+        raise ChecksumError("the image has another crc")
+    return image
+
+
+def decode_residual(
+    lane: bytes,
+    height: int,
+    width: int,
+    planes: int,
+    bound: int,
+    low: int,
+    high: int,
+    base: NDArray[Any] | None = None,
+    mask: NDArray[Any] | None = None,
+) -> Ints:
+    """The samples (planes, height, width) that a lane stands for.
+
+    base    (planes, height, width), samples of low to high
+    mask    (height, width), 0 where samples are those of the base
+    """
+    if len(lane) % 4:
+        raise TruncatedError("the lane of a residual is not whole words")
+    answers = FlatLane(list(struct.unpack(f"<{len(lane) // 4}I", lane)))
+    known = ResidualKnown(planes, bound, low, high, base, mask)
+    samples = np.zeros((planes, height, width), np.int64)
+    for number in (1, 0, 2) if planes == 3 else (0,):
+        samples[number] = ResidualPlane(known, number, samples, answers).decode()
+    answers.close()
+    return samples
+
+
+@dataclass(frozen=True)
+class ResidualKnown:
+    """Section 1, but for the size."""
+
+    planes: int
+    bound: int
+    low: int
+    high: int
+    base: NDArray[Any] | None
+    mask: NDArray[Any] | None
+
+
+class ResidualPlane:
+    """A plane: sections 2 and 3, with the names of that page."""
+
+    def __init__(self, known: ResidualKnown, number: int, samples: Ints, lane: FlatLane) -> None:
+        self.known = known
+        self.height, self.width = samples.shape[1:]
+        # The planes that came before, and g of every pixel.
+        self.before: list[list[list[int]]] = []
+        if known.planes == 3 and number != GREEN:
+            self.before = samples[[GREEN] if number == RED else [GREEN, RED]].tolist()
+        self.g = self.before[0] if self.before else [[0] * self.width] * self.height
+        self.b: list[list[int]] | None = None
+        if known.base is not None:
+            self.b = (known.base[number].astype(np.int64) - np.array(self.g)).tolist()
+        # Values and errors with borders: column x and row y lie at [y + BORDER][x + BORDER].
+        middle = 0 if self.before else (known.low + known.high + 1) >> 1
+        above = [middle] * self.width if self.b is None else self.b[0]
+        above = [above[0]] * BORDER + above + [above[-1]] * BORDER
+        self.values = [list(above) for _ in range(BORDER)]
+        error = 64 + known.high - known.low
+        self.errors = [[error] * len(above) for _ in range(BORDER)]
+        self.questions = Questions(lane)
+        inputs = 12 + 6 * len(self.before) if self.before else 19
+        if self.b is not None:
+            inputs += 4 if self.before else 8
+        self.fit = Fit(inputs, has_base=self.b is not None)
+
+    def decode(self) -> Ints:
+        """The samples of all pixels."""
+        mask = self.known.mask
+        for y in range(self.height):
+            for rows in (self.values, self.errors):
+                rows.append([rows[-1][BORDER]] * BORDER)
+            for x in range(self.width):
+                if self.b is not None and mask is not None and not mask[y, x]:
+                    v, e = self.b[y][x], self.errors[-1][-1]
+                else:
+                    v, e = self.value(x, y)
+                self.values[-1].append(v)
+                self.errors[-1].append(e)
+            for rows in (self.values, self.errors):
+                rows[-1] += [rows[-1][-1]] * BORDER
+        values: Ints = np.array(self.values, np.int64)[BORDER:, BORDER:-BORDER]
+        return values + np.array(self.g, np.int64)
+
+    def place(self, rows: list[list[int]], x: int, y: int, dx: int, dy: int) -> int:
+        """The value or error at a place of the pixel in column x and row y."""
+        return rows[y + dy + BORDER][x + dx + BORDER]
+
+    def inside(self, rows: list[list[int]], x: int, y: int, dx: int, dy: int) -> int:
+        """What a plane without borders has at a place, or at the nearest pixel inside."""
+        return rows[clamp(y + dy, 0, self.height - 1)][clamp(x + dx, 0, self.width - 1)]
+
+    def inputs(self, x: int, y: int, A: int) -> list[int]:
+        """Section 3, lists 1 to 4."""
+        u = [self.place(self.values, x, y, *at) - A for at in IN_PLANE]
+        if self.before:
+            u = u[:12]
+        if self.b is not None:
+            here = AROUND[:4] if self.before else AROUND
+            u += [self.inside(self.b, x, y, *at) - A for at in here]
+        for other in self.before:
+            u += [self.inside(other, x, y, *at) - other[y][x] for at in AROUND[:6]]
+        return u
+
+    def value(self, x: int, y: int) -> tuple[int, int]:
+        """The value and the error of the pixel in column x and row y."""
+        bound, g = self.known.bound, self.g[y][x]
+        lo, hi = self.known.low - g, self.known.high - g
+        A = self.place(self.values, x, y, -1, 0) if self.b is None else self.b[y][x]
+        u = self.inputs(x, y, A)
+        m = clamp(64 * A + ((self.fit.weigh(u) + 512) >> 10), 64 * lo, 64 * hi)
+        r, step = (m + 32) >> 6, 2 * bound + 1
+        up, down = (hi - r + bound) // step, (r - lo + bound) // step
+        size = sum(n * abs(self.place(self.errors, x, y, dx, dy)) for dx, dy, n in SCALE)
+        S = ((size + 16) >> 5) + 5 + bound
+        d = self.questions.distance(up, down, self.keys(x, y, m, S), Distribution(m, S, step))
+        v = clamp(r + d * step, lo, hi)
+        self.fit.learn(u, v - A, S)
+        return v, 64 * v - m
+
+    def keys(self, x: int, y: int, m: int, S: int) -> Keys:
+        """Section 6: the keys of the contexts and mixers at a pixel."""
+        low, high = self.known.low, self.known.high
+
+        def error(dx: int, dy: int) -> int:
+            return error_class(self.place(self.errors, x, y, dx, dy), S)
+
+        W, N, NW, NE = (
+            self.place(self.values, x, y, *at) for at in ((-1, 0), (0, -1), (-1, -1), (1, -1))
+        )
+        r, k = (m + 32) >> 6, S.bit_length()
+        L = clamp(2 * k + (S >> (k - 2)) % 2 - 5, 0, 23)
+        median = sorted((W, N, W + N - NW))[1]
+        first: tuple[int, ...] = (r,)
+        fourth: tuple[int, ...] = (r + self.g[y][x],)
+        if not self.before:
+            first = ((r - low) >> max(0, (high - low).bit_length() - 10),)
+            activity = abs(W - NW) + abs(N - NW) + abs(N - NE)
+            fourth = ((activity // (2 * self.known.bound + 1)).bit_length(), L)
+        contexts = (
+            first,
+            (error(-1, 0), error(0, -1), (m - 64 * r + 32) >> 4, L // 4),
+            (error_class(64 * median - m, S), error(1, -1), L),
+            fourth,
+            (error(-1, -1), error(-2, 0), error(0, -2)),
+        )
+        return Keys(contexts, ((L,), (error(-1, 0), L // 6)))
+
+
+def clamp(a: int, least: int, most: int) -> int:
+    """A number within limits."""
+    return max(least, min(most, a))
+
+
+def error_class(e: int, S: int) -> int:
+    """Section 6: the class of an error, 0 to 4."""
+    return (4 * e >= -5 * S) + (3 * e >= -S) + (3 * e > S) + (4 * e > 5 * S)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a pixel's questions choose their contexts and mixers by, besides their number."""
+
+    contexts: tuple[tuple[int, ...], ...]
+    mixers: tuple[tuple[int, ...], ...]
+
+
+class Fit:
+    """Section 7, and the weights of section 3."""
+
+    def __init__(self, inputs: int, *, has_base: bool) -> None:
+        self.w = np.zeros(inputs, np.int64)
+        if not has_base:
+            self.w[1:4] = 32768, -32768, 16384
+        self.Q = np.zeros((inputs, inputs), np.int64)
+        self.B = np.zeros(inputs, np.int64)
+        self.turn = 0
+
+    def weigh(self, u: list[int]) -> int:
+        """The sum of all w u."""
+        return int(self.w @ np.array(u, np.int64))
+
+    def learn(self, u: list[int], t: int, S: int) -> None:
+        """Take in a value, which differs from the anchor by `t`."""
+        h = max(abs(each) for each in (t, *u))
+        k = min(9 - S.bit_length(), 9 - h.bit_length())
+        scaled = np.array([*u, t], np.int64)
+        scaled = scaled << k if k >= 0 else scaled >> -k
+        self.Q += np.outer(scaled[:-1], scaled[:-1]) - (self.Q >> 11)
+        self.B += scaled[:-1] * scaled[-1] - (self.B >> 11)
+        for i in range(self.turn, len(u), 4):
+            w = int(self.w[i])
+            rest = 65536 * int(self.B[i]) - int(self.Q[i] @ self.w) - 1024 * w
+            a = int(self.Q[i, i]) + 1024
+            k = a.bit_length() - 8
+            w += ((rest >> k) * (65536 // (a >> k))) >> 16
+            self.w[i] = clamp(w, -524288, 524288)
+        self.turn = (self.turn + 1) % 4
+
+
+def rounded(a: float) -> int:
+    """The nearest integer, halves up."""
+    return math.floor(a + 0.5)
+
+
+# Section 8: the tables.
+SIXTEENTHS = [(i - 192) / 16 for i in range(385)]
+LOGISTIC = [min(65535, rounded(65536 / (1 + math.exp(-z)))) for z in SIXTEENTHS]
+SOFTPLUS = [rounded(256 * math.log1p(math.exp(z))) for z in SIXTEENTHS]
+LOGEXPM1_SMALL = [rounded(256 * math.log(math.expm1(max(1, i) / 256))) for i in range(256)]
+LOGEXPM1 = [rounded(256 * math.log(math.expm1((i + 16) / 16))) for i in range(177)]
+
+
+def line(X: list[int], a: int) -> int:
+    """Between two entries of a table."""
+    i, f = divmod(a, 16)
+    return (X[i] * (16 - f) + X[i + 1] * f) >> 4
+
+
+def logistic(a: int) -> int:
+    """The probability, in 2^16, of a logit."""
+    return line(LOGISTIC, clamp(a, -3071, 3071) + 3072)
+
+
+def softplus(a: int) -> int:
+    """The logarithm of 1 + e^a."""
+    if abs(a) > 3071:
+        return max(a, 0)
+    return line(SOFTPLUS, a + 3072)
+
+
+def logexpm1(a: int) -> int:
+    """The logarithm of e^a - 1."""
+    if a > 3071:
+        return a
+    return LOGEXPM1_SMALL[a] if a < 256 else line(LOGEXPM1, a - 256)
+
+
+def logits() -> list[int]:
+    """The logits of probabilities in 2^12."""
+    probabilities = [logistic(a) for a in range(-2047, 2048)]
+    return [max(bisect_right(probabilities, 16 * i + 8) - 1, 0) - 2047 for i in range(4096)]
+
+
+LOGIT = logits()
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Section 5: estimates of logits. A size's `sign` is 1 or -1."""
+
+    m: int
+    S: int
+    step: int
+
+    def edge(self, sign: int, n: int) -> int:
+        """Where size n begins."""
+        D = 2**28 // (5 * self.S // 8 + (8 * self.step if self.step > 1 else 0) + 1)
+        q = 64 * ((self.m + 32) >> 6) + sign * (2 * n - 1) * 32 * self.step
+        return sign * clamp(((q - self.m) * D) >> 20, -4000, 4000)
+
+    def other(self) -> int:
+        """Whether d is other than 0."""
+        probability = logistic(-self.edge(1, 1)) + logistic(-self.edge(-1, 1))
+        return LOGIT[clamp(probability >> 4, 0, 4095)]
+
+    def positive(self) -> int:
+        """Whether d is positive."""
+        return softplus(self.edge(-1, 1)) - softplus(self.edge(1, 1))
+
+    def at_least(self, sign: int, n: int, top: int) -> int:
+        """Whether the size is `top` or more, if it is n or more."""
+        a, c = self.edge(sign, n), self.edge(sign, top)
+        return softplus(-a) - logexpm1(c - a)
+
+    def half(self, sign: int, n: int, M: int, T: int) -> int:
+        """Whether the size is M or more, of n to T - 1."""
+        a, b, c = (self.edge(sign, size) for size in (n, M, T))
+        return b - a + logexpm1(c - b) - logexpm1(b - a) + softplus(a) - softplus(c)
+
+
+class Questions:
+    """Sections 4 and 6: the questions of a plane, and what is learned from their answers."""
+
+    def __init__(self, lane: FlatLane) -> None:
+        self.lane = lane
+        # P and n by set, number of the question and key; weights by mixer, number and key.
+        self.contexts: dict[tuple[int, ...], tuple[int, int]] = {}
+        self.mixers: dict[tuple[int, ...], list[int]] = {}
+
+    def distance(self, up: int, down: int, keys: Keys, estimates: Distribution) -> int:
+        """Section 4: d."""
+        if up == 0 == down or not self.ask(keys, 0, estimates.other()):
+            return 0
+        is_positive = up > 0
+        if up > 0 and down > 0:
+            is_positive = self.ask(keys, 1, estimates.positive()) == 1
+        sign, most, first = (1, up, 2) if is_positive else (-1, down, 16)
+
+        n, G, i = 1, 1, 0
+        while 192 * estimates.step < estimates.S // G:
+            G *= 2
+        T = most + 1
+        while n + G <= most:
+            if not self.ask(keys, first + min(i, 13), estimates.at_least(sign, n, n + G)):
+                T = n + G
+                break
+            n += G
+            if i >= 3 and i % 2 == 1:
+                G *= 2
+            i += 1
+
+        number = 30
+        while T - n > 1:
+            M = (n + T) // 2
+            estimate = estimates.half(sign, n, M, T)
+            if self.ask(keys, number, estimate) if number < 32 else self.ask_plain(estimate):
+                n = M
+            else:
+                T = M
+            number += 1
+        return sign * n
+
+    def ask_plain(self, estimate: int) -> int:
+        """One answer that nothing is learned from."""
+        return self.lane.take(logistic(clamp(estimate, -1200, 1200)))
+
+    def ask(self, keys: Keys, number: int, estimate: int) -> int:
+        """One answer to the question with this number."""
+        contexts = [(i, number, *key) for i, key in enumerate(keys.contexts)]
+        mixers = [
+            self.mixers.setdefault((i, number, *key), [40000, *[5600] * 5, 0])
+            for i, key in enumerate(keys.mixers)
+        ]
+        new = 64 * logistic(clamp(estimate, -1800, 1800)), 0
+        learned = [self.contexts.get(context, new) for context in contexts]
+        x = [clamp(estimate, -2047, 2047), *(LOGIT[P >> 10] for P, _ in learned), 96]
+        outputs = [
+            clamp(sum(a * logit for a, logit in zip(weights, x, strict=True)) >> 16, -2815, 2815)
+            for weights in mixers
+        ]
+        R = self.lane.take(clamp(logistic(sum(outputs) >> 1), 1, 65535))
+
+        for weights, y in zip(mixers, outputs, strict=True):
+            c = 4 * (65536 * R - logistic(y))
+            for i, logit in enumerate(x):
+                a = weights[i] + ((logit * c + 65536) >> 17)
+                weights[i] = clamp(a, -(2**22), 2**22)
+        for context, (P, n) in zip(contexts, learned, strict=True):
+            P += (((2**22 - 1) * R - P) * (131072 // (2 * n + 3))) >> 16
+            self.contexts[context] = P, min(250, n + 1)
+        return R
 
 
 # --- Tiles: model.md, section 3 -------------------------------------------------------------------
