@@ -471,19 +471,21 @@ RESIDUAL_INLINE void refine(Residual *work)
 RESIDUAL_INLINE void fit(Residual *work, const Site *site, int32_t value)
 {
     int32_t target = value - site->anchor, most = abs(target);
-    int32_t scaled[RESIDUAL_INPUTS_MAX];
-    unsigned n = work->inputs;
+    int16_t scaled[RESIDUAL_INPUTS_MAX] = {0};
+    unsigned n = work->inputs, wide = (n + 7) & ~7u; /* whole vectors; past the last input is 0 */
     int by_scale = INPUT_BITS - bit_length((uint32_t)site->scale), shift;
     for (unsigned j = 0; j < n; j++)
         most = abs(site->inputs[j]) > most ? abs(site->inputs[j]) : most;
     shift = INPUT_BITS - bit_length((uint32_t)most);
     shift = by_scale < shift ? by_scale : shift;
     for (unsigned j = 0; j < n; j++)
-        scaled[j] = shift >= 0 ? site->inputs[j] * (1 << shift) : site->inputs[j] >> -shift;
+        scaled[j] =
+            (int16_t)(shift >= 0 ? site->inputs[j] * (1 << shift) : site->inputs[j] >> -shift);
     target = shift >= 0 ? target * (1 << shift) : target >> -shift;
     for (unsigned i = 0; i < n; i++) {
-        int32_t *row = work->products[i], input = scaled[i];
-        for (unsigned j = 0; j < n; j++)
+        int32_t *row = work->products[i];
+        int16_t input = scaled[i];
+        for (unsigned j = 0; j < wide; j++)
             row[j] += input * scaled[j] - (row[j] >> FORGET);
         work->targets[i] += input * target - (work->targets[i] >> FORGET);
     }
