@@ -51,20 +51,23 @@ def weights(network):
 def test_it_learns(classes, device):
     data = Squares(10, classes)
     network = make(classes)
-    done = train(network, data, replace(CONFIG, steps=60), device)
-    assert (done.step, done.epoch) == (60, 6)
+    done = train(network, data, replace(CONFIG, steps=100), device)
+    assert (done.step, done.epoch) == (100, 10)
     assert not network.training
     torch.manual_seed(1)
-    batch = next(iter(data))
-    with torch.no_grad():
-        maps = {name: each.to(device) for name, each in batch["maps"].items()}
-        logits = network(maps, batch["rate_indices"].to(device), (128, 128)).cpu()
-    predicted = (logits[:, 0] > 0).long() if classes == 1 else logits.argmax(1)
-    mask = batch["mask"]
-    square = (mask > 0) & (mask != IGNORED)
-    right = predicted == mask
-    assert right[square].float().mean() > 0.8
-    assert right[mask == 0].float().mean() > 0.9
+    # How well it does on two squares depends on whether the device multiplies in bfloat16.
+    squares, others = [], []
+    for batch in data:
+        with torch.no_grad():
+            maps = {name: each.to(device) for name, each in batch["maps"].items()}
+            logits = network(maps, batch["rate_indices"].to(device), (128, 128)).cpu()
+        predicted = (logits[:, 0] > 0).long() if classes == 1 else logits.argmax(1)
+        mask = batch["mask"]
+        right = (predicted == mask).float()
+        squares.append(right[(mask > 0) & (mask != IGNORED)].mean())
+        others.append(right[mask == 0].mean())
+    assert torch.stack(squares).mean() > 0.85
+    assert torch.stack(others).mean() > 0.9
 
 
 def test_a_seed_gives_one_result_and_another_seed_another():
