@@ -48,6 +48,9 @@ enum { IS_OTHER = 0, IS_ABOVE = 1, SIZE_ABOVE = 2, SIZE_BELOW = 16, HALF = 30 };
 #define SIZES 14
 #define HALVES 2
 
+/* Where the contexts of each set begin, as RESIDUAL_CONTEXTS counts them. */
+static const int32_t SET_STARTS[RESIDUAL_SETS] = {0, 1024, 1624, 2224, 3248};
+
 /* A sample, before it is known. */
 typedef struct {
     int32_t inputs[RESIDUAL_INPUTS_MAX]; /* what the prediction sums, relative to the anchor */
@@ -295,29 +298,20 @@ RESIDUAL_INLINE void choose(const Residual *work, Site *site, const Column *v, c
     int32_t west = class_of(e->at[0][-1], scale), north = class_of(e->at[1][0], scale);
     int32_t edge = class_of(median_of(w, n, nw) * FINE - site->mean, scale);
     int known = known_of(work, plane) != 0, wide = bit_length((uint32_t)range);
-    int32_t value = site->start - (known ? -range : work->low), other;
-    uint32_t *set = work->contexts;
+    int32_t activity = abs(w - nw) + abs(n - nw) + abs(n - ne);
+    int32_t value = site->start - (known ? -range : work->low);
+    int32_t keys[RESIDUAL_SETS];
+    keys[0] = value >> (wide > 10 ? wide - 10 : 0);
+    keys[1] = ((west * 5 + north) * 4 + part) * 6 + level / 4;
+    keys[2] = (edge * 5 + class_of(e->at[1][1], scale)) * RESIDUAL_SCALES + level;
     if (known)
-        other = site->start + range + green - work->low;
-    else {
-        int32_t activity = abs(w - nw) + abs(n - nw) + abs(n - ne);
-        other = bit_length((uint32_t)(activity / site->step)) * RESIDUAL_SCALES + level;
-    }
-    site->contexts[0] = set + RESIDUAL_QUESTIONS * (value >> (wide > 10 ? wide - 10 : 0));
-    set += RESIDUAL_QUESTIONS * 1024;
-    site->contexts[1] =
-        set + RESIDUAL_QUESTIONS * (((west * 5 + north) * 4 + part) * 6 + level / 4);
-    set += RESIDUAL_QUESTIONS * 600;
-    site->contexts[2] =
-        set +
-        RESIDUAL_QUESTIONS * ((edge * 5 + class_of(e->at[1][1], scale)) * RESIDUAL_SCALES + level);
-    set += RESIDUAL_QUESTIONS * 600;
-    site->contexts[3] = set + RESIDUAL_QUESTIONS * other;
-    set += RESIDUAL_QUESTIONS * 1024;
-    site->contexts[4] =
-        set + RESIDUAL_QUESTIONS *
-                  ((class_of(e->at[1][-1], scale) * 5 + class_of(e->at[0][-2], scale)) * 5 +
-                   class_of(e->at[2][0], scale));
+        keys[3] = site->start + green - work->low;
+    else
+        keys[3] = bit_length((uint32_t)(activity / site->step)) * RESIDUAL_SCALES + level;
+    keys[4] = class_of(e->at[1][-1], scale) * 25 + class_of(e->at[0][-2], scale) * 5 +
+              class_of(e->at[2][0], scale);
+    for (int i = 0; i < RESIDUAL_SETS; i++)
+        site->contexts[i] = work->contexts + RESIDUAL_QUESTIONS * (SET_STARTS[i] + keys[i]);
     site->mixers[0] = work->mixers + RESIDUAL_MIXED * RESIDUAL_QUESTIONS * level;
     site->mixers[1] = work->mixers + RESIDUAL_MIXED * RESIDUAL_QUESTIONS *
                                          (RESIDUAL_SCALES + west * 4 + level / 6);

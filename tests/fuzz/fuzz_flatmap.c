@@ -12,22 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocate.h"
 #include "flatmap.h"
 
 #define SIDE_MAX 64
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = malloc(count * size);
-    REQUIRE(memory != NULL || count * size == 0);
-    return memory;
-}
 
 static void open_work(Flatmap *work, size_t width, size_t height, unsigned colours)
 {

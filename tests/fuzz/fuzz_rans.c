@@ -13,15 +13,10 @@
 #include <string.h>
 
 #include "rans.h"
+#include "require.h"
 
 #define TABLES_MAX 8
 #define SYMBOLS_MAX 4096 /* four blocks of the decoder */
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 typedef struct {
     const uint8_t *bytes;

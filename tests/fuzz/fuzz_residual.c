@@ -13,25 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocate.h"
 #include "residual.h"
 
 #define SIDE_MAX 32
 #define HEAD_BYTES 8
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
-
-static void *allocate(size_t count, size_t size)
-{
-    void *memory = malloc(count * size);
-    REQUIRE(memory != NULL || count * size == 0);
-    /* Whatever was there before must not matter, be it a context that learned much. */
-    memset(memory, 0x54, count * size);
-    return memory;
-}
 
 /* The samples of an image: low and a number of two bytes, again and again from one of them on. */
 static int32_t *drawn(const Residual *work, const uint8_t *bytes, size_t size, size_t from)

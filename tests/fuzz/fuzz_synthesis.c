@@ -14,17 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "require.h"
 #include "slow_synthesis.h"
 #include "synthesis.h"
 
 #define LANES SYNTH_LANES
 #define FILLED(channels) (((channels) + LANES - 1) / LANES * LANES)
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 /* ---- memory ---- */
 
